@@ -1,0 +1,54 @@
+"""What differs between two snapshots: one fact a record, past tense. Made by `inventory` and `regions`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nexusd.core.records import Instance, Region
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceAppeared:
+    instance: Instance
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceStatusChanged:
+    before: Instance
+    instance: Instance
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceVanished:
+    """Absent from two consecutive complete sweeps; `instance` is how it was last seen."""
+
+    instance: Instance
+
+
+@dataclass(frozen=True, slots=True)
+class RegionAppeared:
+    region: Region
+
+
+@dataclass(frozen=True, slots=True)
+class RegionStatusChanged:
+    before: Region
+    region: Region
+
+
+@dataclass(frozen=True, slots=True)
+class RegionCapacityChanged:
+    before: Region
+    region: Region
+
+
+@dataclass(frozen=True, slots=True)
+class RegionVanished:
+    """Left the list of regions; its instances are kept."""
+
+    region: Region
+
+
+InstanceChange = InstanceAppeared | InstanceStatusChanged | InstanceVanished
+RegionChange = RegionAppeared | RegionStatusChanged | RegionCapacityChanged | RegionVanished
+Change = InstanceChange | RegionChange

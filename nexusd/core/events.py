@@ -1,0 +1,30 @@
+"""Events: what happened, for the history and the live stream (product.md, section 5, Shapes)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What an event is about. `kind`: instance, region, placement, alert, fleet, daemon."""
+
+    kind: str
+    id: str
+    name: str | None = None
+    region: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """`type` is a past-tense CamelCase name (`InstanceVanished`); `detail` is JSON-able and small.
+
+    `id` is given by the store when it is appended: a number that only grows.
+    """
+
+    at: float
+    type: str
+    subject: Subject
+    detail: Mapping[str, object] = field(default_factory=dict)
+    id: int | None = None

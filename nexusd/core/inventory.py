@@ -1,0 +1,223 @@
+"""The snapshot of all instances, and what a complete sweep changes in it.
+
+`cycle` turns each complete sweep into a `Delta`
+(`compare`), commits what follows from it, and only then applies it (`Inventory.apply`): a commit that
+fails leaves the snapshot as it was, and the next sweep finds the same differences again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from nexusd.core.changes import InstanceAppeared, InstanceChange, InstanceStatusChanged, InstanceVanished
+from nexusd.core.records import TERMINATED, Instance
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """One complete, consistent reading of all pages of `GET /instances`, by id.
+
+    `began_at` is when the first request was sent: nothing created after it need be in here.
+    """
+
+    began_at: float
+    ended_at: float
+    instances: Mapping[str, Instance]
+
+
+@dataclass(frozen=True, slots=True)
+class SweepPolicy:
+    """When an absence is believed (product.md, section 2)."""
+
+    vanish_after_sweeps: int = 2
+    mass_share: float = 0.30
+    mass_count: int = 10
+    mass_sweeps: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A mass disappearance that is being confirmed: `gone` was absent from each of `sweeps` sweeps."""
+
+    since: float
+    sweeps: int
+    gone: frozenset[str]
+    of: int
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """What one complete sweep changes. `hold` set: the sweep is held back and nothing else is.
+
+    `upserts`: new or changed records. `missed`: ids absent for the first time. `returned`: ids that were
+    missed and are back. `vanished`: ids to drop.
+    """
+
+    sweep: Sweep
+    upserts: Mapping[str, Instance] = field(default_factory=dict)
+    missed: frozenset[str] = frozenset()
+    returned: frozenset[str] = frozenset()
+    vanished: frozenset[str] = frozenset()
+    changes: tuple[InstanceChange, ...] = ()
+    hold: Hold | None = None
+
+
+class Inventory:
+    """All instances as last known. Changed in place by `apply` only, so that no second copy exists.
+
+    An instance that one complete sweep missed stays in, listed in `missed`, until the next confirms.
+    """
+
+    def __init__(self) -> None:
+        self.observed_at: float | None = None
+        self.began_at: float | None = None
+        self.hold: Hold | None = None
+        self._instances: dict[str, Instance] = {}
+        self._missed: dict[str, int] = {}
+        self._ids_by_name: dict[str, list[str]] = {}
+        self._counts: dict[tuple[str, str], int] = {}
+
+    def __len__(self) -> int:
+        return len(self._instances)
+
+    def __iter__(self) -> Iterator[Instance]:
+        return iter(self._instances.values())
+
+    def __contains__(self, instance_id: object) -> bool:
+        return instance_id in self._instances
+
+    def get(self, instance_id: str) -> Instance | None:
+        return self._instances.get(instance_id)
+
+    def named(self, name: str) -> list[Instance]:
+        """All instances of that name, in the order they were first seen."""
+        return [self._instances[i] for i in self._ids_by_name.get(name, ())]
+
+    def listed(self, instance_id: str) -> bool:
+        """Whether the last complete sweep had it (not merely remembered)."""
+        return instance_id in self._instances and instance_id not in self._missed
+
+    @property
+    def counts(self) -> Mapping[tuple[str, str], int]:
+        """Instances by (region, status); zero counts are absent."""
+        return self._counts
+
+    @property
+    def missed(self) -> Mapping[str, int]:
+        """Ids absent from the latest complete sweeps, with how many in a row."""
+        return self._missed
+
+    def in_region(self, slug: str) -> int:
+        """Live instances in a region."""
+        return sum(
+            n for (region, status), n in self._counts.items() if region == slug and status != TERMINATED
+        )
+
+    def restore(
+        self, instances: Mapping[str, Instance], missed: Mapping[str, int], observed_at: float
+    ) -> None:
+        """Start from what the store remembers of an earlier process."""
+        for instance in instances.values():
+            self._put(instance)
+        self._missed = dict(missed)
+        self.observed_at = observed_at
+
+    def apply(self, delta: Delta) -> None:
+        """Make the snapshot that `compare` computed the current one."""
+        self.hold = delta.hold
+        if delta.hold is not None:
+            return
+        for instance in delta.upserts.values():
+            self._put(instance)
+        for instance_id in delta.returned:
+            self._missed.pop(instance_id, None)
+        for instance_id in delta.missed:
+            self._missed[instance_id] = self._missed.get(instance_id, 0) + 1
+        for instance_id in delta.vanished:
+            self._drop(instance_id)
+        self.observed_at = delta.sweep.ended_at
+        self.began_at = delta.sweep.began_at
+
+    def _put(self, instance: Instance) -> None:
+        before = self._instances.get(instance.id)
+        if before is not None:
+            self._count(before, -1)
+            if before.name != instance.name:
+                self._unname(before)
+        if before is None or before.name != instance.name:
+            self._ids_by_name.setdefault(instance.name, []).append(instance.id)
+        self._instances[instance.id] = instance
+        self._count(instance, 1)
+
+    def _drop(self, instance_id: str) -> None:
+        instance = self._instances.pop(instance_id)
+        self._missed.pop(instance_id, None)
+        self._count(instance, -1)
+        self._unname(instance)
+
+    def _unname(self, instance: Instance) -> None:
+        ids = self._ids_by_name[instance.name]
+        ids.remove(instance.id)
+        if not ids:
+            del self._ids_by_name[instance.name]
+
+    def _count(self, instance: Instance, step: int) -> None:
+        key = (instance.region, instance.status)
+        total = self._counts.get(key, 0) + step
+        if total:
+            self._counts[key] = total
+        else:
+            del self._counts[key]
+
+
+def compare(inventory: Inventory, sweep: Sweep, policy: SweepPolicy) -> Delta:
+    """What a complete sweep changes in the inventory; the inventory itself is not touched.
+
+    The very first sweep reports no changes: "appeared" is for later ones (product.md, section 11).
+    """
+    first = inventory.observed_at is None
+    absent = {i.id for i in inventory if i.id not in sweep.instances}
+    hold = _hold(inventory, absent, sweep, policy)
+    if hold is not None and hold.sweeps < policy.mass_sweeps:
+        return Delta(sweep, hold=hold)
+    confirmed = hold.gone if hold is not None else frozenset()
+    upserts, changes = _present(inventory, sweep, first=first)
+    missed = {i for i in absent if i not in confirmed}
+    vanished = confirmed | {i for i in missed if inventory.missed.get(i, 0) + 1 >= policy.vanish_after_sweeps}
+    changes += [InstanceVanished(inst) for i in sorted(vanished) if (inst := inventory.get(i)) is not None]
+    returned = frozenset(i for i in inventory.missed if i in sweep.instances)
+    return Delta(sweep, upserts, frozenset(missed - vanished), returned, frozenset(vanished), tuple(changes))
+
+
+def _present(
+    inventory: Inventory, sweep: Sweep, *, first: bool
+) -> tuple[dict[str, Instance], list[InstanceChange]]:
+    upserts: dict[str, Instance] = {}
+    changes: list[InstanceChange] = []
+    for instance_id, instance in sweep.instances.items():
+        before = inventory.get(instance_id)
+        if before == instance:
+            continue
+        upserts[instance_id] = instance
+        if before is None:
+            if not first:
+                changes.append(InstanceAppeared(instance))
+        elif before.status != instance.status:
+            changes.append(InstanceStatusChanged(before, instance))
+    return upserts, changes
+
+
+def _hold(inventory: Inventory, absent: set[str], sweep: Sweep, policy: SweepPolicy) -> Hold | None:
+    """The mass disappearance that this sweep begins or confirms, or None when it is plausible."""
+    gone = {i for i in absent if (inst := inventory.get(i)) is not None and inst.live}
+    if not _implausible(len(gone), len(inventory), policy):
+        return None
+    before = inventory.hold
+    if before is not None and _implausible(len(gone & before.gone), len(inventory), policy):
+        return Hold(before.since, before.sweeps + 1, frozenset(gone & before.gone), len(inventory))
+    return Hold(sweep.began_at, 1, frozenset(gone), len(inventory))
+
+
+def _implausible(gone: int, known: int, policy: SweepPolicy) -> bool:
+    return gone > policy.mass_count and gone > known * policy.mass_share

@@ -1,0 +1,121 @@
+"""The snapshot of all regions, and which of them are cooling off after a refusal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from nexusd.core.changes import (
+    RegionAppeared,
+    RegionCapacityChanged,
+    RegionChange,
+    RegionStatusChanged,
+    RegionVanished,
+)
+from nexusd.core.records import Region
+
+FORGET_AFTER_S = 24 * 3600.0
+"""A region that left the list is remembered (and alerted on) this long."""
+
+
+@dataclass(frozen=True, slots=True)
+class RegionList:
+    """One complete answer of `GET /regions`, by slug. `began_at`: when the request was sent."""
+
+    began_at: float
+    ended_at: float
+    regions: Mapping[str, Region]
+
+
+@dataclass(frozen=True, slots=True)
+class KnownRegion:
+    """A region as last listed. `left_at`: when it was first missing from the list, None while listed."""
+
+    region: Region
+    left_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RegionSnapshot:
+    """All regions at one time. `observed_at` None: none was ever read."""
+
+    observed_at: float | None
+    known: Mapping[str, KnownRegion]
+
+    @property
+    def listed(self) -> list[Region]:
+        """The regions that are in the list now, by slug."""
+        return [k.region for _, k in sorted(self.known.items()) if k.left_at is None]
+
+
+NO_REGIONS = RegionSnapshot(None, {})
+
+
+def next_snapshot(
+    before: RegionSnapshot, answer: RegionList
+) -> tuple[RegionSnapshot, tuple[RegionChange, ...]]:
+    """The snapshot after a complete answer, and what changed. The very first one reports no changes."""
+    known = {slug: KnownRegion(region) for slug, region in answer.regions.items()}
+    changes: list[RegionChange] = []
+    for slug, was in before.known.items():
+        if slug in known:
+            continue
+        left_at = was.left_at if was.left_at is not None else answer.ended_at
+        if was.left_at is None:
+            changes.append(RegionVanished(was.region))
+        if answer.ended_at - left_at < FORGET_AFTER_S:
+            known[slug] = replace(was, left_at=left_at)
+    if before.observed_at is not None:
+        for slug, region in answer.regions.items():
+            changes += _differences(before.known.get(slug), region)
+    return RegionSnapshot(answer.ended_at, known), tuple(changes)
+
+
+def _differences(was: KnownRegion | None, region: Region) -> list[RegionChange]:
+    if was is None or was.left_at is not None:
+        return [RegionAppeared(region)]
+    found: list[RegionChange] = []
+    if was.region.status != region.status:
+        found.append(RegionStatusChanged(was.region, region))
+    if was.region.capacity != region.capacity:
+        found.append(RegionCapacityChanged(was.region, region))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class CoolingOff:
+    """A region that refused for want of capacity or health: no create there before `until`.
+
+    `step` counts refusals in a row; each doubles the wait, from 1 min to 30 min. After `until` the region is
+    half-open: `probing` names the one attempt allowed until it is answered.
+    """
+
+    region: str
+    until: float
+    step: int
+    reason: str
+    probing: str | None = None
+
+
+FIRST_WAIT_S = 60.0
+LONGEST_WAIT_S = 1800.0
+
+
+def cool_off(region: str, before: CoolingOff | None, reason: str, now: float) -> CoolingOff:
+    """The cooling off after one more refusal. Refusals that arrive while it already cools count once."""
+    if before is not None and now < before.until:
+        return before
+    step = before.step + 1 if before is not None else 1
+    wait_s: float = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** (step - 1))
+    return CoolingOff(region, now + wait_s, step, reason)
+
+
+def cooling_reason(cooling: CoolingOff | None, now: float) -> str | None:
+    """Why a region may not be tried now, or None when it may."""
+    if cooling is None:
+        return None
+    if now < cooling.until:
+        return f"cooling off after {cooling.reason}"
+    if cooling.probing is not None:
+        return f"one attempt is under way after {cooling.reason}"
+    return None

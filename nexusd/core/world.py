@@ -1,0 +1,26 @@
+"""Everything that is known at one time. The cycle owns it; the web and the workers read it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from nexusd.core.alerts import Alert
+from nexusd.core.inventory import Inventory
+from nexusd.core.polls import PollState
+from nexusd.core.regions import NO_REGIONS, CoolingOff, RegionSnapshot
+
+
+@dataclass(slots=True)
+class World:
+    """Replaced piece by piece after each commit, on the event loop: no reader sees half a pass.
+
+    `polls` by resource, `cooling_off` by region slug, `alerts` by fingerprint (pending and firing ones, and
+    resolved ones until they were told).
+    """
+
+    polls: dict[str, PollState]
+    inventory: Inventory = field(default_factory=Inventory)
+    regions: RegionSnapshot = NO_REGIONS
+    cooling_off: Mapping[str, CoolingOff] = field(default_factory=dict)
+    alerts: Mapping[str, Alert] = field(default_factory=dict)

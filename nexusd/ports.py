@@ -1,0 +1,329 @@
+"""The Protocols between the rooms. Whoever implements one is named in its docstring."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from nexusd.core.alerts import Alert
+from nexusd.core.answers import CreateAnswer, CreateRequest
+from nexusd.core.events import Event
+from nexusd.core.inventory import Sweep
+from nexusd.core.lifecycle import Attempt, Placement, State
+from nexusd.core.placement import Decision
+from nexusd.core.records import Instance
+from nexusd.core.regions import CoolingOff, RegionList, RegionSnapshot
+
+T = TypeVar("T")
+
+
+class Clock(Protocol):
+    """Time (`runtime/clock.py`; virtual in tests).
+
+    `now()` is UTC seconds since the epoch, anchored on the wall clock when the process starts and advanced
+    by a clock that never steps and that counts suspend. All instants of one process compare truly, whatever
+    is done to the wall clock. `utc_offset_s()` is what the wall clock has stepped by since: add it to an
+    instant before a person or another system sees it.
+    """
+
+    def now(self) -> float: ...
+
+    def utc_offset_s(self) -> float: ...
+
+
+class CloudApi(Protocol):
+    """CloudNexus (`cloud/client.py` over HTTP)."""
+
+    async def read_regions(self) -> RegionList:
+        """All regions. Raises `ApiError`."""
+        ...
+
+    async def sweep_instances(self) -> Sweep:
+        """All instances, complete and consistent, or `ApiError` (`BadAnswerError` reason `partial`)."""
+        ...
+
+    async def create_instance(self, request: CreateRequest, deadline: float) -> CreateAnswer:
+        """POST exactly once. Not a byte is sent after `deadline` (an instant of `Clock.now`). Never raises
+        but for cancellation; a cancelled call may have created the instance.
+        """
+        ...
+
+    def last_answer_at(self, resource: str) -> float | None:
+        """When the API last gave a usable answer about `regions` or `instances`, a single page included."""
+        ...
+
+
+class InstancesTable(Protocol):
+    """The last known inventory, so that a restart compares with what was before it."""
+
+    def load(self) -> tuple[dict[str, Instance], dict[str, int], float | None]:
+        """Instances by id, how many sweeps in a row missed which, and when they were observed."""
+        ...
+
+    def save(self, upserts: Iterable[Instance], missed: Mapping[str, int], gone: Iterable[str]) -> None:
+        """`missed`: ids whose count of missed sweeps changed (0: it is back)."""
+        ...
+
+    def observed(self, at: float) -> None: ...
+
+    def seen_running(self, instance_ids: Iterable[str]) -> None:
+        """Remember that these were seen running."""
+        ...
+
+    def ever_running(self) -> frozenset[str]: ...
+
+
+class RegionsTable(Protocol):
+    def load(self) -> RegionSnapshot: ...
+
+    def save(self, snapshot: RegionSnapshot) -> None: ...
+
+    def cooling_off(self) -> dict[str, CoolingOff]: ...
+
+    def save_cooling_off(self, cooling: CoolingOff) -> None: ...
+
+    def clear_cooling_off(self, region: str) -> None: ...
+
+
+class PlacementsTable(Protocol):
+    def insert(self, placement: Placement) -> None:
+        """Raises `ConflictError` when the name belongs to another open placement."""
+        ...
+
+    def get(self, placement_id: str) -> Placement | None: ...
+
+    def update(self, placement: Placement, expected: State) -> bool:
+        """Compare and swap on the state; False when it was no longer `expected` and nothing was written."""
+        ...
+
+    def page(self, state: State | None, limit: int, offset: int) -> tuple[list[Placement], int]:
+        """Newest first, and how many there are in all."""
+        ...
+
+    def queued(self, limit: int) -> list[Placement]:
+        """The queue: higher priority first, then older first."""
+        ...
+
+    def in_states(self, states: Iterable[State]) -> list[Placement]: ...
+
+    def ended_since(self, state: State, since: float) -> list[Placement]:
+        """Those that reached a closed state at or after `since`."""
+        ...
+
+    def counts(self) -> dict[State, int]: ...
+
+    def open_name(self, name: str) -> Placement | None: ...
+
+    def add_attempt(self, attempt: Attempt) -> None: ...
+
+    def finish_attempt(self, attempt: Attempt) -> None:
+        """Record `outcome` and `detail` of the attempt with that placement and number."""
+        ...
+
+    def attempts(self, placement_id: str) -> list[Attempt]: ...
+
+    def add_decision(self, placement_id: str, decision: Decision) -> None: ...
+
+    def decisions(self, placement_id: str) -> list[Decision]:
+        """Oldest first."""
+        ...
+
+    def idempotent(self, key: str) -> tuple[str, str] | None:
+        """The digest of the body and the placement id that the key was first used for."""
+        ...
+
+    def remember_key(self, key: str, digest: str, placement_id: str, at: float) -> None: ...
+
+
+class AlertsTable(Protocol):
+    def load(self) -> list[Alert]: ...
+
+    def save(self, alerts: Iterable[Alert]) -> None:
+        """Insert or replace by fingerprint."""
+        ...
+
+    def remove(self, fingerprints: Iterable[str]) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedNotification:
+    """What a receiver was last told about a group (Alertmanager's nflog): what was said, not what is true.
+
+    `firing`, `resolved`: the fingerprints in that message.
+    """
+
+    receiver: str
+    group_key: str
+    at: float
+    firing: frozenset[str]
+    resolved: frozenset[str]
+
+
+class NotificationLogTable(Protocol):
+    def load(self) -> list[LoggedNotification]: ...
+
+    def save(self, entries: Iterable[LoggedNotification]) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxMessage:
+    """One notification to one receiver, durable before it is sent.
+
+    `id` is the `webhook-id` on every try. `body` is what is sent, rendered once. `state`: pending, sent,
+    dead. `leased_until`: nobody else sends it before. `expires_at`: after this it is dead.
+    """
+
+    id: str
+    receiver: str
+    body: bytes
+    created_at: float
+    expires_at: float
+    state: str = "pending"
+    tries: int = 0
+    next_try_at: float = 0.0
+    leased_until: float | None = None
+    last_error: str | None = None
+    ended_at: float | None = None
+
+
+class OutboxTable(Protocol):
+    def add(self, messages: Iterable[OutboxMessage]) -> None: ...
+
+    def lease(self, receiver: str, now: float, lease_s: float, limit: int) -> list[OutboxMessage]:
+        """The oldest messages that are due and not leased, now leased to the caller."""
+        ...
+
+    def finish(self, message: OutboxMessage) -> None:
+        """Write state, tries, next_try_at, last_error and ended_at back, and give up the lease."""
+        ...
+
+    def release_leases(self) -> None:
+        """At start: what an earlier process had leased is due again."""
+        ...
+
+    def next_due(self, receiver: str) -> float | None:
+        """When the earliest pending message may be tried."""
+        ...
+
+    def counts(self) -> dict[tuple[str, str], int]:
+        """By (receiver, state)."""
+        ...
+
+    def oldest_pending(self) -> dict[str, float]:
+        """`created_at` of the oldest pending message by receiver."""
+        ...
+
+    def page(self, state: str | None, limit: int, offset: int) -> tuple[list[OutboxMessage], int]: ...
+
+    def replay(self, message_id: str | None, now: float) -> int:
+        """Make one dead message (or all, for None) pending again; how many."""
+        ...
+
+    def forget_sent(self, before: float) -> None: ...
+
+
+class EventsTable(Protocol):
+    def append(self, events: Iterable[Event]) -> list[Event]:
+        """The same events with their ids."""
+        ...
+
+    def since(self, event_id: int | None, at: float | None, limit: int) -> list[Event]:
+        """Oldest first: those after the id, or at or after the instant; the newest `limit` when neither."""
+        ...
+
+    def forget(self, before: float) -> None: ...
+
+
+class Transaction(Protocol):
+    """What a transaction function is given. Everything it does commits together or not at all."""
+
+    @property
+    def instances(self) -> InstancesTable: ...
+    @property
+    def regions(self) -> RegionsTable: ...
+    @property
+    def placements(self) -> PlacementsTable: ...
+    @property
+    def alerts(self) -> AlertsTable: ...
+    @property
+    def notification_log(self) -> NotificationLogTable: ...
+    @property
+    def outbox(self) -> OutboxTable: ...
+    @property
+    def events(self) -> EventsTable: ...
+
+
+class Store(Protocol):
+    """The durable memory (`store/`). Transactions are plain synchronous functions, so no network call can
+    slip inside one; the store runs them on its own thread and commits those that wait together.
+    """
+
+    async def run(self, transaction: Callable[[Transaction], T]) -> T:
+        """Run it and return after a synced commit. Raises what it raised (rolled back), or `StoreError`."""
+        ...
+
+    async def run_leading(self, transaction: Callable[[Transaction], T]) -> T:
+        """The same, refused with `LeaseLostError` in the same commit unless this process leads."""
+        ...
+
+    @property
+    def epoch(self) -> int:
+        """The lease term of this process; grows each time anybody takes the lease. 0 before it ever led."""
+        ...
+
+    @property
+    def leading(self) -> bool: ...
+
+
+class Receiver(Protocol):
+    """Something that takes notifications (`delivery/`, one file a kind)."""
+
+    @property
+    def name(self) -> str: ...
+
+    async def send(self, message: OutboxMessage) -> Delivery: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What became of one try. `outcome`: delivered, retry, rejected (never try again), gone (410).
+
+    `code`: HTTP status or an error's label, for metrics. `retry_after_s`: as the receiver asked, clamped.
+    """
+
+    outcome: str
+    code: str
+    detail: str = ""
+    retry_after_s: float | None = None
+
+
+class Metrics(Protocol):
+    """Counters that the rooms bump as things happen (`web/metrics.py`); state is read at the scrape instead.
+
+    Every label value comes from a bounded set.
+    """
+
+    def api_request(self, endpoint: str, method: str, code: str, duration_s: float) -> None: ...
+
+    def api_retry(self, endpoint: str) -> None: ...
+
+    def api_circuit(self, state: str) -> None:
+        """`open` or `closed`."""
+        ...
+
+    def poll_ended(self, resource: str, failure: str | None, duration_s: float) -> None: ...
+
+    def poll_skipped(self, resource: str) -> None: ...
+
+    def instance_changed(self, region: str, before: str, after: str) -> None: ...
+
+    def placement_attempt(self, region: str, outcome: str) -> None: ...
+
+    def placement_ended(self, duration_s: float) -> None: ...
+
+    def notification(self, receiver: str, failure: str | None, latency_s: float | None) -> None: ...
+
+    def notification_request(self, receiver: str, code: str) -> None: ...
+
+    def loop_lag(self, lag_s: float) -> None: ...
