@@ -11,9 +11,10 @@ from nexusd.core.answers import CreateAnswer, CreateRequest
 from nexusd.core.events import Event
 from nexusd.core.inventory import Sweep
 from nexusd.core.lifecycle import Attempt, Placement, State
-from nexusd.core.placement import Decision
+from nexusd.core.placement import Considered, Decision, PlacementRequest
 from nexusd.core.records import Instance
 from nexusd.core.regions import CoolingOff, RegionList, RegionSnapshot
+from nexusd.core.world import World
 
 T = TypeVar("T")
 
@@ -327,3 +328,52 @@ class Metrics(Protocol):
     def notification_request(self, receiver: str, code: str) -> None: ...
 
     def loop_lag(self, lag_s: float) -> None: ...
+
+
+class Placements(Protocol):
+    """Taking placements in (`provisioning/intake.py`)."""
+
+    async def accept(self, request: PlacementRequest, key: IdempotencyKey | None) -> Placement:
+        """Durable when this returns. Raises `InputError`, `ConflictError` (name taken, key used for another
+        body), `StoreUnavailableError`. The same key and body give the placement of the first time.
+        """
+        ...
+
+    def plan(self, request: PlacementRequest) -> Decision:
+        """The decision it would get now; nothing is created. Raises `InputError`."""
+        ...
+
+    async def cancel(self, placement_id: str) -> Placement:
+        """Raises `NotFoundError`, or `ConflictError` once it is creating or closed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class IdempotencyKey:
+    """The `Idempotency-Key` header, and a digest of the body it came with."""
+
+    key: str
+    digest: str
+
+
+class Daemon(Protocol):
+    """The running daemon as its web server sees it (`app.py`)."""
+
+    @property
+    def world(self) -> World: ...
+
+    def not_ready(self) -> str | None:
+        """Why `/-/ready` is 503 (no first snapshots, key refused, draining), or None when ready."""
+        ...
+
+    def not_healthy(self) -> str | None:
+        """Why `/-/healthy` is 503 (a worker makes no progress), or None."""
+        ...
+
+    async def reload(self) -> None:
+        """Read the configuration again. Raises `ConfigError`, and then nothing changed."""
+        ...
+
+    def eligibility(self) -> tuple[Considered, ...]:
+        """Every listed region judged for an unconstrained request, best first."""
+        ...
