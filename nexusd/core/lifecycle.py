@@ -1,16 +1,28 @@
 """The life of a placement: its states and every transition, as pure functions (product.md, section 3).
 
-queued ──begin──▶ creating ──created──▶ provisioning ──running──▶ running ■
-  ▲                  │ └─unknown─▶ verifying ──found──▶ provisioning
-  └──refused, absent─┘                └── past hold_after ──▶ held
+    queued ──begin──▶ creating ──created──▶ provisioning ──followed──▶ running ■ or failed ■
+      ▲                 │  └──in doubt──▶ verifying ──found──▶ provisioning
+      ├── not made ─────┘                  │      └──hold──▶ held ──found──▶ provisioning
+      └── proven absent ───────────────────┴───────────────────┘
+    queued ──cancel──▶ cancelled ■   queued ──expire──▶ expired ■   queued, creating ──fail──▶ failed ■
+
+Each transition takes the placement as it is and gives the placement as it becomes; `provisioning/` writes the
+result by compare and swap on the state, so a transition from a state that is no longer true changes nothing.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from nexusd.core.placement import PlacementRequest
+from nexusd.core.answers import Created, CreateAnswer, NotSent, Refused, Unknown
+from nexusd.core.inventory import Inventory
+from nexusd.core.placement import Decision, PlacementRequest
+from nexusd.core.records import RUNNING, STOPPED, TERMINATED, Instance
+
+ABSENCES_NEEDED = 2
+"""Complete listings, each begun after the quiet time, that prove an instance was never made (I1)."""
 
 
 class State(StrEnum):
@@ -29,6 +41,15 @@ CLOSED = frozenset({State.RUNNING, State.FAILED, State.CANCELLED, State.EXPIRED}
 OPEN = frozenset(State) - CLOSED
 IN_DOUBT = frozenset({State.CREATING, State.VERIFYING, State.HELD})
 
+TRANSITIONS: dict[State, frozenset[State]] = {
+    State.QUEUED: frozenset({State.CREATING, State.CANCELLED, State.EXPIRED, State.FAILED}),
+    State.CREATING: frozenset({State.PROVISIONING, State.VERIFYING, State.QUEUED, State.FAILED}),
+    State.VERIFYING: frozenset({State.PROVISIONING, State.QUEUED, State.HELD}),
+    State.HELD: frozenset({State.PROVISIONING, State.QUEUED}),
+    State.PROVISIONING: frozenset({State.RUNNING, State.FAILED}),
+}
+"""Where each open state may go; closed states go nowhere."""
+
 
 class Outcome(StrEnum):
     """How an attempt ended; an attempt without one is in doubt."""
@@ -45,7 +66,7 @@ class Outcome(StrEnum):
 class Placement:
     """One placement as stored. `attempts` counts those begun; `instance_id` None until it is known.
 
-    `provisioning_at`: when the create was known to have happened. `failed_at` is `updated_at` once failed.
+    `provisioning_at`: when the create was known to have happened.
     """
 
     id: str
@@ -65,7 +86,8 @@ class Attempt:
     """One POST, written and synced before its first byte (I1).
 
     `send_deadline`: when the POST is surely over. `epoch`: the lease term that made it; a later term cannot
-    know what became of it. `outcome` None: no answer was recorded.
+    know what became of it. `namesakes`: instances that had the name already and so are never its result.
+    `outcome` None: no answer was recorded.
     """
 
     placement_id: str
@@ -74,5 +96,163 @@ class Attempt:
     sent_at: float
     send_deadline: float
     epoch: int
+    namesakes: tuple[str, ...] = ()
     outcome: Outcome | None = None
     detail: str | None = None
+
+
+def begin(
+    placement: Placement, decision: Decision, send_deadline: float, epoch: int, namesakes: Iterable[str]
+) -> tuple[Placement, Attempt]:
+    """queued → creating, with the attempt that must be on disk before the POST's first byte."""
+    if decision.region is None:
+        raise ValueError("an attempt needs a decision that chose a region")
+    now = decision.decided_at
+    number = placement.attempts + 1
+    begun = replace(
+        _move(placement, State.CREATING, now), region=decision.region, attempts=number, reason=None
+    )
+    attempt = Attempt(placement.id, number, decision.region, now, send_deadline, epoch, tuple(namesakes))
+    return begun, attempt
+
+
+def answered(
+    placement: Placement, attempt: Attempt, answer: CreateAnswer, now: float
+) -> tuple[Placement, Attempt]:
+    """creating → provisioning, queued, failed or verifying, by what the POST's answer proves."""
+    match answer:
+        case Created(instance):
+            instance_id = instance.id if instance is not None else None
+            made = _provisioning(placement, attempt.region, instance_id, now)
+            return made, replace(attempt, outcome=Outcome.CREATED)
+        case Refused():
+            detail = refusal_text(answer)
+            refused = replace(attempt, outcome=Outcome.REFUSED, detail=detail)
+            if answer.kind == "rejected" and answer.scope == "request":
+                return fail(placement, f"CloudNexus rejected it: {detail}", now), refused
+            return _requeue(placement, f"{attempt.region} refused it: {detail}", now), refused
+        case NotSent(reason):
+            not_sent = replace(attempt, outcome=Outcome.NOT_SENT, detail=reason)
+            return _requeue(placement, f"could not be sent: {reason}", now), not_sent
+        case Unknown(reason):
+            unknown = replace(attempt, outcome=Outcome.UNKNOWN, detail=reason)
+            return doubt(
+                placement, f"the outcome of attempt {attempt.number} is unknown: {reason}", now
+            ), unknown
+
+
+def refusal_text(refusal: Refused) -> str:
+    """The provider's own words, on one line: `422 VALIDATION_ERROR: plan is unknown (details)`."""
+    code = f" {refusal.code}" if refusal.code else ""
+    details = f" ({refusal.details})" if refusal.details else ""
+    return f"{refusal.status}{code}: {refusal.message}{details}"
+
+
+def doubt(placement: Placement, reason: str, now: float) -> Placement:
+    """creating → verifying: in doubt means stop."""
+    return replace(_move(placement, State.VERIFYING, now), reason=reason)
+
+
+def found(
+    placement: Placement, attempt: Attempt, instance: Instance, now: float
+) -> tuple[Placement, Attempt]:
+    """verifying or held → provisioning: the instance was listed and is adopted."""
+    adopted = replace(attempt, outcome=Outcome.ADOPTED, detail=attempt.detail or "found in a listing")
+    return _provisioning(placement, attempt.region, instance.id, now), adopted
+
+
+def proven_absent(placement: Placement, attempt: Attempt, now: float) -> tuple[Placement, Attempt]:
+    """verifying or held → queued: nothing was made, so another region may be tried."""
+    absent = replace(attempt, outcome=Outcome.ABSENT)
+    return _requeue(placement, f"attempt {attempt.number} made no instance", now), absent
+
+
+def hold(placement: Placement, reason: str, now: float) -> Placement:
+    """verifying → held: absence could not be proven in time; a person decides."""
+    return replace(_move(placement, State.HELD, now), reason=reason)
+
+
+def fail(placement: Placement, reason: str, now: float) -> Placement:
+    return replace(_move(placement, State.FAILED, now), reason=reason)
+
+
+def cancel(placement: Placement, now: float) -> Placement:
+    """queued → cancelled; any other state is past cancelling."""
+    return replace(_move(placement, State.CANCELLED, now), reason="cancelled")
+
+
+def expire(placement: Placement, now: float) -> Placement:
+    """queued → expired, at its deadline."""
+    return replace(_move(placement, State.EXPIRED, now), reason="its deadline passed while it was queued")
+
+
+def named(placement: Placement, instance_id: str, now: float) -> Placement:
+    """A create whose answer had no id: the listing gives it."""
+    return replace(placement, instance_id=instance_id, updated_at=now)
+
+
+def followed(placement: Placement, inventory: Inventory, timeout_s: float, now: float) -> Placement | None:
+    """provisioning → running or failed, by what the latest complete listing says; None while it says neither.
+
+    Only a listing decides: a time-out counts from one that began after it, never from stale data.
+    """
+    instance = inventory.get(placement.instance_id) if placement.instance_id is not None else None
+    if instance is not None and instance.status == RUNNING:
+        return replace(_move(placement, State.RUNNING, now), reason=None)
+    if instance is not None and instance.status in {STOPPED, TERMINATED}:
+        return fail(placement, f"instance {instance.id} is {instance.status}", now)
+    since = placement.provisioning_at
+    if since is None or inventory.began_at is None or inventory.began_at < since + timeout_s:
+        return None
+    what = f"still {instance.status}" if instance is not None else "never listed"
+    return fail(placement, f"{what} {timeout_s:.0f}s after it was created", now)
+
+
+def vanished(placement: Placement, now: float) -> Placement:
+    """provisioning → failed: the instance was listed and is gone."""
+    return fail(placement, f"instance {placement.instance_id} vanished", now)
+
+
+def quiet_until(
+    attempt: Attempt, settle_s: float, epoch: int, term_began_at: float, timeout_s: float
+) -> float:
+    """A listing begun before this proves no absence: send deadline + settle.
+
+    An attempt of an earlier term may have been under way until that term was over, and its instants were
+    told by another process's clock; so for it everything counts from the beginning of this term.
+    """
+    if attempt.epoch == epoch:
+        return attempt.send_deadline + settle_s
+    return term_began_at + timeout_s + settle_s
+
+
+def match_instance(placement: Placement, attempt: Attempt, inventory: Inventory) -> Instance | None:
+    """The instance that the attempt made, if the inventory has it: name, region and what else is listed agree.
+
+    Of several, the oldest: nothing is created either way.
+    """
+    request = placement.request
+    matches = [
+        instance
+        for instance in inventory.named(request.name)
+        if instance.region == attempt.region
+        and instance.id not in attempt.namesakes
+        and instance.plan in {None, request.plan}
+        and instance.image in {None, request.image}
+    ]
+    return min(matches, key=lambda i: (i.created_at or "", i.id), default=None)
+
+
+def _provisioning(placement: Placement, region: str, instance_id: str | None, now: float) -> Placement:
+    moved = _move(placement, State.PROVISIONING, now)
+    return replace(moved, region=region, instance_id=instance_id, provisioning_at=now, reason=None)
+
+
+def _requeue(placement: Placement, reason: str, now: float) -> Placement:
+    return replace(_move(placement, State.QUEUED, now), region=None, reason=reason)
+
+
+def _move(placement: Placement, to: State, now: float) -> Placement:
+    if to not in TRANSITIONS.get(placement.state, frozenset()):
+        raise ValueError(f"placement {placement.id} cannot go from {placement.state} to {to}")
+    return replace(placement, state=to, updated_at=now)
