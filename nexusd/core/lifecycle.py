@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from nexusd.core.answers import Created, CreateAnswer, NotSent, Refused, Unknown
+from nexusd.core.answers import CreateAnswer, Created, NotSent, Refused, Unknown
 from nexusd.core.inventory import Inventory
 from nexusd.core.placement import Decision, PlacementRequest
 from nexusd.core.records import RUNNING, STOPPED, TERMINATED, Instance
@@ -42,7 +42,9 @@ OPEN = frozenset(State) - CLOSED
 IN_DOUBT = frozenset({State.CREATING, State.VERIFYING, State.HELD})
 
 TRANSITIONS: dict[State, frozenset[State]] = {
-    State.QUEUED: frozenset({State.CREATING, State.CANCELLED, State.EXPIRED, State.FAILED}),
+    State.QUEUED: frozenset(
+        {State.CREATING, State.CANCELLED, State.EXPIRED, State.FAILED, State.PROVISIONING}
+    ),
     State.CREATING: frozenset({State.PROVISIONING, State.VERIFYING, State.QUEUED, State.FAILED}),
     State.VERIFYING: frozenset({State.PROVISIONING, State.QUEUED, State.HELD}),
     State.HELD: frozenset({State.PROVISIONING, State.QUEUED}),
@@ -156,7 +158,10 @@ def doubt(placement: Placement, reason: str, now: float) -> Placement:
 def found(
     placement: Placement, attempt: Attempt, instance: Instance, now: float
 ) -> tuple[Placement, Attempt]:
-    """verifying or held → provisioning: the instance was listed and is adopted."""
+    """verifying or held → provisioning: the instance was listed and is adopted.
+
+    Also from queued: a cloud that lists later than `settle` promises may show it after it was thought absent.
+    """
     adopted = replace(attempt, outcome=Outcome.ADOPTED, detail=attempt.detail or "found in a listing")
     return _provisioning(placement, attempt.region, instance.id, now), adopted
 
@@ -227,7 +232,7 @@ def quiet_until(
 
 
 def match_instance(placement: Placement, attempt: Attempt, inventory: Inventory) -> Instance | None:
-    """The instance that the attempt made, if the inventory has it: name, region and what else is listed agree.
+    """The instance that the attempt made, if listed: name, region and what else is known agree.
 
     Of several, the oldest: nothing is created either way.
     """

@@ -1,0 +1,34 @@
+"""How fast creates may follow one another: a token bucket as a value (product.md, section 11, Creates)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+LARGEST_BURST = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """`tokens` at the instant `at`; refilled at `per_minute`, up to one minute's worth but at most 10."""
+
+    per_minute: float
+    tokens: float
+    at: float
+
+    @classmethod
+    def full(cls, per_minute: float, now: float) -> Budget:
+        return cls(per_minute, min(LARGEST_BURST, per_minute), now)
+
+    def refilled(self, now: float) -> Budget:
+        gained = max(0.0, now - self.at) * self.per_minute / 60.0
+        return replace(self, tokens=min(LARGEST_BURST, self.per_minute, self.tokens + gained), at=now)
+
+    def taken(self, now: float) -> Budget | None:
+        """One token less, or None when there is none."""
+        refilled = self.refilled(now)
+        return replace(refilled, tokens=refilled.tokens - 1.0) if refilled.tokens >= 1.0 else None
+
+    def wait_s(self, now: float) -> float:
+        """Seconds until the next token."""
+        missing = 1.0 - self.refilled(now).tokens
+        return max(0.0, missing * 60.0 / self.per_minute)

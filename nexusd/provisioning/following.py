@@ -1,0 +1,145 @@
+"""Follows what was sent: finds lost creates in the listings, and new instances until they run.
+
+Run by `worker`.
+Only complete listings decide anything here, never stale or held-back data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from nexusd.core import lifecycle
+from nexusd.core.lifecycle import ABSENCES_NEEDED, Attempt, Placement, State
+from nexusd.core.regions import cool_off
+from nexusd.core.world import World
+from nexusd.ports import Clock, Store
+from nexusd.provisioning.journal import Journal
+
+
+@dataclass(frozen=True, slots=True)
+class FollowOptions:
+    """Seconds (product.md, sections 3 and 11). `timeout_s` is how long a POST may take."""
+
+    timeout_s: float = 10.0
+    settle_s: float = 300.0
+    provisioning_timeout_s: float = 900.0
+    hold_after_s: float = 3600.0
+
+
+@dataclass(slots=True)
+class Doubt:
+    """What listings have shown of one attempt in doubt, for as long as this process looks."""
+
+    absences: int = 0
+    last_began_at: float = float("-inf")
+
+
+class Follower:
+    """Settles what the latest complete listing can settle."""
+
+    def __init__(
+        self, world: World, store: Store, clock: Clock, journal: Journal, options: FollowOptions
+    ) -> None:
+        self._world = world
+        self._store = store
+        self._clock = clock
+        self._journal = journal
+        self.options = options
+        self._term_began_at = clock.now()
+        self._doubts: dict[str, Doubt] = {}
+        self._vanished: set[str] = set()
+
+    def swept(self, vanished: Iterable[str]) -> None:
+        """A complete listing was applied to the world; `vanished` names the instances it confirmed gone."""
+        self._vanished.update(vanished)
+
+    async def follow_open(self) -> None:
+        placements = await self._store.run(lambda tx: tx.placements.in_states(FOLLOWED))
+        vanished, self._vanished = self._vanished, set()
+        for placement in placements:
+            if placement.state is State.PROVISIONING:
+                await self._follow(placement, vanished)
+            else:
+                await self._verify(placement)
+
+    async def adopt_late(self, placement: Placement) -> bool:
+        """Adopt what an attempt made after all though it was thought absent, if the listing has it."""
+        attempts = await self._store.run(lambda tx: tx.placements.attempts(placement.id))
+        now = self._clock.now()
+        for attempt in reversed(attempts):
+            instance = lifecycle.match_instance(placement, attempt, self._world.inventory)
+            if instance is not None:
+                after, adopted = lifecycle.found(placement, attempt, instance, now)
+                return await self._journal.finish(placement, after, adopted, None)
+        return False
+
+    async def _follow(self, placement: Placement, vanished: set[str]) -> None:
+        now = self._clock.now()
+        if placement.instance_id is None:
+            placement = await self._learn_id(placement, now)
+        if placement.instance_id in vanished:
+            await self._journal.move(placement, lifecycle.vanished(placement, now))
+            return
+        timeout_s = self.options.provisioning_timeout_s
+        after = lifecycle.followed(placement, self._world.inventory, timeout_s, now)
+        if after is not None:
+            await self._journal.move(placement, after)
+
+    async def _learn_id(self, placement: Placement, now: float) -> Placement:
+        """With the id that the create's answer did not have, once the listing has it."""
+        attempt = await self._last_attempt(placement)
+        instance = lifecycle.match_instance(placement, attempt, self._world.inventory)
+        if instance is None:
+            return placement
+        known = lifecycle.named(placement, instance.id, now)
+        return known if await self._journal.move(placement, known) else placement
+
+    async def _verify(self, placement: Placement) -> None:
+        now = self._clock.now()
+        attempt = await self._last_attempt(placement)
+        instance = lifecycle.match_instance(placement, attempt, self._world.inventory)
+        if instance is not None:
+            self._doubts.pop(placement.id, None)
+            after, adopted = lifecycle.found(placement, attempt, instance, now)
+            await self._journal.finish(placement, after, adopted, None)
+            return
+        quiet_until = self._quiet_until(attempt)
+        if self._absences(placement, quiet_until) >= ABSENCES_NEEDED:
+            self._doubts.pop(placement.id, None)
+            await self._give_up_attempt(placement, attempt, now)
+        elif placement.state is State.VERIFYING and now > quiet_until + self.options.hold_after_s:
+            held = lifecycle.hold(placement, "neither found nor proven absent: sweeps stay incomplete", now)
+            await self._journal.move(placement, held)
+
+    async def _give_up_attempt(self, placement: Placement, attempt: Attempt, now: float) -> None:
+        """Proven absent. The region that answered nothing definite cools off, so another is tried first."""
+        after, absent = lifecycle.proven_absent(placement, attempt, now)
+        before = self._world.cooling_off.get(attempt.region)
+        half_open = replace(before, probing=None) if before is not None else None
+        cooling = cool_off(attempt.region, half_open, "an attempt that made nothing", now)
+        await self._journal.finish(placement, after, absent, cooling)
+
+    def _absences(self, placement: Placement, quiet_until: float) -> int:
+        """How many complete listings, begun after the quiet time, did not have the instance."""
+        doubt = self._doubts.setdefault(placement.id, Doubt())
+        inventory = self._world.inventory
+        began_at = inventory.began_at
+        if began_at is None or inventory.hold is not None:
+            return doubt.absences
+        if began_at > quiet_until and began_at > doubt.last_began_at:
+            doubt.absences += 1
+            doubt.last_began_at = began_at
+        return doubt.absences
+
+    def _quiet_until(self, attempt: Attempt) -> float:
+        options = self.options
+        epoch = self._store.epoch
+        return lifecycle.quiet_until(attempt, options.settle_s, epoch, self._term_began_at, options.timeout_s)
+
+    async def _last_attempt(self, placement: Placement) -> Attempt:
+        attempts = await self._store.run(lambda tx: tx.placements.attempts(placement.id))
+        return attempts[-1]
+
+
+FOLLOWED = [State.VERIFYING, State.HELD, State.PROVISIONING]
