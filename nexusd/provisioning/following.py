@@ -1,7 +1,6 @@
 """Follows what was sent: finds lost creates in the listings, and new instances until they run.
 
-Run by `worker`.
-Only complete listings decide anything here, never stale or held-back data.
+Run by `worker`. Only complete listings decide anything here, never stale or held-back data.
 """
 
 from __future__ import annotations

@@ -1,0 +1,215 @@
+"""The placement's state machine: what each answer and each listing proves."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nexusd.core import lifecycle
+from nexusd.core.answers import Created, NotSent, Refused, Unknown
+from nexusd.core.inventory import Inventory, Sweep, SweepPolicy, compare
+from nexusd.core.lifecycle import CLOSED, OPEN, TRANSITIONS, Attempt, Outcome, Placement, State
+from nexusd.core.placement import Decision, PlacementRequest
+from nexusd.core.records import Instance
+
+REQUEST = PlacementRequest(name="worker-01", plan="pro")
+QUEUED = Placement("plc_1", REQUEST, State.QUEUED, created_at=100.0, updated_at=100.0)
+CHOSE_EAST = Decision(110.0, "us-east-1", None, 105.0)
+
+
+def inventory_of(*instances: Instance, began_at: float = 500.0) -> Inventory:
+    inventory = Inventory()
+    sweep = Sweep(began_at, began_at + 1, {i.id: i for i in instances})
+    inventory.apply(compare(inventory, sweep, SweepPolicy()))
+    return inventory
+
+
+def instance(**changes: object) -> Instance:
+    fields: dict[str, object] = {"id": "inst_1", "name": "worker-01", "status": "pending", "region": "us-east-1"}
+    return Instance(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+def begun(namesakes: tuple[str, ...] = ()) -> tuple[Placement, Attempt]:
+    return lifecycle.begin(QUEUED, CHOSE_EAST, send_deadline=120.0, epoch=7, namesakes=namesakes)
+
+
+def test_beginning_writes_name_region_attempt_epoch_and_deadline() -> None:
+    placement, attempt = begun()
+    assert (placement.state, placement.region, placement.attempts) == (State.CREATING, "us-east-1", 1)
+    assert attempt == Attempt("plc_1", 1, "us-east-1", 110.0, 120.0, 7)
+
+
+def test_a_decision_without_a_region_begins_nothing() -> None:
+    with pytest.raises(ValueError, match="chose a region"):
+        lifecycle.begin(QUEUED, Decision(110.0, None, "no region is eligible", 105.0), 120.0, 7, ())
+
+
+def test_a_2xx_with_an_id_is_provisioning_under_that_id() -> None:
+    placement, attempt = lifecycle.answered(*begun(), Created(instance()), 111.0)
+    assert (placement.state, placement.instance_id, placement.provisioning_at) == (
+        State.PROVISIONING,
+        "inst_1",
+        111.0,
+    )
+    assert attempt.outcome is Outcome.CREATED
+
+
+def test_a_2xx_without_an_id_is_provisioning_with_the_id_still_to_be_learnt() -> None:
+    placement, _ = lifecycle.answered(*begun(), Created(None), 111.0)
+    assert (placement.state, placement.instance_id) == (State.PROVISIONING, None)
+
+
+def test_a_rejected_request_fails_with_the_providers_words() -> None:
+    refusal = Refused(422, "VALIDATION_ERROR", "plan is unknown", "rejected", "request", ["plan"])
+    placement, attempt = lifecycle.answered(*begun(), refusal, 111.0)
+    assert placement.state is State.FAILED
+    assert placement.reason == "CloudNexus rejected it: 422 VALIDATION_ERROR: plan is unknown (['plan'])"
+    assert attempt.outcome is Outcome.REFUSED
+
+
+@pytest.mark.parametrize("kind", ["capacity", "quota", "auth", "throttled", "unavailable"])
+def test_any_other_refusal_goes_back_to_the_queue(kind: str) -> None:
+    placement, attempt = lifecycle.answered(*begun(), Refused(409, "X", "no", kind, "region"), 111.0)
+    assert (placement.state, placement.region) == (State.QUEUED, None)
+    assert attempt.outcome is Outcome.REFUSED
+
+
+def test_what_was_never_sent_goes_back_to_the_queue() -> None:
+    placement, attempt = lifecycle.answered(*begun(), NotSent("connection refused"), 111.0)
+    assert (placement.state, attempt.outcome) == (State.QUEUED, Outcome.NOT_SENT)
+
+
+def test_an_unknown_outcome_is_verified_and_keeps_its_region() -> None:
+    placement, attempt = lifecycle.answered(*begun(), Unknown("connection reset"), 111.0)
+    assert (placement.state, placement.region) == (State.VERIFYING, "us-east-1")
+    assert attempt.outcome is Outcome.UNKNOWN
+
+
+def test_a_found_instance_is_adopted() -> None:
+    doubted, attempt = lifecycle.answered(*begun(), Unknown("time-out"), 111.0)
+    placement, adopted = lifecycle.found(doubted, attempt, instance(), 200.0)
+    assert (placement.state, placement.instance_id, adopted.outcome) == (
+        State.PROVISIONING,
+        "inst_1",
+        Outcome.ADOPTED,
+    )
+
+
+def test_proven_absence_goes_back_to_the_queue_without_a_region() -> None:
+    doubted, attempt = lifecycle.answered(*begun(), Unknown("time-out"), 111.0)
+    placement, absent = lifecycle.proven_absent(doubted, attempt, 900.0)
+    assert (placement.state, placement.region, absent.outcome) == (State.QUEUED, None, Outcome.ABSENT)
+
+
+def test_quiet_time_of_ones_own_attempt_is_its_deadline_plus_settle() -> None:
+    _, attempt = begun()
+    assert lifecycle.quiet_until(attempt, 300.0, epoch=7, term_began_at=0.0, timeout_s=10.0) == 420.0
+
+
+def test_quiet_time_of_an_earlier_terms_attempt_counts_from_this_term() -> None:
+    _, attempt = begun()
+    assert lifecycle.quiet_until(attempt, 300.0, epoch=8, term_began_at=5000.0, timeout_s=10.0) == 5310.0
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        instance(name="worker-02"),
+        instance(region="eu-west-2"),
+        instance(plan="starter"),
+        instance(image="debian-12"),
+    ],
+    ids=["name", "region", "plan", "image"],
+)
+def test_an_instance_that_disagrees_is_not_ours(other: Instance) -> None:
+    placement, attempt = begun()
+    assert lifecycle.match_instance(placement, attempt, inventory_of(other)) is None
+
+
+def test_an_instance_that_was_there_before_the_attempt_is_not_ours() -> None:
+    placement, attempt = begun(namesakes=("inst_1",))
+    assert lifecycle.match_instance(placement, attempt, inventory_of(instance(status="terminated"))) is None
+
+
+def test_of_several_matches_the_oldest_is_adopted() -> None:
+    placement, attempt = begun()
+    older = instance(id="inst_9", created_at="2026-01-01T00:00:00Z")
+    newer = instance(id="inst_2", created_at="2026-01-01T00:00:05Z")
+    assert lifecycle.match_instance(placement, attempt, inventory_of(newer, older)) == older
+
+
+def provisioning(instance_id: str | None = "inst_1") -> Placement:
+    made = instance(id=instance_id) if instance_id else None
+    return lifecycle.answered(*begun(), Created(made), 111.0)[0]
+
+
+def test_a_running_instance_ends_the_placement() -> None:
+    after = lifecycle.followed(provisioning(), inventory_of(instance(status="running")), 900.0, 130.0)
+    assert after is not None
+    assert after.state is State.RUNNING
+
+
+@pytest.mark.parametrize("status", ["stopped", "terminated"])
+def test_an_instance_that_stopped_before_it_ran_fails_the_placement(status: str) -> None:
+    after = lifecycle.followed(provisioning(), inventory_of(instance(status=status)), 900.0, 130.0)
+    assert after is not None
+    assert (after.state, after.reason) == (State.FAILED, f"instance inst_1 is {status}")
+
+
+def test_an_unknown_status_is_waited_on() -> None:
+    inventory = inventory_of(instance(status="hibernating"))
+    assert lifecycle.followed(provisioning(), inventory, 900.0, 130.0) is None
+
+
+def test_a_time_out_needs_a_listing_begun_after_it() -> None:
+    old_listing = inventory_of(instance(), began_at=1010.0)
+    new_listing = inventory_of(instance(), began_at=1011.5)
+    assert lifecycle.followed(provisioning(), old_listing, 900.0, 5000.0) is None
+    after = lifecycle.followed(provisioning(), new_listing, 900.0, 1012.0)
+    assert after is not None
+    assert after.reason == "still pending 900s after it was created"
+
+
+def test_an_instance_that_is_never_listed_fails_and_says_so() -> None:
+    after = lifecycle.followed(provisioning(None), inventory_of(began_at=2000.0), 900.0, 2001.0)
+    assert after is not None
+    assert after.reason == "never listed 900s after it was created"
+
+
+def test_only_a_queued_placement_can_be_cancelled() -> None:
+    assert lifecycle.cancel(QUEUED, 120.0).state is State.CANCELLED
+    with pytest.raises(ValueError, match="cannot go from creating to cancelled"):
+        lifecycle.cancel(begun()[0], 120.0)
+
+
+def test_no_way_leads_out_of_a_closed_state() -> None:
+    assert not CLOSED & TRANSITIONS.keys()
+    assert TRANSITIONS.keys() == OPEN
+
+
+ANSWERS = st.one_of(
+    st.just(Created(None)),
+    st.just(Created(instance())),
+    st.builds(NotSent, st.text(max_size=5)),
+    st.builds(Unknown, st.text(max_size=5)),
+    st.builds(
+        Refused,
+        st.integers(400, 499),
+        st.just("CODE"),
+        st.text(max_size=5),
+        st.sampled_from(["rejected", "capacity", "quota", "auth", "throttled", "unavailable"]),
+        st.sampled_from(["request", "region", "account"]),
+    ),
+)
+
+
+@given(ANSWERS)
+def test_only_a_definite_answer_may_lead_to_another_post(answer: object) -> None:
+    """I1: from `creating`, the way back to the queue needs proof that nothing was made."""
+    placement, attempt = lifecycle.answered(*begun(), answer, 111.0)  # type: ignore[arg-type]
+    if placement.state is State.QUEUED:
+        assert isinstance(answer, Refused | NotSent)
+    if isinstance(answer, Unknown):
+        assert placement.state is State.VERIFYING
+    assert attempt.outcome is not None
