@@ -11,6 +11,7 @@ from nexusd.core.answers import CreateAnswer, CreateRequest
 from nexusd.core.events import Event
 from nexusd.core.inventory import Sweep
 from nexusd.core.lifecycle import Attempt, Placement, State
+from nexusd.core.notifications import LoggedNotification as LoggedNotification  # noqa: PLC0414 - part of these ports
 from nexusd.core.placement import Considered, Decision, PlacementRequest
 from nexusd.core.records import Instance
 from nexusd.core.regions import CoolingOff, RegionList, RegionSnapshot
@@ -147,24 +148,16 @@ class AlertsTable(Protocol):
     def remove(self, fingerprints: Iterable[str]) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class LoggedNotification:
-    """What a receiver was last told about a group (Alertmanager's nflog): what was said, not what is true.
-
-    `firing`, `resolved`: the fingerprints in that message.
-    """
-
-    receiver: str
-    group_key: str
-    at: float
-    firing: frozenset[str]
-    resolved: frozenset[str]
-
-
 class NotificationLogTable(Protocol):
     def load(self) -> list[LoggedNotification]: ...
 
-    def save(self, entries: Iterable[LoggedNotification]) -> None: ...
+    def save(self, entries: Iterable[LoggedNotification]) -> None:
+        """Insert or replace by (receiver, group_key)."""
+        ...
+
+    def remove(self, keys: Iterable[tuple[str, str]]) -> None:
+        """Forget these (receiver, group_key)."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
