@@ -1,0 +1,211 @@
+"""The sections of the configuration that concern alerting: rules, routes and receivers."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
+
+from nexusd.settings.sections import Name, Section, ShortText, duration
+from nexusd.settings.values import (
+    Seconds,
+    SecretText,
+    SecretUrl,
+    check_http_url,
+    one_or_many,
+    refused,
+)
+
+RULE_NAMES = (
+    "Watchdog",
+    "CloudAPIUnreachable",
+    "CloudAPIUnauthorized",
+    "SnapshotStale",
+    "MassDisappearance",
+    "NoEligibleRegion",
+    "RegionUnhealthy",
+    "RegionCapacityExhausted",
+    "RegionLatencyHigh",
+    "InstanceStopped",
+    "InstanceTerminated",
+    "InstanceVanished",
+    "InstanceStuck",
+    "PlacementFailed",
+    "PlacementHeld",
+    "PlacementDelayed",
+    "FleetBelowCount",
+    "NotificationsFailing",
+)
+"""Every rule of product.md, section 4."""
+
+WITH_THRESHOLD = frozenset({"RegionLatencyHigh", "InstanceStuck", "PlacementDelayed"})
+WITH_RESOLVE_AFTER = frozenset({"InstanceStopped", "InstanceTerminated", "InstanceVanished"})
+
+LabelName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$", max_length=128)]
+Labels = dict[LabelName, Annotated[str, StringConstraints(max_length=4096)]]
+HeaderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$", max_length=128)]
+
+
+def _header_value(value: SecretText) -> SecretText:
+    text = value.get_secret_value()
+    if not text.isprintable() or not text.isascii():
+        raise refused("a header's value is one line of ASCII text")
+    return value
+
+
+def _secret_url(value: SecretUrl) -> SecretUrl:
+    check_http_url(value.get_secret_value())
+    return value
+
+
+HttpUrl = Annotated[SecretUrl, AfterValidator(_secret_url)]
+Headers = dict[HeaderName, Annotated[SecretText, AfterValidator(_header_value)]]
+
+
+class Rule(Section):
+    """One entry of `alerts.rules`; a key that is absent keeps the rule's own default."""
+
+    enabled: bool = Field(default=True, description="Whether the rule is evaluated.")
+    for_s: Seconds | None = duration("for", None, "How long the condition must hold before it fires.")
+    keep_firing_for_s: Seconds | None = duration(
+        "keep_firing_for", None, "How long it fires on after the condition has ended."
+    )
+    severity: ShortText | None = Field(default=None, description="Value of the `severity` label.")
+    threshold_s: Seconds | None = duration(
+        "threshold", None, "What `RegionLatencyHigh`, `InstanceStuck` and `PlacementDelayed` compare with."
+    )
+    where: str | None = Field(
+        default=None, description="CEL over `instance` or `region`: what the rule looks at."
+    )
+    labels: Labels = Field(default={}, description="Labels to add.")
+    annotations: Labels = Field(default={}, description="Annotations to add or replace.")
+    resolve_after_s: Seconds | None = duration(
+        "resolve_after", None, "When an instance's alert ends by itself.", at_least_s=1.0
+    )
+
+
+class CustomRule(Section):
+    """One entry of `alerts.custom`: a rule of your own."""
+
+    name: LabelName = Field(description="The alert's name; unique, and not a built-in one.")
+    each: Literal["instance", "region", "fleet"] = Field(description="What it looks at.")
+    when: str = Field(description="CEL over it: the condition.")
+    enabled: bool = Field(default=True, description="Whether the rule is evaluated.")
+    for_s: Seconds = duration("for", 0.0, "How long the condition must hold before it fires.")
+    keep_firing_for_s: Seconds = duration(
+        "keep_firing_for", 0.0, "How long it fires on after the condition has ended."
+    )
+    severity: ShortText = Field(default="warning", description="Value of the `severity` label.")
+    labels: Labels = Field(default={}, description="Labels to add.")
+    annotations: Labels = Field(default={}, description="Annotations to add.")
+
+
+class Alerts(Section):
+    """`alerts`: which conditions are told, and when."""
+
+    rules: dict[str, Rule] = Field(
+        default={},
+        description="Changes to the built-in rules, by name.",
+        json_schema_extra={"propertyNames": {"enum": list(RULE_NAMES)}},
+    )
+    custom: tuple[CustomRule, ...] = Field(default=(), description="Rules of your own.")
+
+    def rule(self, name: str) -> Rule:
+        """The changes to one rule; none when the file has none."""
+        return self.rules.get(name, Rule())
+
+
+class Route(Section):
+    """One entry of `routes`: the first that matches takes the alert, and with `continue` the next as well."""
+
+    matchers: tuple[str, ...] = Field(
+        default=(), description='Alertmanager matchers, such as `severity="critical"`; all must match.'
+    )
+    receivers: tuple[Name, ...] = Field(min_length=1, description="Names of the receivers to tell.")
+    group_by: tuple[Annotated[str, StringConstraints(pattern=r"^(\.\.\.|[a-zA-Z_][a-zA-Z0-9_]*)$")], ...] = (
+        Field(default=("alertname",), description="Labels whose values make a group; `...` is all of them.")
+    )
+    group_wait_s: Seconds = duration("group_wait", 10.0, "How long a new group waits for more alerts.")
+    group_interval_s: Seconds = duration(
+        "group_interval", 300.0, "Least time between two messages about a changed group.", at_least_s=1.0
+    )
+    repeat_interval_s: Seconds = duration(
+        "repeat_interval", 14400.0, "When a group that has not changed is told again.", at_least_s=1.0
+    )
+    continue_: bool = Field(default=False, alias="continue", description="Look at the next routes as well.")
+
+
+class Authorization(Section):
+    """`authorization` of a receiver: `Bearer` with `credentials`, or `Basic` with user and password."""
+
+    type: Literal["Bearer", "Basic"] = Field(default="Bearer", description="The scheme.")
+    credentials: SecretText | None = Field(default=None, description="The bearer token.")
+    credentials_file: Path | None = Field(default=None, description="A file that holds the bearer token.")
+    username: str | None = Field(default=None, description="For `Basic`.")
+    password: SecretText | None = Field(default=None, description="For `Basic`.")
+    password_file: Path | None = Field(default=None, description="A file that holds the password.")
+
+    def header(self) -> SecretText:
+        """The value of the `Authorization` header."""
+        if self.type == "Bearer":
+            return SecretText(f"Bearer {self.credentials.get_secret_value() if self.credentials else ''}")
+        password = self.password.get_secret_value() if self.password else ""
+        pair = base64.b64encode(f"{self.username}:{password}".encode()).decode()
+        return SecretText(f"Basic {pair}")
+
+
+class _Receiver(Section):
+    name: Name = Field(description="By which routes refer to it; unique.")
+    send_resolved: bool = Field(default=True, description="Whether ends are told, too.")
+    timeout_s: Seconds = duration("timeout", 10.0, "How long one request may take.", at_least_s=0.1)
+    headers: Headers = Field(default={}, description="Headers to add to each request.")
+    authorization: Authorization | None = Field(default=None, description="Bearer or basic authentication.")
+
+
+class WebhookReceiver(_Receiver):
+    """Alertmanager's webhook body, POSTed to a URL."""
+
+    type: Literal["webhook"] = Field(description="The kind of receiver.")
+    url: HttpUrl | None = Field(default=None, description="Where to POST; a secret.")
+    url_file: Path | None = Field(default=None, description="A file that holds the URL.")
+    secret: Annotated[tuple[SecretText, ...], BeforeValidator(one_or_many)] = Field(
+        default=(), description="Signs messages (Standard Webhooks); a list while rotating, the newest first."
+    )
+    secret_file: Annotated[tuple[Path, ...], BeforeValidator(one_or_many)] = Field(
+        default=(), description="Files that hold the secrets, one or a list."
+    )
+    max_alerts: int = Field(default=0, ge=0, description="Alerts in one message, at most; 0 is no limit.")
+
+
+class AlertmanagerReceiver(_Receiver):
+    """Alerts POSTed to Alertmanagers."""
+
+    type: Literal["alertmanager"] = Field(description="The kind of receiver.")
+    urls: tuple[HttpUrl, ...] = Field(min_length=1, description="Base URLs of every Alertmanager.")
+
+
+class HeartbeatReceiver(_Receiver):
+    """A URL asked for while the daemon is healthy (dead-man's switch)."""
+
+    type: Literal["heartbeat"] = Field(description="The kind of receiver.")
+    url: HttpUrl | None = Field(default=None, description="Where to send; a secret.")
+    url_file: Path | None = Field(default=None, description="A file that holds the URL.")
+    method: Literal["GET", "POST"] = Field(default="GET", description="The HTTP method.")
+    interval_s: Seconds = duration("interval", 60.0, "Time between two beats.", at_least_s=1.0)
+
+
+class AppriseReceiver(Section):
+    """Any service that Apprise knows."""
+
+    name: Name = Field(description="By which routes refer to it; unique.")
+    type: Literal["apprise"] = Field(description="The kind of receiver.")
+    send_resolved: bool = Field(default=True, description="Whether ends are told, too.")
+    timeout_s: Seconds = duration("timeout", 10.0, "How long one message may take.", at_least_s=0.1)
+    urls: tuple[SecretText, ...] = Field(min_length=1, description="Apprise URLs.")
+
+
+Receiver = Annotated[
+    WebhookReceiver | AlertmanagerReceiver | HeartbeatReceiver | AppriseReceiver, Field(discriminator="type")
+]

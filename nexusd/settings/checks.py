@@ -1,0 +1,112 @@
+"""What no single key can tell: names that must be unique or known, expressions that must compile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from nexusd.settings.alerting import (
+    RULE_NAMES,
+    Authorization,
+    HeartbeatReceiver,
+    WebhookReceiver,
+)
+from nexusd.settings.keys import nearest
+from nexusd.settings.model import Settings
+from nexusd.settings.problems import Problem
+from nexusd.settings.yamlfile import KeyPath
+
+
+def problems(settings: Settings) -> Iterator[Problem]:
+    """Everything wrong between the keys of a configuration whose single values are right."""
+    yield from _api(settings)
+    yield from _unique("fleets", [fleet.name for fleet in settings.fleets])
+    yield from _unique("receivers", [receiver.name for receiver in settings.receivers])
+    yield from _rules(settings)
+    yield from _receivers(settings)
+    yield from _routes(settings)
+    yield from _tls_files(settings)
+
+
+def _api(settings: Settings) -> Iterator[Problem]:
+    if settings.cloudnexus.api_key is None:
+        ways = "set cloudnexus.api_key_file, CN_API_KEY, or a systemd credential of that name"
+        yield Problem(("cloudnexus", "api_key"), f"is missing: {ways}")
+    elif not settings.cloudnexus.api_key.get_secret_value().isascii():
+        yield Problem(("cloudnexus", "api_key"), "holds characters that cannot be sent")
+    for number, refusal in enumerate(settings.placement.refusals):
+        if refusal.status is None and refusal.code is None:
+            yield Problem(("placement", "refusals", number), "needs status, code, or both")
+
+
+def _unique(key: str, names: Iterable[str], field: str = "name") -> Iterator[Problem]:
+    seen: set[str] = set()
+    for number, name in enumerate(names):
+        if name in seen:
+            yield Problem((*key.split("."), number, field), f"{name!r} is taken by an earlier entry")
+        seen.add(name)
+
+
+def _rules(settings: Settings) -> Iterator[Problem]:
+    for name in settings.alerts.rules:
+        if name not in RULE_NAMES:
+            hint = nearest(name, RULE_NAMES, 0.0)
+            yield Problem(("alerts", "rules", name), f'unknown rule, did you mean "{hint}"?')
+    yield from _unique("alerts.custom", [rule.name for rule in settings.alerts.custom])
+    for number, rule in enumerate(settings.alerts.custom):
+        if rule.name in RULE_NAMES:
+            yield Problem(("alerts", "custom", number, "name"), f"{rule.name} is a built-in rule")
+
+
+def _receivers(settings: Settings) -> Iterator[Problem]:
+    for number, receiver in enumerate(settings.receivers):
+        path: KeyPath = ("receivers", number)
+        if isinstance(receiver, WebhookReceiver | HeartbeatReceiver) and receiver.url is None:
+            yield Problem((*path, "url"), "is missing (or url_file)")
+        authorization = getattr(receiver, "authorization", None)
+        if isinstance(authorization, Authorization):
+            yield from _authorization(authorization, (*path, "authorization"))
+
+
+def _authorization(authorization: Authorization, path: KeyPath) -> Iterator[Problem]:
+    bearer = authorization.credentials is not None
+    basic = authorization.username is not None and authorization.password is not None
+    if authorization.type == "Bearer" and not bearer:
+        yield Problem(path, "Bearer needs credentials or credentials_file")
+    if authorization.type == "Basic" and not basic:
+        yield Problem(path, "Basic needs username, and password or password_file")
+    if authorization.type == "Bearer" and (authorization.username or authorization.password):
+        yield Problem(path, "username and password go with type: Basic")
+    if authorization.type == "Basic" and bearer:
+        yield Problem(path, "credentials go with type: Bearer")
+
+
+def _routes(settings: Settings) -> Iterator[Problem]:
+    names = [receiver.name for receiver in settings.receivers]
+    for number, route in enumerate(settings.routes):
+        for position, name in enumerate(route.receivers):
+            if name not in names:
+                hint = nearest(name, names, 0.0)
+                asked = f'did you mean "{hint}"?' if hint else "receivers has none"
+                yield Problem(("routes", number, "receivers", position), f"no receiver {name!r}, {asked}")
+
+
+def _tls_files(settings: Settings) -> Iterator[Problem]:
+    tls = settings.server.tls
+    files = (
+        {"cert_file": tls.cert_file, "key_file": tls.key_file, "client_ca_file": tls.client_ca_file}
+        if tls
+        else {}
+    )
+    for key, path in files.items():
+        problem = _unreadable(path) if path else None
+        if problem:
+            yield Problem(("server", "tls", key), problem)
+
+
+def _unreadable(path: Path) -> str | None:
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        return f"{path} cannot be read: {error.strerror}"
+    return None

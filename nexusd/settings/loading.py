@@ -1,0 +1,80 @@
+"""From the file, the environment and the command line to `Settings`, or to one clear error."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from pydantic import ValidationError
+
+from nexusd.core.errors import ConfigError
+from nexusd.settings import checks, sources
+from nexusd.settings.model import Settings
+from nexusd.settings.problems import Problem, as_error, of_validation
+from nexusd.settings.sources import Layer, merge
+
+DEFAULT_FILE = Path("/etc/nexusd/nexusd.yaml")
+NOTHING: Mapping[str, object] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """`file`: the one that was read, None when there was none. `layer`: every given value and its origin."""
+
+    settings: Settings
+    file: Path | None
+    layer: Layer
+
+
+def load(
+    path: Path | None, overrides: Mapping[str, object] = NOTHING, environ: Mapping[str, str] = os.environ
+) -> Settings:
+    """Every option, by the precedence command line, environment, file, default.
+
+    `path` None means `find_file`. `overrides` are dotted keys. Raises `ConfigError`: one line per problem.
+    """
+    return load_with_origins(path, overrides, environ).settings
+
+
+def load_with_origins(
+    path: Path | None, overrides: Mapping[str, object] = NOTHING, environ: Mapping[str, str] = os.environ
+) -> Loaded:
+    """The same, and where each value came from."""
+    file = path if path is not None else find_file(environ)
+    layer = sources.from_file(file, Settings) if file is not None else Layer()
+    layer = merge(layer, sources.from_environment(environ, Settings))
+    layer = merge(layer, sources.from_overrides(overrides))
+    layer.put_new(("store", "url"), _default_store(environ), "default")
+    return Loaded(_validated(layer), file, layer)
+
+
+def find_file(environ: Mapping[str, str]) -> Path | None:
+    """$NEXUSD_CONFIG, else the default file if there is one."""
+    named = environ.get("NEXUSD_CONFIG")
+    if named:
+        return Path(named)
+    return DEFAULT_FILE if DEFAULT_FILE.exists() else None
+
+
+def _default_store(environ: Mapping[str, str]) -> str:
+    state = environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    folder = Path(state) if state else Path.cwd()
+    return f"sqlite:///{folder.absolute() / 'nexusd.db'}"
+
+
+def _validated(layer: Layer) -> Settings:
+    unreadable = [Problem(path, message) for path, message in sources.read_secret_files(layer, Settings)]
+    try:
+        settings = Settings.model_validate(layer.data)
+    except ValidationError as error:
+        raise as_error([*unreadable, *of_validation(error, layer, Settings)], layer) from None
+    found = [*unreadable, *checks.problems(settings)]
+    if found:
+        raise as_error(found, layer)
+    return settings
+
+
+__all__ = ["ConfigError", "Loaded", "find_file", "load", "load_with_origins"]

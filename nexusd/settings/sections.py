@@ -1,0 +1,245 @@
+"""The sections of the configuration but alerting's: what each key is called, takes and defaults to.
+
+An attribute is its key, with `_s` appended where it is a duration (seconds once read).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+from nexusd.core.placement import DEFAULT_IMAGE
+from nexusd.settings.values import (
+    Seconds,
+    SecretText,
+    StoreUrl,
+    check_http_url,
+    custom,
+    is_loopback,
+    refused,
+    split_address,
+)
+
+ShortText = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Slug = ShortText
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$")]
+
+
+class Section(BaseModel):
+    """What every section shares: unknown keys are errors, values never change, errors hide their input."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+def duration(key: str, default: float | None, description: str, *, at_least_s: float = 0.0) -> Any:
+    """A field whose key in the file is `key` and whose value is a duration of at least `at_least_s`."""
+    return Field(default=default, alias=key, ge=at_least_s, description=description)
+
+
+def _base_url(text: str) -> str:
+    from urllib.parse import urlsplit
+
+    check_http_url(text)
+    parts = urlsplit(text)
+    if parts.username is not None or parts.query or parts.fragment:
+        raise refused("must not hold a user, a query or a fragment")
+    if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
+        raise refused("must begin with https:// (http is for loopback addresses only)")
+    return text.rstrip("/")
+
+
+def _external_url(text: str) -> str:
+    return check_http_url(text).rstrip("/")
+
+
+def _listen(text: str) -> str:
+    try:
+        split_address(text)
+    except ValueError as error:
+        raise custom(str(error)) from None
+    return text
+
+
+def _store_url(url: StoreUrl) -> StoreUrl:
+    scheme, separator, rest = url.get_secret_value().partition("://")
+    if not separator or scheme not in ("sqlite", "postgresql"):
+        raise refused("expected sqlite:////path/to/file.db or postgresql://user@host/database")
+    if scheme == "sqlite" and (not rest.startswith("/") or len(rest) < 2 or ":memory:" in rest):
+        raise refused("expected a file: sqlite:////absolute/path.db (four slashes) or sqlite:///relative.db")
+    return url
+
+
+class CloudNexus(Section):
+    """`cloudnexus`: the API and the key to it."""
+
+    base_url: Annotated[str, AfterValidator(_base_url)] = Field(
+        default="https://api.cloudnexus.io/v1",
+        description="Where the API is. https only; plain http is accepted for a loopback host.",
+    )
+    api_key: SecretText | None = Field(
+        default=None, description="The API key. Better given by file or credential."
+    )
+    api_key_file: Path | None = Field(
+        default=None, description="A file that holds the API key; read again when it changes."
+    )
+    timeout_s: Seconds = duration("timeout", 10.0, "How long one request may take.", at_least_s=0.1)
+    max_concurrent_requests: int = Field(default=8, ge=1, le=256, description="Requests under way at once.")
+    max_requests_per_second: float = Field(
+        default=50.0, gt=0, le=10_000, allow_inf_nan=False, description="The client's own rate limit."
+    )
+
+
+class Polling(Section):
+    """`polling`: how often each listing is read."""
+
+    regions_s: Seconds = duration("regions", 15.0, "Time between polls of regions.", at_least_s=0.1)
+    instances_s: Seconds = duration("instances", 30.0, "Time between polls of instances.", at_least_s=0.1)
+
+
+class Refusal(Section):
+    """One addition to the table that classifies refusals; `status` or `code` (or both) must match."""
+
+    status: int | None = Field(
+        default=None, ge=400, le=499, description="HTTP status to match; any when absent."
+    )
+    code: ShortText | None = Field(default=None, description="`error.code` to match; any when absent.")
+    kind: Literal["rejected", "capacity", "quota", "auth", "throttled", "unavailable"] = Field(
+        description="What the refusal means."
+    )
+    scope: Literal["request", "region", "account"] = Field(description="What the refusal is about.")
+
+
+class Placement(Section):
+    """`placement`: the policy and its time limits."""
+
+    max_creates_per_minute: float = Field(
+        default=30.0,
+        gt=0,
+        le=100_000,
+        allow_inf_nan=False,
+        description="Creates sent per minute, overall; the burst is one minute's worth, at most 10.",
+    )
+    settle_s: Seconds = duration("settle", 300.0, "How long CloudNexus may take to list a created instance.")
+    provisioning_timeout_s: Seconds = duration(
+        "provisioning_timeout",
+        900.0,
+        "How long an instance may take to run before its placement fails.",
+        at_least_s=1.0,
+    )
+    hold_after_s: Seconds = duration(
+        "hold_after", 3600.0, "When a create whose outcome cannot be proven is held for a person to decide."
+    )
+    max_data_age_s: Seconds | None = duration(
+        "max_data_age", None, "Region data older than this places nothing. Default: 3 × `polling.regions`."
+    )
+    smoothing_s: Seconds | None = duration(
+        "smoothing", None, "Half-life of the moving average over a region's latency; off when absent."
+    )
+    switch_margin_s: Seconds | None = duration(
+        "switch_margin", None, "How much lower a latency must be to take over from the best; off when absent."
+    )
+    max_per_region: int | None = Field(
+        default=None, ge=1, description="Instances allowed per region; no cap when absent."
+    )
+    refusals: tuple[Refusal, ...] = Field(
+        default=(), description="Additions to the table that classifies refusals."
+    )
+
+
+class Spread(Section):
+    """At most `max_skew` more instances of `group` in one eligible region than in another."""
+
+    group: ShortText = Field(description="Instances that are spread together.")
+    max_skew: int = Field(default=1, ge=1, description="The largest difference between two regions.")
+
+
+class Fleet(Section):
+    """One entry of `fleets`: instances that are kept alive."""
+
+    name: Name = Field(description="Prefix of the instances' names; unique.")
+    count: int = Field(ge=0, le=100_000, description="Instances to keep.")
+    plan: Literal["starter", "pro", "enterprise"] = Field(description="Instance tier.")
+    image: ShortText = Field(default=DEFAULT_IMAGE, description="OS base image.")
+    ssh_keys: tuple[ShortText, ...] = Field(default=(), description="SSH key ids to inject.")
+    regions: tuple[Slug, ...] | None = Field(default=None, description="Allowed regions; all when absent.")
+    avoid_regions: tuple[Slug, ...] = Field(default=(), description="Regions never to use.")
+    where: str | None = Field(default=None, description="CEL over `region` that an allowed region satisfies.")
+    spread: Spread | None = Field(default=None, description="Limit on unevenness between regions.")
+    replace_stopped: bool = Field(default=False, description="Whether a stopped instance counts as lost.")
+    max_replacements: int = Field(default=1, ge=0, description="In flight at once beyond `count`, at most.")
+
+
+class Tls(Section):
+    """`server.tls`: serve HTTPS."""
+
+    cert_file: Path = Field(description="Certificate chain, PEM.")
+    key_file: Path = Field(description="Private key, PEM.")
+    client_ca_file: Path | None = Field(
+        default=None, description="Require client certificates signed by these CAs, PEM."
+    )
+
+
+class Server(Section):
+    """`server`: the daemon's own HTTP server."""
+
+    listen: Annotated[str, AfterValidator(_listen)] = Field(
+        default="127.0.0.1:9650", description="Address and port; `:9650` is every address."
+    )
+    write_token: SecretText | None = Field(default=None, description="Bearer token that unsafe methods need.")
+    write_token_file: Path | None = Field(default=None, description="A file that holds the write token.")
+    read_token: SecretText | None = Field(
+        default=None, description="Bearer token that everything else needs."
+    )
+    read_token_file: Path | None = Field(default=None, description="A file that holds the read token.")
+    tls: Tls | None = Field(default=None, description="Serve HTTPS.")
+    external_url: Annotated[str, AfterValidator(_external_url)] | None = Field(
+        default=None, description="The URL by which people reach the daemon; used in notifications."
+    )
+    shutdown_timeout_s: Seconds = duration(
+        "shutdown_timeout", 20.0, "How long a stop waits for a create in flight."
+    )
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """(host, port); host "" is every address."""
+        return split_address(self.listen)
+
+
+class Store(Section):
+    """`store`: the durable memory."""
+
+    url: Annotated[StoreUrl, AfterValidator(_store_url)] = Field(
+        default=StoreUrl("sqlite:///nexusd.db"),
+        description="SQLite file or PostgreSQL database. "
+        "Default: `nexusd.db` in `$STATE_DIRECTORY`, else in the current folder.",
+    )
+
+
+class Log(Section):
+    """`log`: what is logged, and how."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="The least level shown."
+    )
+    format: Literal["auto", "console", "json"] = Field(
+        default="auto", description="`auto` is console on a terminal and JSON otherwise."
+    )
+
+
+class History(Section):
+    """`history`: what is remembered of the past."""
+
+    retention_s: Seconds = duration(
+        "retention", 30 * 86400.0, "How long events and closed placements are kept.", at_least_s=60.0
+    )
+
+
+class Metrics(Section):
+    """`metrics`: what `/metrics` holds."""
+
+    per_instance: bool = Field(default=False, description="Add series for every instance.")
+    max_instances: int = Field(
+        default=10_000, ge=0, le=1_000_000, description="Instances with series of their own, at most."
+    )

@@ -1,0 +1,65 @@
+"""What a configuration may hold that does nothing (yet), and what else is worth a warning.
+
+`NOT_YET` is the one table of keys that this version accepts and does not act on: whoever builds one deletes
+its line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from nexusd.settings.alerting import WITH_RESOLVE_AFTER, WITH_THRESHOLD
+from nexusd.settings.model import Settings
+from nexusd.settings.values import is_loopback
+
+NOT_YET: tuple[tuple[str, Callable[[Settings], bool]], ...] = (
+    ("fleets", lambda s: bool(s.fleets)),
+    ("alerts.custom", lambda s: bool(s.alerts.custom)),
+    ("routes", lambda s: bool(s.routes)),
+    ("receivers of type alertmanager", lambda s: any(r.type == "alertmanager" for r in s.receivers)),
+    ("receivers of type heartbeat", lambda s: any(r.type == "heartbeat" for r in s.receivers)),
+    ("receivers of type apprise", lambda s: any(r.type == "apprise" for r in s.receivers)),
+    ("placement.smoothing", lambda s: s.placement.smoothing_s is not None),
+    ("placement.switch_margin", lambda s: s.placement.switch_margin_s is not None),
+    ("server.tls", lambda s: s.server.tls is not None),
+)
+
+
+def not_yet_supported(settings: Settings) -> list[str]:
+    """One line for each thing that is configured and that this version does not act on."""
+    return [
+        f"{what}: accepted, but this version does not act on it" for what, used in NOT_YET if used(settings)
+    ]
+
+
+def warnings(settings: Settings) -> list[str]:
+    """All that `config check` prints and the daemon logs at its start: nothing of it stops anything."""
+    return [*not_yet_supported(settings), *_without_effect(settings), *_exposed(settings)]
+
+
+def _without_effect(settings: Settings) -> Iterator[str]:
+    for name, rule in settings.alerts.rules.items():
+        if rule.threshold_s is not None and name not in WITH_THRESHOLD:
+            yield f"alerts.rules.{name}.threshold: has no effect on this rule"
+        if rule.resolve_after_s is not None and name not in WITH_RESOLVE_AFTER:
+            yield f"alerts.rules.{name}.resolve_after: has no effect on this rule"
+    told = {name for route in settings.routes for name in route.receivers}
+    for receiver in settings.receivers:
+        if settings.routes and receiver.name not in told and receiver.type != "heartbeat":
+            yield f"receivers: no route names {receiver.name}, so it is told nothing"
+
+
+def _exposed(settings: Settings) -> Iterator[str]:
+    host, _ = settings.server.address
+    if not is_loopback(host) and settings.server.write_token is None:
+        yield (
+            f"server.listen: {settings.server.listen} is reachable from other machines and there is no "
+            "server.write_token, so requests that change anything are refused unless they come from this one"
+        )
+    if settings.server.write_token is not None and _same_tokens(settings):
+        yield "server.read_token: is the write token, so every reader may write"
+
+
+def _same_tokens(settings: Settings) -> bool:
+    read, write = settings.server.read_token, settings.server.write_token
+    return read is not None and write is not None and read.get_secret_value() == write.get_secret_value()

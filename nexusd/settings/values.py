@@ -1,0 +1,166 @@
+"""The kinds of value a key can have: durations, secrets, secret URLs, addresses."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import BeforeValidator, Secret, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+_UNIT_S = {"w": 604800.0, "d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+DURATION_PATTERN = (
+    r"^(0|(?=[0-9])([0-9]+w)?([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+(\.[0-9]+)?s)?([0-9]+(\.[0-9]+)?ms)?)$"
+)
+_DURATION = re.compile(DURATION_PATTERN)
+_PART = re.compile(r"([0-9.]+)(ms|[wdhms])")
+_LONGEST_S = 10 * 365 * 86400.0
+MASK = "**********"
+
+
+def parse_duration(value: object) -> float:
+    """Seconds from `30s`, `5m`, `1h30m`, `500ms`, `30d`, or `0`; units go from large to small, as Prometheus
+    writes them. A number without a unit is refused, because nobody could tell what was meant.
+
+    Raises `ValueError` with what is expected.
+    """
+    if isinstance(value, int | float) and not isinstance(value, bool) and value == 0:
+        return 0.0
+    text = value.strip() if isinstance(value, str) else ""
+    if len(text) > 40 or not _DURATION.match(text):
+        raise ValueError("a duration such as 30s, 5m or 1h30m")
+    seconds = sum(float(number) * _UNIT_S[unit] for number, unit in _PART.findall(text))
+    if seconds > _LONGEST_S:
+        raise ValueError("a duration of at most 10 years")
+    return round(seconds, 6)
+
+
+def format_duration(seconds: float) -> str:
+    """The shortest spelling that `parse_duration` reads back: 90.0 → `1m30s`."""
+    rest_ms = round(seconds * 1000)
+    parts = []
+    for unit, size_s in _UNIT_S.items():
+        count, rest_ms = divmod(rest_ms, round(size_s * 1000))
+        if count:
+            parts.append(f"{count}{unit}")
+    return "".join(parts) or "0s"
+
+
+def _duration(value: Any) -> float:
+    try:
+        return parse_duration(value)
+    except ValueError as error:
+        raise PydanticCustomError("duration", "{expected}", {"expected": str(error)}) from None
+
+
+Seconds = Annotated[
+    float,
+    BeforeValidator(_duration),
+    WithJsonSchema({"type": ["string", "integer"], "pattern": DURATION_PATTERN, "maximum": 0, "minimum": 0}),
+]
+"""A duration; seconds once read. In JSON Schema a string, or the integer 0."""
+
+
+class SecretText(Secret[str]):
+    """A secret that shows as asterisks wherever it is printed."""
+
+    def _display(self) -> str:
+        return MASK
+
+
+class SecretUrl(Secret[str]):
+    """A URL that is itself a secret (webhooks often carry a token in the path): shows scheme and host."""
+
+    def _display(self) -> str:
+        parts = urlsplit(self.get_secret_value())
+        host = f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
+        return f"{parts.scheme}://{host}/…"
+
+
+class StoreUrl(Secret[str]):
+    """A database URL: shows everything but the password."""
+
+    def _display(self) -> str:
+        parts = urlsplit(self.get_secret_value())
+        if parts.password is None and not parts.query:
+            return self.get_secret_value()
+        user, _, host = parts.netloc.rpartition("@")
+        name = user.partition(":")[0]
+        shown = f"{name}:{MASK}@{host}" if parts.password is not None else parts.netloc
+        return urlunsplit((parts.scheme, shown, parts.path, MASK if parts.query else "", ""))
+
+
+def custom(expected: str) -> PydanticCustomError:
+    """An error whose message says what was expected; the reporter adds what was given."""
+    return PydanticCustomError("expected", "{expected}", {"expected": expected})
+
+
+def refused(message: str) -> PydanticCustomError:
+    """An error whose message is whole, and does not repeat the value."""
+    return PydanticCustomError("refused", "{message}", {"message": message})
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host as written in a URL or address is this machine itself."""
+    bare = host.strip("[]").lower()
+    return bare in ("localhost", "::1") or bool(re.fullmatch(r"127(\.[0-9]{1,3}){3}", bare))
+
+
+def check_http_url(text: str) -> str:
+    """An absolute http or https URL with a host and a valid port. The error never repeats the URL."""
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        usable = False
+    if not usable or re.search(r"[\s\x00-\x1f\x7f]", text):
+        raise refused("expected a URL such as https://host/path")
+    return text
+
+
+def split_address(text: str) -> tuple[str, int]:
+    """(host, port) of `127.0.0.1:9650`, `[::1]:9650` or `:9650` (every address; host is then "").
+
+    Raises `ValueError` with what is expected.
+    """
+    host, colon, port = text.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    if (
+        not colon
+        or not re.fullmatch(r"[0-9]{1,5}", port)
+        or int(port) > 65535
+        or (":" in host and not bracketed)
+    ):
+        raise ValueError("an address and port such as 127.0.0.1:9650")
+    if re.search(r"[\s/@]", host):
+        raise ValueError("an address and port such as 127.0.0.1:9650")
+    return host.strip("[]"), int(port)
+
+
+def one_or_many(value: Any) -> Any:
+    """A key that takes one value or a list of them is always a list once read."""
+    return value if isinstance(value, list | tuple) else (value,)
+
+
+def read_secret_file(path: Path) -> str:
+    """The first line of a secret's file, without the line break.
+
+    Raises `ValueError` with a reason that names the file and never what is in it.
+    """
+    try:
+        data = path.open("rb").read(65537)
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+    if len(data) > 65536:
+        raise ValueError(f"{path} is too large for a secret")
+    try:
+        text = data.decode().strip()
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is not text") from None
+    if not text:
+        raise ValueError(f"{path} is empty")
+    if not text.isprintable():
+        raise ValueError(f"{path} holds more than one line, or characters that cannot be sent")
+    return text
