@@ -26,7 +26,8 @@ def inventory_of(*instances: Instance, began_at: float = 500.0) -> Inventory:
 
 
 def instance(**changes: object) -> Instance:
-    fields: dict[str, object] = {"id": "inst_1", "name": "worker-01", "status": "pending", "region": "us-east-1"}
+    fields: dict[str, object] = {"id": "inst_1", "name": "worker-01", "status": "pending"}
+    fields["region"] = "us-east-1"
     return Instance(**{**fields, **changes})  # type: ignore[arg-type]
 
 
