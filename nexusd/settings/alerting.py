@@ -43,6 +43,13 @@ RULE_NAMES = (
 WITH_THRESHOLD = frozenset({"RegionLatencyHigh", "InstanceStuck", "PlacementDelayed"})
 WITH_RESOLVE_AFTER = frozenset({"InstanceStopped", "InstanceTerminated", "InstanceVanished"})
 
+
+def looked_at(rule: str) -> str | None:
+    """What a rule's `where` is over: `region`, `instance`, or None where it has no effect."""
+    kinds = {"Region": "region", "Instance": "instance"}
+    return next((kind for prefix, kind in kinds.items() if rule.startswith(prefix)), None)
+
+
 LabelName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$", max_length=128)]
 Labels = dict[LabelName, Annotated[str, StringConstraints(max_length=4096)]]
 HeaderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$", max_length=128)]

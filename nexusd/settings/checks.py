@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from nexusd.core import expressions
 from nexusd.settings.alerting import (
     RULE_NAMES,
     Authorization,
     HeartbeatReceiver,
     WebhookReceiver,
+    looked_at,
 )
 from nexusd.settings.keys import nearest
 from nexusd.settings.model import Settings
@@ -25,6 +27,7 @@ def problems(settings: Settings) -> Iterator[Problem]:
     yield from _rules(settings)
     yield from _receivers(settings)
     yield from _routes(settings)
+    yield from _expressions(settings)
     yield from _tls_files(settings)
 
 
@@ -89,6 +92,26 @@ def _routes(settings: Settings) -> Iterator[Problem]:
                 hint = nearest(name, names, 0.0)
                 asked = f'did you mean "{hint}"?' if hint else "receivers has none"
                 yield Problem(("routes", number, "receivers", position), f"no receiver {name!r}, {asked}")
+
+
+def _expressions(settings: Settings) -> Iterator[Problem]:
+    for number, fleet in enumerate(settings.fleets):
+        yield from _compiled(fleet.where, "region", ("fleets", number, "where"))
+    for name, rule in settings.alerts.rules.items():
+        if name in RULE_NAMES:
+            yield from _compiled(rule.where, looked_at(name), ("alerts", "rules", name, "where"))
+    for number, custom in enumerate(settings.alerts.custom):
+        yield from _compiled(custom.when, custom.each, ("alerts", "custom", number, "when"))
+
+
+def _compiled(text: str | None, record: str | None, path: KeyPath) -> Iterator[Problem]:
+    """What is wrong with an expression over a record. Over a kind that has no records yet nothing is said."""
+    if text is None or record is None or record not in expressions.RECORDS:
+        return
+    try:
+        expressions.compile_where(text, (record,), str(path[-1]))
+    except expressions.ExpressionError as error:
+        yield Problem(path, str(error))
 
 
 def _tls_files(settings: Settings) -> Iterator[Problem]:

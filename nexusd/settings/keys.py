@@ -144,7 +144,7 @@ def nearest(name: str, known: Sequence[str], cutoff: float = 0.6) -> str | None:
 
 
 def nearest_key(root: Model, section: Model | None, key: str) -> str | None:
-    """The known key most like an unknown one: a sibling, else one elsewhere, else the least unlike sibling."""
+    """The known key most like an unknown one: a sibling, one elsewhere, or the least unlike sibling."""
     siblings = list(fields(section)) if section else []
     close = nearest(key, siblings)
     if close is not None:

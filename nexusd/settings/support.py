@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from nexusd.settings.alerting import WITH_RESOLVE_AFTER, WITH_THRESHOLD
+from nexusd.settings.alerting import WITH_RESOLVE_AFTER, WITH_THRESHOLD, looked_at
 from nexusd.settings.model import Settings
 from nexusd.settings.values import is_loopback
 
@@ -43,6 +43,8 @@ def _without_effect(settings: Settings) -> Iterator[str]:
             yield f"alerts.rules.{name}.threshold: has no effect on this rule"
         if rule.resolve_after_s is not None and name not in WITH_RESOLVE_AFTER:
             yield f"alerts.rules.{name}.resolve_after: has no effect on this rule"
+        if rule.where is not None and looked_at(name) is None:
+            yield f"alerts.rules.{name}.where: has no effect on this rule"
     told = {name for route in settings.routes for name in route.receivers}
     for receiver in settings.receivers:
         if settings.routes and receiver.name not in told and receiver.type != "heartbeat":

@@ -10,39 +10,37 @@ from urllib.parse import urlsplit, urlunsplit
 from pydantic import BeforeValidator, Secret, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-_UNIT_S = {"w": 604800.0, "d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+from nexusd.core.durations import parse_duration
+
+_NUMBER = r"[0-9]{1,10}(\.[0-9]{1,6})?"
 DURATION_PATTERN = (
-    r"^(0|(?=[0-9])([0-9]+w)?([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+(\.[0-9]+)?s)?([0-9]+(\.[0-9]+)?ms)?)$"
+    "^(0|(?=.)" + "".join(f"({_NUMBER}{unit})?" for unit in ("w", "d", "h", "m", "s", "ms")) + ")$"
 )
-_DURATION = re.compile(DURATION_PATTERN)
-_PART = re.compile(r"([0-9.]+)(ms|[wdhms])")
+_UNIT_MS = {"w": 604_800_000, "d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
 _LONGEST_S = 10 * 365 * 86400.0
 MASK = "**********"
 
 
-def parse_duration(value: object) -> float:
-    """Seconds from `30s`, `5m`, `1h30m`, `500ms`, `30d`, or `0`; units go from large to small, as Prometheus
-    writes them. A number without a unit is refused, because nobody could tell what was meant.
+def read_duration(value: object) -> float:
+    """Seconds from `30s`, `5m`, `1h30m`, `500ms`, `30d`, or `0`. Any other number without a unit is refused,
+    because nobody could tell what was meant.
 
     Raises `ValueError` with what is expected.
     """
-    if isinstance(value, int | float) and not isinstance(value, bool) and value == 0:
+    if value in (0, "0") and not isinstance(value, bool):
         return 0.0
-    text = value.strip() if isinstance(value, str) else ""
-    if len(text) > 40 or not _DURATION.match(text):
-        raise ValueError("a duration such as 30s, 5m or 1h30m")
-    seconds = sum(float(number) * _UNIT_S[unit] for number, unit in _PART.findall(text))
+    seconds = parse_duration(value.strip() if isinstance(value, str) else "")
     if seconds > _LONGEST_S:
         raise ValueError("a duration of at most 10 years")
-    return round(seconds, 6)
+    return seconds
 
 
 def format_duration(seconds: float) -> str:
-    """The shortest spelling that `parse_duration` reads back: 90.0 → `1m30s`."""
+    """The shortest spelling that `read_duration` reads back, to the millisecond: 90.0 → `1m30s`."""
     rest_ms = round(seconds * 1000)
     parts = []
-    for unit, size_s in _UNIT_S.items():
-        count, rest_ms = divmod(rest_ms, round(size_s * 1000))
+    for unit, size_ms in _UNIT_MS.items():
+        count, rest_ms = divmod(rest_ms, size_ms)
         if count:
             parts.append(f"{count}{unit}")
     return "".join(parts) or "0s"
@@ -50,7 +48,7 @@ def format_duration(seconds: float) -> str:
 
 def _duration(value: Any) -> float:
     try:
-        return parse_duration(value)
+        return read_duration(value)
     except ValueError as error:
         raise PydanticCustomError("duration", "{expected}", {"expected": str(error)}) from None
 

@@ -87,7 +87,7 @@ _SCALARS = (
     (_MERGE, r"<<", ["<"]),
 )
 for _tag, _pattern, _first in _SCALARS:
-    _CoreLoader.add_implicit_resolver(_tag, re.compile(rf"^(?:{_pattern})$"), _first)  # type: ignore[no-untyped-call]  # PyYAML has no types for it
+    _CoreLoader.add_implicit_resolver(_tag, re.compile(rf"^(?:{_pattern})$"), _first)
 
 
 class _Walk:
