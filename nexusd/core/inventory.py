@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from nexusd.core.changes import InstanceAppeared, InstanceChange, InstanceStatusChanged, InstanceVanished
-from nexusd.core.records import TERMINATED, Instance
+from nexusd.core.records import Instance
+
+K = TypeVar("K")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,11 @@ class SweepPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """A mass disappearance that is being confirmed: `gone` was absent from each of `sweeps` sweeps."""
+    """A mass disappearance that is being confirmed: `gone` was absent from each of the last `sweeps` sweeps.
+
+    `since`: when the first sweep that was held back began, though another set may have been gone from it.
+    `of`: how many live instances were known.
+    """
 
     since: float
     sweeps: int
@@ -48,15 +55,16 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """What one complete sweep changes. `hold` set: the sweep is held back and nothing else is.
+    """What one complete sweep changes. `hold` set: the sweep is held back and all else is empty.
 
-    `upserts`: new or changed records. `missed`: ids absent for the first time. `returned`: ids that were
-    missed and are back. `vanished`: ids to drop.
+    `upserts`: new or changed records. `missed`: ids that are absent and not yet believed gone, each with the
+    sweeps in a row that missed it, this one included. `returned`: ids that were missed and are back.
+    `vanished`: ids to drop.
     """
 
     sweep: Sweep
     upserts: Mapping[str, Instance] = field(default_factory=dict)
-    missed: frozenset[str] = frozenset()
+    missed: Mapping[str, int] = field(default_factory=dict)
     returned: frozenset[str] = frozenset()
     vanished: frozenset[str] = frozenset()
     changes: tuple[InstanceChange, ...] = ()
@@ -67,6 +75,8 @@ class Inventory:
     """All instances as last known. Changed in place by `apply` only, so that no second copy exists.
 
     An instance that one complete sweep missed stays in, listed in `missed`, until the next confirms.
+    `began_at` and `observed_at` are those of the last sweep that was applied: one that is held back moves
+    neither, so it proves nothing absent. `began_at` is None until this process has applied one.
     """
 
     def __init__(self) -> None:
@@ -77,6 +87,7 @@ class Inventory:
         self._missed: dict[str, int] = {}
         self._ids_by_name: dict[str, list[str]] = {}
         self._counts: dict[tuple[str, str], int] = {}
+        self._live: dict[str, int] = {}
 
     def __len__(self) -> int:
         return len(self._instances)
@@ -91,11 +102,11 @@ class Inventory:
         return self._instances.get(instance_id)
 
     def named(self, name: str) -> list[Instance]:
-        """All instances of that name, in the order they were first seen."""
+        """All instances of that name, in the order in which they were seen to take it."""
         return [self._instances[i] for i in self._ids_by_name.get(name, ())]
 
     def listed(self, instance_id: str) -> bool:
-        """Whether the last complete sweep had it (not merely remembered)."""
+        """Whether the last applied sweep had it (not merely remembered)."""
         return instance_id in self._instances and instance_id not in self._missed
 
     @property
@@ -104,23 +115,28 @@ class Inventory:
         return self._counts
 
     @property
+    def live_by_region(self) -> Mapping[str, int]:
+        """Live instances by region, as `placement.Supply` wants them; zero counts are absent."""
+        return self._live
+
+    @property
     def missed(self) -> Mapping[str, int]:
         """Ids absent from the latest complete sweeps, with how many in a row."""
         return self._missed
 
     def in_region(self, slug: str) -> int:
         """Live instances in a region."""
-        return sum(
-            n for (region, status), n in self._counts.items() if region == slug and status != TERMINATED
-        )
+        return self._live.get(slug, 0)
 
     def restore(
         self, instances: Mapping[str, Instance], missed: Mapping[str, int], observed_at: float
     ) -> None:
-        """Start from what the store remembers of an earlier process."""
+        """Start from what the store remembers of an earlier process. A hold is not remembered: its count
+        of agreeing sweeps begins again.
+        """
         for instance in instances.values():
             self._put(instance)
-        self._missed = dict(missed)
+        self._missed = {i: n for i, n in missed.items() if n > 0 and i in self._instances}
         self.observed_at = observed_at
 
     def apply(self, delta: Delta) -> None:
@@ -132,8 +148,7 @@ class Inventory:
             self._put(instance)
         for instance_id in delta.returned:
             self._missed.pop(instance_id, None)
-        for instance_id in delta.missed:
-            self._missed[instance_id] = self._missed.get(instance_id, 0) + 1
+        self._missed.update(delta.missed)
         for instance_id in delta.vanished:
             self._drop(instance_id)
         self.observed_at = delta.sweep.ended_at
@@ -163,12 +178,18 @@ class Inventory:
             del self._ids_by_name[instance.name]
 
     def _count(self, instance: Instance, step: int) -> None:
-        key = (instance.region, instance.status)
-        total = self._counts.get(key, 0) + step
-        if total:
-            self._counts[key] = total
-        else:
-            del self._counts[key]
+        _add(self._counts, (instance.region, instance.status), step)
+        if instance.live:
+            _add(self._live, instance.region, step)
+
+
+def _add(counts: dict[K, int], key: K, step: int) -> None:
+    """Zero counts are removed."""
+    total = counts.get(key, 0) + step
+    if total:
+        counts[key] = total
+    else:
+        del counts[key]
 
 
 def compare(inventory: Inventory, sweep: Sweep, policy: SweepPolicy) -> Delta:
@@ -176,47 +197,76 @@ def compare(inventory: Inventory, sweep: Sweep, policy: SweepPolicy) -> Delta:
 
     The very first sweep reports no changes: "appeared" is for later ones (product.md, section 11).
     """
-    first = inventory.observed_at is None
-    absent = {i.id for i in inventory if i.id not in sweep.instances}
+    upserts, changes, known = _present(inventory, sweep)
+    absent = [] if known == len(inventory) else [i for i in inventory if i.id not in sweep.instances]
     hold = _hold(inventory, absent, sweep, policy)
     if hold is not None and hold.sweeps < policy.mass_sweeps:
         return Delta(sweep, hold=hold)
+    missed = _missed(inventory, absent)
     confirmed = hold.gone if hold is not None else frozenset()
-    upserts, changes = _present(inventory, sweep, first=first)
-    missed = {i for i in absent if i not in confirmed}
-    vanished = confirmed | {i for i in missed if inventory.missed.get(i, 0) + 1 >= policy.vanish_after_sweeps}
-    changes += [InstanceVanished(inst) for i in sorted(vanished) if (inst := inventory.get(i)) is not None]
-    returned = frozenset(i for i in inventory.missed if i in sweep.instances)
-    return Delta(sweep, upserts, frozenset(missed - vanished), returned, frozenset(vanished), tuple(changes))
+    vanished = confirmed.union(i for i, sweeps in missed.items() if sweeps >= policy.vanish_after_sweeps)
+    changes += [InstanceVanished(i) for i in sorted(absent, key=_id) if i.id in vanished]
+    return Delta(
+        sweep,
+        upserts,
+        missed={i: sweeps for i, sweeps in missed.items() if i not in vanished},
+        returned=frozenset(i for i in inventory.missed if i in sweep.instances),
+        vanished=vanished,
+        changes=tuple(changes),
+    )
 
 
-def _present(
-    inventory: Inventory, sweep: Sweep, *, first: bool
-) -> tuple[dict[str, Instance], list[InstanceChange]]:
+def _id(instance: Instance) -> str:
+    return instance.id
+
+
+def _present(inventory: Inventory, sweep: Sweep) -> tuple[dict[str, Instance], list[InstanceChange], int]:
+    """New and changed records, what changed, and how many of the sweep's instances were known.
+
+    One pass over the fleet, and what is unchanged is neither copied nor replaced (performance.md).
+    """
+    first = inventory.observed_at is None
     upserts: dict[str, Instance] = {}
     changes: list[InstanceChange] = []
+    appeared = 0
     for instance_id, instance in sweep.instances.items():
         before = inventory.get(instance_id)
-        if before == instance:
+        if before is instance or before == instance:
             continue
         upserts[instance_id] = instance
         if before is None:
+            appeared += 1
             if not first:
                 changes.append(InstanceAppeared(instance))
         elif before.status != instance.status:
             changes.append(InstanceStatusChanged(before, instance))
-    return upserts, changes
+    return upserts, changes, len(sweep.instances) - appeared
 
 
-def _hold(inventory: Inventory, absent: set[str], sweep: Sweep, policy: SweepPolicy) -> Hold | None:
-    """The mass disappearance that this sweep begins or confirms, or None when it is plausible."""
-    gone = {i for i in absent if (inst := inventory.get(i)) is not None and inst.live}
-    if not _implausible(len(gone), len(inventory), policy):
+def _missed(inventory: Inventory, absent: list[Instance]) -> dict[str, int]:
+    """How many sweeps in a row missed each absent instance. What was missed before a hold counts no more:
+    the sweeps that were held back between may have had it.
+    """
+    before = inventory.missed if inventory.hold is None else {}
+    return {i.id: before.get(i.id, 0) + 1 for i in absent}
+
+
+def _hold(inventory: Inventory, absent: list[Instance], sweep: Sweep, policy: SweepPolicy) -> Hold | None:
+    """The mass disappearance that this sweep begins or confirms, or None when it is plausible.
+
+    Terminated instances are expected to leave the list and count on neither side.
+    """
+    live = sum(inventory.live_by_region.values())
+    gone = frozenset(i.id for i in absent if i.live)
+    if not _implausible(len(gone), live, policy):
         return None
     before = inventory.hold
-    if before is not None and _implausible(len(gone & before.gone), len(inventory), policy):
-        return Hold(before.since, before.sweeps + 1, frozenset(gone & before.gone), len(inventory))
-    return Hold(sweep.began_at, 1, frozenset(gone), len(inventory))
+    if before is None:
+        return Hold(sweep.began_at, 1, gone, live)
+    both = gone & before.gone
+    if not _implausible(len(both), live, policy):
+        return Hold(before.since, 1, gone, live)
+    return Hold(before.since, before.sweeps + 1, both, live)
 
 
 def _implausible(gone: int, known: int, policy: SweepPolicy) -> bool:
