@@ -20,7 +20,10 @@ class InstanceStatusChanged:
 
 @dataclass(frozen=True, slots=True)
 class InstanceVanished:
-    """Absent from two consecutive complete sweeps; `instance` is how it was last seen."""
+    """Believed gone (`inventory.SweepPolicy`); `instance` is how it was last seen.
+
+    One that is not `live` was terminated and has been cleared from the list: that is no loss.
+    """
 
     instance: Instance
 

@@ -47,11 +47,15 @@ class PollState:
     def failed(self, reason: str, message: str, answered_at: float | None, duration_s: float) -> PollState:
         return replace(
             self,
-            answered_at=answered_at if answered_at is not None else self.answered_at,
+            answered_at=_later(answered_at, self.answered_at),
             failure=reason,
             failure_message=message,
             duration_s=duration_s,
         )
+
+
+def _later(a: float | None, b: float | None) -> float | None:
+    return max((t for t in (a, b) if t is not None), default=None)
 
 
 def unreachable(polls: tuple[PollState, ...], now: float) -> bool:
@@ -62,5 +66,5 @@ def unreachable(polls: tuple[PollState, ...], now: float) -> bool:
 
 
 def unauthorized(polls: tuple[PollState, ...]) -> bool:
-    """Whether the key was refused when it was last used."""
+    """Whether the key was refused for either resource when it was last used for that."""
     return any(p.failure == "unauthorized" for p in polls)

@@ -99,6 +99,8 @@ class CoolingOff:
 
 FIRST_WAIT_S = 60.0
 LONGEST_WAIT_S = 1800.0
+LONGEST_AT_STEP = 6
+"""From this step on the wait is the longest, and the power no longer grows."""
 
 
 def cool_off(region: str, before: CoolingOff | None, reason: str, now: float) -> CoolingOff:
@@ -106,7 +108,7 @@ def cool_off(region: str, before: CoolingOff | None, reason: str, now: float) ->
     if before is not None and now < before.until:
         return before
     step = before.step + 1 if before is not None else 1
-    wait_s: float = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** (step - 1))
+    wait_s = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** (min(step, LONGEST_AT_STEP) - 1))
     return CoolingOff(region, now + wait_s, step, reason)
 
 
