@@ -1,0 +1,84 @@
+"""`python -m nexusd.runtime.probe [URL]`: is the daemon on this machine healthy?
+
+For a container's HEALTHCHECK. Exit code 0 when `/-/healthy` answers 200, else 1 with one line on stderr. The
+address is the argument, else what the daemon listens on: `$NEXUSD_SERVER__LISTEN`, the configuration file's
+`server.listen`, the default. It imports next to nothing, because it is started every few seconds.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import ssl
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+DEFAULT_LISTEN = "127.0.0.1:9650"
+DEFAULT_CONFIG = "/etc/nexusd/nexusd.yaml"
+TIMEOUT_S = 3.0
+WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - read, not bound
+
+
+def main() -> None:
+    url = sys.argv[1] if len(sys.argv) > 1 else health_url(os.environ)
+    complaint = complaint_of(url)
+    if complaint is not None:
+        print(f"{url}: {complaint}", file=sys.stderr)  # noqa: T201 - what the engine shows
+        raise SystemExit(1)
+
+
+def health_url(environment: Mapping[str, str]) -> str:
+    """Where the daemon with this environment serves its health."""
+    server = _server_section(Path(environment.get("NEXUSD_CONFIG", DEFAULT_CONFIG)))
+    listen = environment.get("NEXUSD_SERVER__LISTEN") or str(server.get("listen") or DEFAULT_LISTEN)
+    tls = environment.get("NEXUSD_SERVER__TLS__CERT_FILE") or server.get("tls")
+    host, _, port = listen.rpartition(":")
+    host = host.strip("[]")
+    host = WILDCARDS.get(host, host)
+    return f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}/-/healthy"
+
+
+def complaint_of(url: str) -> str | None:
+    """Why the daemon is not healthy, or None."""
+    parts = urlsplit(url)
+    try:
+        connection = _connection(parts.scheme, parts.hostname or "", parts.port)
+        try:
+            connection.request("GET", parts.path or "/-/healthy")
+            answer = connection.getresponse()
+            body = answer.read(4096)
+        finally:
+            connection.close()
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        return f"{type(error).__name__}: {error}"
+    if answer.status != http.HTTPStatus.OK:
+        return f"{answer.status} {body.decode('utf-8', 'replace').strip()!r}"
+    return None
+
+
+def _connection(scheme: str, host: str, port: int | None) -> http.client.HTTPConnection:
+    if scheme != "https":
+        return http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)
+    # It talks to itself over loopback, where the certificate's name cannot match.
+    context = ssl._create_unverified_context()  # noqa: S323, SLF001
+    return http.client.HTTPSConnection(host, port, timeout=TIMEOUT_S, context=context)
+
+
+def _server_section(config: Path) -> Mapping[str, object]:
+    """`server` of the configuration file; empty when there is none, or it is the daemon's to complain of."""
+    if not config.is_file():
+        return {}
+    import yaml
+
+    try:
+        document = yaml.load(config.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
+        section = document["server"]
+    except (OSError, yaml.YAMLError, TypeError, KeyError):
+        return {}
+    return section if isinstance(section, Mapping) else {}
+
+
+if __name__ == "__main__":
+    main()
