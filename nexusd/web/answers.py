@@ -1,0 +1,109 @@
+"""JSON answers, and every error in CloudNexus's shape: `{"error": {"code", "message", "details"}}`."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
+
+import msgspec
+import structlog
+from aiohttp import web
+
+from nexusd.core.errors import ConfigError, ConflictError, InputError, NexusdError, NotFoundError, StoreError
+
+log = structlog.get_logger(__name__)
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+RETRY_AFTER_S = 5
+"""What a client is told to wait when the store is away."""
+
+
+class RequestError(Exception):
+    """A request that is answered with `status` and the error shape. Raised by `auth` and `bodies`."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        details: list[dict[str, str]] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.details = details
+        self.headers = headers or {}
+
+
+def answer(
+    content: object, status: int = HTTPStatus.OK, headers: Mapping[str, str] | None = None
+) -> web.Response:
+    """A JSON answer that no cache keeps."""
+    return web.Response(
+        body=msgspec.json.encode(content),
+        status=status,
+        content_type="application/json",
+        headers={"Cache-Control": "no-store", **(headers or {})},
+    )
+
+
+def error_answer(error: RequestError) -> web.Response:
+    content = {"error": {"code": error.code, "message": str(error), "details": error.details}}
+    return answer(content, error.status, error.headers)
+
+
+@web.middleware
+async def errors_as_answers(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turns whatever a handler raises into an answer; the outermost middleware."""
+    try:
+        return await handler(request)
+    except RequestError as error:
+        return error_answer(error)
+    except NexusdError as error:
+        return error_answer(_of_nexusd(error))
+    except web.HTTPException as error:
+        return error_answer(_of_http(error, request))
+    except ConnectionResetError:
+        raise  # the client has gone away: there is nobody to answer
+    except Exception:
+        log.exception("request_failed", method=request.method, route=_route(request))
+        return error_answer(RequestError(500, "INTERNAL", "nexusd failed to answer; its log says why"))
+
+
+def _of_nexusd(error: NexusdError) -> RequestError:
+    message = str(error)
+    if isinstance(error, InputError):
+        details = [{"field": error.field, "message": message}] if error.field else None
+        return RequestError(400, "VALIDATION_ERROR", message, details)
+    if isinstance(error, NotFoundError):
+        return RequestError(404, "NOT_FOUND", message)
+    if isinstance(error, ConflictError):
+        return RequestError(409, "CONFLICT", message)
+    if isinstance(error, ConfigError):
+        return RequestError(400, "CONFIG_ERROR", message)
+    if isinstance(error, StoreError):
+        return RequestError(503, "STORE_UNAVAILABLE", message, headers={"Retry-After": str(RETRY_AFTER_S)})
+    return RequestError(502, "UPSTREAM_ERROR", message)
+
+
+def _of_http(error: web.HTTPException, request: web.Request) -> RequestError:
+    """aiohttp's own refusals. The path is not repeated: it is the client's text."""
+    status = HTTPStatus(error.status)
+    message = {
+        HTTPStatus.NOT_FOUND: "there is nothing at this path",
+        HTTPStatus.METHOD_NOT_ALLOWED: f"this path does not take {_method(request)}",
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "the body is too large",
+    }.get(status, status.phrase)
+    headers = {name: error.headers[name] for name in ("Allow",) if name in error.headers}
+    return RequestError(status, status.name, message, headers=headers)
+
+
+def _method(request: web.Request) -> str:
+    return request.method if request.method.isascii() and len(request.method) < 20 else "this method"
+
+
+def _route(request: web.Request) -> str:
+    """The route's pattern, for the log; not the path, which is the client's text."""
+    resource = request.match_info.route.resource
+    return resource.canonical if resource is not None else "none"

@@ -1,0 +1,169 @@
+"""Who may do what (product.md, section 5; docs/http-api.md explains it to users).
+
+Two classes of request: those that read, and unsafe ones (POST, DELETE) that change something. Each class has
+a token; the write token may also read. Without a token a class is open to whom the network lets in, but
+
+- unsafe methods only to this machine itself, with a loopback `Host`, and never on behalf of another site;
+- reading, while nexusd listens on loopback only, only with a loopback `Host` (or that of
+  `server.external_url`).
+
+So a web page that its user's browser was lured to can neither command nor, by rebinding a name of its own to
+127.0.0.1, read. JSON bodies, which a form cannot send, are demanded by `bodies`.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable
+from ipaddress import IPv6Address, ip_address
+from urllib.parse import urlsplit
+
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+
+from nexusd.web.answers import Handler, RequestError
+
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_OPEN_PATH = "/-/healthy"
+_READING_PATH = "/api/v1/plan"
+"""A POST that changes nothing, and needs what reading needs."""
+
+_FORM_TYPES = frozenset({"text/plain", "application/x-www-form-urlencoded", "multipart/form-data"})
+"""What a page of another site can make a browser send unasked (Fetch standard: CORS-safelisted)."""
+
+
+class Guard:
+    """`loopback_only` says whether every address listened on is a loopback one; asked at each request,
+    because it is known once the sockets are bound.
+    """
+
+    def __init__(
+        self,
+        read_token: str | None,
+        write_token: str | None,
+        external_url: str | None,
+        loopback_only: Callable[[], bool],
+    ) -> None:
+        self._write_tokens = [write_token] if write_token else []
+        self._read_tokens = [token for token in (read_token, write_token) if token] if read_token else []
+        self._external_host = (urlsplit(external_url).netloc if external_url else "").lower()
+        self._loopback_only = loopback_only
+
+    def middleware(self) -> Middleware:
+        @web.middleware
+        async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+            self._check(request)
+            return await handler(request)
+
+        return guard
+
+    def _check(self, request: web.Request) -> None:
+        """Raises `RequestError` 401, 403 or 415 unless the request may go on."""
+        reading = request.method in _SAFE_METHODS or request.path == _READING_PATH
+        if request.path == _OPEN_PATH and request.method in _SAFE_METHODS:
+            return
+        tokens = self._read_tokens if reading else self._write_tokens
+        if tokens:
+            self._check_token(request, tokens)
+        elif request.match_info.http_exception is not None:
+            return  # 404 or 405: nothing is read or done
+        elif reading:
+            self._check_reader(request)
+        else:
+            self._check_local_command(request)
+
+    def _check_token(self, request: web.Request, tokens: list[str]) -> None:
+        given = _bearer(request)
+        if given is None:
+            raise _unauthorized("an Authorization header with a Bearer token is needed", 'realm="nexusd"')
+        if _matches(given, tokens):
+            return
+        if _matches(given, self._read_tokens):
+            raise RequestError(403, "FORBIDDEN", "the read token may only read; the write token is needed")
+        raise _unauthorized("the token is not right", 'realm="nexusd", error="invalid_token"')
+
+    def _check_reader(self, request: web.Request) -> None:
+        hosts = request.headers.getall("Host", [])
+        if self._loopback_only() and hosts and not self._own_host(hosts):
+            raise RequestError(
+                403,
+                "FORBIDDEN",
+                "the Host header is not of this machine; set server.external_url or server.read_token",
+            )
+
+    def _check_local_command(self, request: web.Request) -> None:
+        if not _is_loopback(request.remote or ""):
+            raise RequestError(
+                403,
+                "FORBIDDEN",
+                "without server.write_token this works only from the machine nexusd runs on",
+            )
+        hosts = request.headers.getall("Host", [])
+        if len(hosts) != 1 or not _is_loopback(_host_name(hosts[0])):
+            raise RequestError(
+                403, "FORBIDDEN", "without server.write_token this works only with a loopback Host header"
+            )
+        if _cross_site(request, hosts[0]):
+            raise RequestError(403, "FORBIDDEN", "without server.write_token no other site may ask for this")
+        if "Content-Type" in request.headers and request.content_type in _FORM_TYPES:
+            raise RequestError(
+                415, "UNSUPPORTED_MEDIA_TYPE", "Content-Type: application/json is expected, not a form's"
+            )
+
+    def _own_host(self, hosts: list[str]) -> bool:
+        if len(hosts) != 1:
+            return False
+        return _is_loopback(_host_name(hosts[0])) or hosts[0].lower() == self._external_host
+
+
+def _unauthorized(message: str, challenge: str) -> RequestError:
+    return RequestError(401, "UNAUTHORIZED", message, headers={"WWW-Authenticate": f"Bearer {challenge}"})
+
+
+def _bearer(request: web.Request) -> str | None:
+    headers = request.headers.getall("Authorization", [])
+    scheme, _, token = headers[0].partition(" ") if len(headers) == 1 else ("", "", "")
+    return token.strip() if scheme.lower() == "bearer" and token.strip() else None
+
+
+def _matches(given: str, tokens: list[str]) -> bool:
+    """In constant time; every token is compared, so that timing does not tell which one it was."""
+    presented = given.encode("utf-8", "surrogateescape")
+    return any([hmac.compare_digest(presented, token.encode()) for token in tokens])  # noqa: C419 - compares all
+
+
+def _host_name(host: str) -> str:
+    """The name in a `Host` header, without port and brackets; "" when it cannot be read."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether an address or name is this machine itself: 127.0.0.0/8, ::1, localhost."""
+    if host.rstrip(".").lower() == "localhost":
+        return True
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return False
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped.is_loopback
+    return address.is_loopback
+
+
+def _cross_site(request: web.Request, host: str) -> bool:
+    """Whether a browser says that a page of another origin is behind the request."""
+    site = request.headers.get("Sec-Fetch-Site", "none")
+    origin = request.headers.get("Origin")
+    return site not in ("none", "same-origin") or (
+        origin is not None and _origin_host(origin) != host.lower()
+    )
+
+
+def _origin_host(origin: str) -> str:
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""

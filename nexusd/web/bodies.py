@@ -1,0 +1,191 @@
+"""Reads and checks request bodies: bytes from anybody become a `PlacementRequest`, or an error that names
+the field. Nothing a client sends may end in a 500.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import re
+import unicodedata
+from typing import Annotated, Any
+
+import msgspec
+from aiohttp import web
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from nexusd.core.durations import parse_duration
+from nexusd.core.errors import InputError
+from nexusd.core.placement import DEFAULT_IMAGE, PLANS, PlacementRequest, Spread
+from nexusd.ports import Clock, IdempotencyKey
+from nexusd.web.answers import RequestError
+from nexusd.web.options import WebOptions
+from nexusd.web.queries import parse_time
+
+_LONGEST_WAIT_S = 10 * 366 * 86_400.0
+_MAX_DETAILS = 20
+_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Cn", "Zl", "Zp"})
+"""Unicode categories no name may have: control, format, surrogate, unassigned, line and paragraph break."""
+
+
+def _visible(value: str) -> str:
+    if value != value.strip() or any(unicodedata.category(c) in _UNSEEN for c in value):
+        raise ValueError("visible characters without leading or trailing spaces are expected")
+    return value
+
+
+def _plan(value: str) -> str:
+    if value not in PLANS:
+        raise ValueError(f"one of {', '.join(PLANS)} is expected")
+    return value
+
+
+def _expression(value: str) -> str:
+    if any(unicodedata.category(c) in ("Cc", "Cs") and c not in "\t\n\r" for c in value):
+        raise ValueError("no control characters are allowed")
+    return value
+
+
+Text = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_visible)]
+
+
+class SpreadBody(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    group: Text
+    max_skew: int = Field(default=1, ge=1, le=10_000)
+
+
+class PlacementBody(BaseModel):
+    """`POST /api/v1/placements` and `POST /api/v1/plan` (product.md, section 3, Request).
+
+    CloudNexus documents a name only as "human-readable identifier", so all that can be seen is let through.
+    """
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    name: Text
+    plan: Annotated[str, AfterValidator(_plan)]
+    image: Text = DEFAULT_IMAGE
+    ssh_keys: list[Text] = Field(default=[], max_length=100)
+    regions: list[Text] | None = Field(default=None, min_length=1, max_length=1000)
+    avoid_regions: list[Text] = Field(default=[], max_length=1000)
+    where: Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(_expression)] | None = None
+    spread: SpreadBody | None = None
+    priority: int = Field(default=0, ge=-1_000_000, le=1_000_000)
+    deadline: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+
+    def request(self, clock: Clock) -> PlacementRequest:
+        """Raises `InputError` when the deadline cannot be read."""
+        return PlacementRequest(
+            name=self.name,
+            plan=self.plan,
+            image=self.image,
+            ssh_keys=tuple(self.ssh_keys),
+            regions=tuple(self.regions) if self.regions is not None else None,
+            avoid_regions=tuple(self.avoid_regions),
+            where=self.where,
+            spread=Spread(self.spread.group, self.spread.max_skew) if self.spread is not None else None,
+            priority=self.priority,
+            deadline=_instant(self.deadline, clock) if self.deadline is not None else None,
+        )
+
+    def digest(self) -> str:
+        """The same for bodies that mean the same: defaults filled in, keys sorted, a relative deadline as it
+        was written.
+        """
+        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, ensure_ascii=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+async def read_placement(request: web.Request, options: WebOptions) -> PlacementBody:
+    """Raises `RequestError` 413 or 415, and `InputError`."""
+    content = _decoded(await _read(request, options))
+    if not isinstance(content, dict):
+        raise InputError("the body must be a JSON object")
+    try:
+        return PlacementBody.model_validate(content)
+    except ValidationError as error:
+        raise _refused(error) from None
+
+
+def idempotency_key(request: web.Request, body: PlacementBody) -> IdempotencyKey | None:
+    """The `Idempotency-Key` header with the digest of the body. Raises `InputError`."""
+    given = request.headers.getall("Idempotency-Key", [])
+    if not given:
+        return None
+    if len(given) > 1 or not re.fullmatch(r"[\x20-\x7e]{1,255}", given[0], re.ASCII):
+        raise InputError(
+            "Idempotency-Key: 1 to 255 printable ASCII characters are expected", "Idempotency-Key"
+        )
+    return IdempotencyKey(given[0], body.digest())
+
+
+async def _read(request: web.Request, options: WebOptions) -> bytes:
+    if request.content_type != "application/json" or (request.charset or "utf-8").lower() != "utf-8":
+        raise RequestError(415, "UNSUPPORTED_MEDIA_TYPE", "Content-Type: application/json is expected")
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise RequestError(415, "UNSUPPORTED_MEDIA_TYPE", "Content-Encoding: no encoding is taken")
+    try:
+        async with asyncio.timeout(options.body_timeout_s):
+            return await request.read()
+    except TimeoutError:
+        raise RequestError(408, "REQUEST_TIMEOUT", "the body did not arrive in time") from None
+
+
+def _decoded(body: bytes) -> Any:
+    if not body:
+        raise InputError("the body is empty; a JSON object is expected")
+    try:
+        return msgspec.json.decode(body)
+    except msgspec.DecodeError as error:
+        raise InputError(f"the body is not JSON that can be read: {error}") from None
+    except UnicodeDecodeError:
+        raise InputError("the body is not UTF-8") from None
+    except RecursionError:
+        raise InputError("the body is nested too deeply") from None
+
+
+def _refused(error: ValidationError) -> RequestError:
+    details = [_detail(e) for e in error.errors(include_url=False, include_input=False)[:_MAX_DETAILS]]
+    return RequestError(400, "VALIDATION_ERROR", details[0]["message"], details)
+
+
+def _detail(error: ErrorDetails) -> dict[str, str]:
+    field = _field(error["loc"])
+    if error["type"] == "extra_forbidden":
+        known = ", ".join(PlacementBody.model_fields if len(error["loc"]) == 1 else SpreadBody.model_fields)
+        return {"field": field, "message": f"{field}: no such field; there are {known}"}
+    if error["type"] == "value_error":
+        return {"field": field, "message": f"{field}: {error['ctx']['error']}"}
+    reason = error["msg"][:1].lower() + error["msg"][1:]
+    return {"field": field, "message": f"{field}: {reason}"}
+
+
+def _field(location: tuple[int | str, ...]) -> str:
+    """`("ssh_keys", 0)` → `ssh_keys[0]`. A key is the client's text: clipped, and seen whatever is in it."""
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{_shown(part)}" for part in location)
+    return path.removeprefix(".")
+
+
+def _shown(key: str) -> str:
+    return "".join(c if unicodedata.category(c) not in _UNSEEN else "�" for c in key[:64])
+
+
+def _instant(deadline: str, clock: Clock) -> float:
+    """An instant of the clock, from a duration from now or from a time as people's clocks show it."""
+    now = clock.now()
+    try:
+        at = (
+            parse_time(deadline) - clock.utc_offset_s() if "-" in deadline else now + parse_duration(deadline)
+        )
+    except ValueError:
+        raise InputError(
+            "deadline: a duration such as 30m, or an RFC 3339 time such as 2030-01-31T12:00:00Z, is expected",
+            "deadline",
+        ) from None
+    if at - now > _LONGEST_WAIT_S:
+        raise InputError("deadline: is more than ten years away", "deadline")
+    return at

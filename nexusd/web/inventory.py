@@ -1,0 +1,79 @@
+"""`GET /api/v1/regions` and `GET /api/v1/instances`: the snapshots. The store is not asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+from aiohttp import web
+
+from nexusd.core.inventory import Inventory
+from nexusd.core.records import Instance
+from nexusd.ports import Clock, Daemon
+from nexusd.web.answers import answer
+from nexusd.web.queries import page, text
+from nexusd.web.shapes import Shaper, instance_shape, list_shape, region_shape
+
+
+class InventoryRoutes:
+    def __init__(self, daemon: Daemon, clock: Clock) -> None:
+        self._daemon = daemon
+        self._clock = clock
+
+    def routes(self) -> list[web.RouteDef]:
+        return [web.get("/api/v1/regions", self.regions), web.get("/api/v1/instances", self.instances)]
+
+    async def regions(self, _request: web.Request) -> web.Response:
+        snapshot = self._daemon.world.regions
+        judged = {c.region: c for c in self._daemon.eligibility()}
+        shaper = Shaper(self._clock.now(), self._clock.utc_offset_s())
+        return answer(
+            {
+                "regions": [region_shape(r, judged.get(r.slug)) for r in snapshot.listed],
+                "observed_at": shaper.time(snapshot.observed_at),
+            }
+        )
+
+    async def instances(self, request: web.Request) -> web.Response:
+        wanted = Filter(text(request, "region"), text(request, "status"), text(request, "name"))
+        limit, offset = page(request)
+        inventory = self._daemon.world.inventory
+        rows, total = wanted.page(inventory, limit, offset)
+        shaper = Shaper(self._clock.now(), self._clock.utc_offset_s())
+        content = list_shape([instance_shape(i) for i in rows], total, limit, offset)
+        return answer({**content, "observed_at": shaper.time(inventory.observed_at)})
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """None matches all. Values are compared whole, as CloudNexus filters by region."""
+
+    region: str | None = None
+    status: str | None = None
+    name: str | None = None
+
+    def page(self, inventory: Inventory, limit: int, offset: int) -> tuple[list[Instance], int]:
+        """One page in the order instances were first seen, and how many match in all.
+
+        Never sorts. The total comes from the snapshot's own counts, so that a page reads the instances up
+        to its end only, and a page past the total none.
+        """
+        if self.name is not None:
+            named = [i for i in inventory.named(self.name) if self._matches(i)]
+            return named[offset : offset + limit], len(named)
+        total = sum(n for key, n in inventory.counts.items() if self._counted(*key))
+        if offset >= total:
+            return [], total
+        return list(islice(self._matching(inventory), offset, offset + limit)), total
+
+    def _matching(self, inventory: Inventory) -> Iterator[Instance]:
+        if self.region is None and self.status is None:
+            return iter(inventory)
+        return (i for i in inventory if self._counted(i.region, i.status))
+
+    def _matches(self, instance: Instance) -> bool:
+        return self._counted(instance.region, instance.status)
+
+    def _counted(self, region: str, status: str) -> bool:
+        return self.region in (None, region) and self.status in (None, status)

@@ -1,0 +1,43 @@
+"""What the web server is told by the settings: plain values, durations in seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+MEBIBYTE = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """`server.tls`. `client_ca_file` set: only clients with a certificate of that authority are let in."""
+
+    cert_file: Path
+    key_file: Path
+    client_ca_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WebOptions:
+    """Where to listen, who may come in, and what is bounded by how much.
+
+    `host` "" means every address; `port` 0 a free one. `per_instance`, `max_instances`: the per-instance
+    series of `/metrics`. `alert_rules`: (name, severity) of every enabled rule, so that their series exist
+    before the first alert. `receivers`: likewise for the outbox.
+    """
+
+    version: str
+    host: str = "127.0.0.1"
+    port: int = 9650
+    read_token: str | None = field(default=None, repr=False)
+    write_token: str | None = field(default=None, repr=False)
+    tls: TlsFiles | None = None
+    external_url: str | None = None
+    per_instance: bool = False
+    max_instances: int = 10_000
+    receivers: tuple[str, ...] = ()
+    alert_rules: tuple[tuple[str, str], ...] = ()
+    body_limit_bytes: int = MEBIBYTE
+    body_timeout_s: float = 30.0
+    store_timeout_s: float = 5.0
+    shutdown_timeout_s: float = 5.0

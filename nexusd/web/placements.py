@@ -1,0 +1,117 @@
+"""`/api/v1/placements` and `POST /api/v1/plan`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import TypeVar
+
+from aiohttp import web
+
+from nexusd.core.errors import InputError, NotFoundError
+from nexusd.core.lifecycle import Attempt, Placement, State
+from nexusd.core.placement import Decision
+from nexusd.ports import Clock, Placements, Store, Transaction
+from nexusd.web.answers import answer
+from nexusd.web.bodies import idempotency_key, read_placement
+from nexusd.web.options import WebOptions
+from nexusd.web.queries import page, text
+from nexusd.web.shapes import Shaper, list_shape
+from nexusd.web.tallies import read_within
+
+T = TypeVar("T")
+
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+_Whole = tuple[Placement, list[Attempt], list[Decision]]
+
+
+class PlacementRoutes:
+    def __init__(self, options: WebOptions, placements: Placements, store: Store, clock: Clock) -> None:
+        self._options = options
+        self._placements = placements
+        self._store = store
+        self._clock = clock
+        self._base_url = (options.external_url or "").rstrip("/")
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.get("/api/v1/placements", self.list),
+            web.post("/api/v1/placements", self.create),
+            web.get("/api/v1/placements/{id}", self.show),
+            web.delete("/api/v1/placements/{id}", self.cancel),
+            web.post("/api/v1/plan", self.plan),
+        ]
+
+    async def list(self, request: web.Request) -> web.Response:
+        """Newest first."""
+        state = _state(text(request, "state"))
+        limit, offset = page(request)
+        rows, total = await self._read(lambda tx: tx.placements.page(state, limit, offset))
+        shaper = self._shaper()
+        return answer(list_shape([shaper.placement(p) for p in rows], total, limit, offset))
+
+    async def create(self, request: web.Request) -> web.Response:
+        """202 means that it is durable (promise 2)."""
+        body = await read_placement(request, self._options)
+        key = idempotency_key(request, body)
+        placement = await self._placements.accept(body.request(self._clock), key)
+        whole = await self._whole(placement)
+        return answer(
+            self._shaper().whole_placement(*whole),
+            HTTPStatus.ACCEPTED,
+            {"Location": f"{self._base_url}/api/v1/placements/{placement.id}"},
+        )
+
+    async def show(self, request: web.Request) -> web.Response:
+        placement_id = _placement_id(request)
+
+        def transaction(tx: Transaction) -> _Whole:
+            placement = tx.placements.get(placement_id)
+            if placement is None:
+                raise NotFoundError(f"there is no placement {placement_id}")
+            return _with_history(tx, placement)
+
+        return answer(self._shaper().whole_placement(*await self._read(transaction)))
+
+    async def cancel(self, request: web.Request) -> web.Response:
+        placement = await self._placements.cancel(_placement_id(request))
+        return answer(self._shaper().placement(placement))
+
+    async def plan(self, request: web.Request) -> web.Response:
+        body = await read_placement(request, self._options)
+        return answer(self._shaper().decision(self._placements.plan(body.request(self._clock))))
+
+    async def _whole(self, placement: Placement) -> _Whole:
+        """One that is new has no history yet; one that an earlier request with the same key made may."""
+        if placement.state is State.QUEUED and placement.updated_at == placement.created_at:
+            return placement, [], []
+        return await self._read(lambda tx: _with_history(tx, placement))
+
+    async def _read(self, transaction: Callable[[Transaction], T]) -> T:
+        return await read_within(self._store, self._options.store_timeout_s, transaction)
+
+    def _shaper(self) -> Shaper:
+        return Shaper(self._clock.now(), self._clock.utc_offset_s())
+
+
+def _with_history(tx: Transaction, placement: Placement) -> _Whole:
+    return placement, tx.placements.attempts(placement.id), tx.placements.decisions(placement.id)
+
+
+def _placement_id(request: web.Request) -> str:
+    """Raises `NotFoundError` for what can be no id, before a database has to think about it."""
+    placement_id = request.match_info["id"]
+    if not _ID.fullmatch(placement_id):
+        raise NotFoundError("there is no such placement")
+    return placement_id
+
+
+def _state(value: str | None) -> State | None:
+    if value is None:
+        return None
+    try:
+        return State(value)
+    except ValueError:
+        known = ", ".join(State)
+        raise InputError(f"state: one of {known} is expected", "state") from None

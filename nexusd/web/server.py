@@ -1,0 +1,161 @@
+"""The web server: wires the routes, listens, and stops. Made by `app.py`."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+from ipaddress import ip_address
+
+import structlog
+from aiohttp import web
+
+from nexusd.core.errors import ConfigError, StartError
+from nexusd.ports import Clock, Daemon, Placements, Store
+from nexusd.web.answers import errors_as_answers
+from nexusd.web.auth import Guard
+from nexusd.web.history import HistoryRoutes
+from nexusd.web.inventory import InventoryRoutes
+from nexusd.web.metrics import MetricsRegistry
+from nexusd.web.options import TlsFiles, WebOptions
+from nexusd.web.page.routes import PageRoutes
+from nexusd.web.placements import PlacementRoutes
+from nexusd.web.probes import ProbeRoutes
+from nexusd.web.scrape import Scrape
+from nexusd.web.status import StatusRoutes
+from nexusd.web.tallies import TallyReader
+
+log = structlog.get_logger(__name__)
+
+_KEEPALIVE_S = 75.0
+_SECURITY_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; base-uri 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+class WebServer:
+    """Serves until stopped. A request never calls the API; what it waits for is the store, and bounded."""
+
+    def __init__(
+        self,
+        options: WebOptions,
+        daemon: Daemon,
+        placements: Placements,
+        store: Store,
+        metrics: MetricsRegistry,
+        clock: Clock,
+    ) -> None:
+        self._options = options
+        self._tls: ssl.SSLContext | None = None
+        self._addresses: list[tuple[str, int]] = []
+        app = self._application()
+        tallies = TallyReader(store, clock, options.store_timeout_s)
+        status = StatusRoutes(options.version, daemon, store, clock, tallies)
+        app.add_routes(status.routes())
+        app.add_routes(InventoryRoutes(daemon, clock).routes())
+        app.add_routes(PlacementRoutes(options, placements, store, clock).routes())
+        app.add_routes(HistoryRoutes(store, clock, options.store_timeout_s).routes())
+        app.add_routes(ProbeRoutes(daemon, metrics).routes())
+        app.add_routes([web.get("/metrics", Scrape(options, daemon, store, metrics, clock, tallies).handle)])
+        app.add_routes(PageRoutes(options, daemon, store, clock, tallies).routes())
+        self._runner = web.AppRunner(
+            app,
+            access_log=None,
+            auto_decompress=False,  # a request is refused, not inflated
+            keepalive_timeout=_KEEPALIVE_S,
+            shutdown_timeout=options.shutdown_timeout_s,
+        )
+
+    async def start(self) -> None:
+        """Listen. Raises `StartError` when that cannot be, and then nothing is left behind."""
+        options = self._options
+        if options.tls is not None:
+            self._tls = _tls_context(options.tls)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, options.host or None, options.port, ssl_context=self._tls)
+        try:
+            await site.start()
+        except OSError as error:
+            await self._runner.cleanup()
+            where = _address(options.host, options.port)
+            raise StartError(f"cannot listen on {where}: {_reason(error)}; set server.listen") from error
+        self._addresses = [(address[0], address[1]) for address in self._runner.addresses]
+        log.info("listening", url=self.url, tls=self._tls is not None)
+
+    @property
+    def url(self) -> str:
+        """Where the page is, as seen from this machine. Known once started."""
+        host, port = self._addresses[0]
+        if ip_address(host).is_unspecified:
+            host = "127.0.0.1" if "." in host else "::1"
+        scheme = "https" if self._tls is not None else "http"
+        return f"{scheme}://{_address(host, port)}/"
+
+    def reload_tls(self) -> None:
+        """Read certificate and key again, for the connections to come. Raises `ConfigError`; the old ones
+        are then used on.
+        """
+        if self._tls is None or self._options.tls is None:
+            return
+        try:
+            _tls_context(self._options.tls)  # on trial: a bad pair must not spoil the context in use
+            _load_files(self._tls, self._options.tls)
+        except StartError as error:
+            raise ConfigError(str(error)) from error
+
+    async def stop(self) -> None:
+        """Take no more connections; let the requests under way end, for `shutdown_timeout_s` at most."""
+        await self._runner.cleanup()
+
+    def _application(self) -> web.Application:
+        options = self._options
+        guard = Guard(options.read_token, options.write_token, options.external_url, self._loopback_only)
+        app = web.Application(
+            client_max_size=options.body_limit_bytes,
+            middlewares=[errors_as_answers, guard.middleware()],
+        )
+        app.on_response_prepare.append(_add_headers)
+        return app
+
+    def _loopback_only(self) -> bool:
+        return all(ip_address(host).is_loopback for host, _ in self._addresses)
+
+
+async def _add_headers(_request: web.Request, response: web.StreamResponse) -> None:
+    response.headers["Server"] = "nexusd"
+    for name, value in _SECURITY_HEADERS.items():
+        response.headers.setdefault(name, value)
+
+
+def _tls_context(files: TlsFiles) -> ssl.SSLContext:
+    """Raises `StartError`, which names the files and nothing that is in them."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    _load_files(context, files)
+    return context
+
+
+def _load_files(context: ssl.SSLContext, files: TlsFiles) -> None:
+    try:
+        context.load_cert_chain(files.cert_file, files.key_file, password="")
+        if files.client_ca_file is not None:
+            context.load_verify_locations(files.client_ca_file)
+            context.verify_mode = ssl.CERT_REQUIRED
+    except (OSError, ValueError) as error:
+        names = ", ".join(str(f) for f in (files.cert_file, files.key_file, files.client_ca_file) if f)
+        raise StartError(f"cannot use server.tls ({names}): {_reason(error)}") from error
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ssl.SSLError):
+        return (error.reason or "not usable").replace("_", " ").lower()
+    if isinstance(error, socket.gaierror) or not isinstance(error, OSError) or error.errno is None:
+        return str(getattr(error, "strerror", None) or error).lower()
+    return os.strerror(error.errno).lower()

@@ -1,0 +1,193 @@
+"""The forms in which things are answered (product.md, section 5). Fields may be added, never renamed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from nexusd.core.alerts import Alert
+from nexusd.core.events import Event
+from nexusd.core.lifecycle import Attempt, Placement
+from nexusd.core.placement import Considered, Decision, PlacementRequest
+from nexusd.core.polls import PollState
+from nexusd.core.records import Instance, Region
+
+Json = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Shaper:
+    """Renders values with times as people's clocks show them.
+
+    `now` is an instant of the clock; `offset_s` is what the wall clock has stepped by since it was anchored.
+    """
+
+    now: float
+    offset_s: float
+
+    def time(self, at: float | None) -> str | None:
+        """RFC 3339 in UTC with milliseconds; None when not known, or beyond what a date can say."""
+        if at is None:
+            return None
+        try:
+            moment = datetime.fromtimestamp(at + self.offset_s, UTC)
+        except (OverflowError, ValueError, OSError):
+            return None
+        return _rfc3339(moment)
+
+    def placement(self, placement: Placement) -> Json:
+        """As lists have it: without attempts and decisions."""
+        request = placement.request
+        return {
+            "id": placement.id,
+            "name": request.name,
+            "plan": request.plan,
+            "image": request.image,
+            "ssh_keys": request.ssh_keys,
+            "constraints": _constraints(request),
+            "priority": request.priority,
+            "deadline": self.time(request.deadline),
+            "fleet": request.fleet,
+            "created_at": self.time(placement.created_at),
+            "updated_at": self.time(placement.updated_at),
+            "state": placement.state.value,
+            "reason": placement.reason,
+            "region": placement.region,
+            "instance_id": placement.instance_id,
+        }
+
+    def whole_placement(
+        self, placement: Placement, attempts: Iterable[Attempt], decisions: Iterable[Decision]
+    ) -> Json:
+        return {
+            **self.placement(placement),
+            "attempts": [self.attempt(a) for a in attempts],
+            "decisions": [self.decision(d) for d in decisions],
+        }
+
+    def attempt(self, attempt: Attempt) -> Json:
+        return {
+            "number": attempt.number,
+            "region": attempt.region,
+            "sent_at": self.time(attempt.sent_at),
+            "outcome": attempt.outcome.value if attempt.outcome is not None else None,
+            "detail": attempt.detail,
+        }
+
+    def decision(self, decision: Decision) -> Json:
+        return {
+            "decided_at": self.time(decision.decided_at),
+            "region": decision.region,
+            "reason": decision.reason,
+            "policy": decision.policy,
+            "observed_at": self.time(decision.observed_at),
+            "considered": [_considered(c) for c in decision.considered],
+        }
+
+    def poll(self, poll: PollState) -> Json:
+        """What is known of a resource, and how fresh."""
+        return {
+            "observed_at": self.time(poll.succeeded_at),
+            "age_s": round(poll.age_s(self.now), 3) if poll.succeeded_at is not None else None,
+            "stale": poll.stale(self.now),
+            "interval_s": poll.interval_s,
+            "answered_at": self.time(poll.answered_at),
+            "duration_s": poll.duration_s,
+            "failure": poll.failure,
+            "failure_message": poll.failure_message,
+        }
+
+    def alert(self, alert: Alert) -> Json:
+        return {
+            "fingerprint": alert.fingerprint,
+            "state": alert.state.value,
+            "labels": dict(alert.labels),
+            "annotations": dict(alert.annotations),
+            "active_at": self.time(alert.active_at),
+            "fired_at": self.time(alert.fired_at),
+        }
+
+    def event(self, event: Event) -> Json:
+        subject = event.subject
+        return {
+            "id": event.id,
+            "at": self.time(event.at),
+            "type": event.type,
+            "subject": {
+                "kind": subject.kind,
+                "id": subject.id,
+                "name": subject.name,
+                "region": subject.region,
+            },
+            "detail": dict(event.detail),
+        }
+
+
+def region_shape(region: Region, judged: Considered | None) -> Json:
+    return {
+        "slug": region.slug,
+        "name": region.name,
+        "status": region.status,
+        "latency_ms": region.latency_ms,
+        "capacity": region.capacity,
+        "eligible": judged.eligible if judged is not None else False,
+        "rank": judged.rank if judged is not None else None,
+        "reasons": judged.reasons if judged is not None else ["not judged yet"],
+        "instances": judged.instances if judged is not None else 0,
+    }
+
+
+def instance_shape(instance: Instance) -> Json:
+    """As CloudNexus lists it (reference: Schemas, Instance)."""
+    return {
+        "id": instance.id,
+        "name": instance.name,
+        "status": instance.status,
+        "region": instance.region,
+        "public_ip": instance.public_ip,
+        "specs": instance.specs,
+        "plan": instance.plan,
+        "image": instance.image,
+        "created_at": _provider_time(instance.created_at),
+    }
+
+
+def list_shape(rows: list[Json], total: int, limit: int, offset: int) -> Json:
+    return {"data": rows, "meta": {"total": total, "limit": limit, "offset": offset}}
+
+
+def _constraints(request: PlacementRequest) -> Json:
+    spread = request.spread
+    return {
+        "regions": request.regions,
+        "avoid_regions": request.avoid_regions,
+        "where": request.where,
+        "spread": {"group": spread.group, "max_skew": spread.max_skew} if spread is not None else None,
+    }
+
+
+def _considered(considered: Considered) -> Json:
+    return {
+        "region": considered.region,
+        "eligible": considered.eligible,
+        "rank": considered.rank,
+        "latency_ms": considered.latency_ms,
+        "instances": considered.instances,
+        "reasons": considered.reasons,
+    }
+
+
+def _provider_time(text: str | None) -> str | None:
+    """CloudNexus's "ISO 8601 timestamp" as RFC 3339 UTC; without a zone it is taken for UTC."""
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+        return _rfc3339(moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC))
+    except (ValueError, OverflowError):
+        return None
+
+
+def _rfc3339(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
