@@ -16,11 +16,12 @@ class World:
     """Replaced piece by piece after each commit, on the event loop: no reader sees half a pass.
 
     `polls` by resource, `cooling_off` by region slug, `alerts` by fingerprint (pending and firing ones, and
-    resolved ones until they were told).
+    resolved ones until they were told), `ever_running`: ids of the known instances once seen running.
     """
 
     polls: dict[str, PollState]
     inventory: Inventory = field(default_factory=Inventory)
+    ever_running: set[str] = field(default_factory=set)
     regions: RegionSnapshot = NO_REGIONS
     cooling_off: Mapping[str, CoolingOff] = field(default_factory=dict)
     alerts: Mapping[str, Alert] = field(default_factory=dict)

@@ -1,0 +1,350 @@
+"""One pass: an answer → snapshot → changes → alerts → one commit → publish. Built by `app`, run by its tasks.
+
+A pass decides from the world as it was and from what is new, writes everything that follows in one transaction,
+and then makes the new world the current one. While the store cannot commit, the world goes on, so that pages and
+metrics stay live, and what was not written waits in order, bounded; after a crash the world is what the store
+has, and the next answers show the same differences again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import structlog
+
+from nexusd.core.alerts import Alert, AlertUpdate, evaluate
+from nexusd.core.changes import Change, InstanceStatusChanged
+from nexusd.core.errors import ApiError, StoreUnavailableError
+from nexusd.core.events import Event
+from nexusd.core.history import event_of
+from nexusd.core.inventory import Delta, SweepPolicy, compare
+from nexusd.core.lifecycle import Placement, State
+from nexusd.core.notifications import LoggedNotification, LogKey, Message, NotificationPlan, Routing, plan
+from nexusd.core.polls import INSTANCES, REGIONS, PollState
+from nexusd.core.records import RUNNING, Instance
+from nexusd.core.regions import CoolingOff, RegionSnapshot, next_snapshot
+from nexusd.core.rules import Facts, Rule
+from nexusd.core.world import World
+from nexusd.ports import Clock, CloudApi, Metrics, OutboxMessage, Store, Transaction
+
+log = structlog.get_logger(__name__)
+
+MOST_UNSAVED = 512
+"""Passes that may wait for the store; beyond them answers are refused, and the data's age shows it."""
+LONGEST_WAIT_S = 60.0
+"""A pass at least this often."""
+
+Write = Callable[[Transaction], list[Event]]
+
+
+@dataclass(frozen=True, slots=True)
+class Alerting:
+    """What the alerts are judged by and whom they are told to. `failed_for_s`: how long a failure is a fact."""
+
+    rules: tuple[Rule, ...]
+    routing: Routing
+    failed_for_s: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Observers:
+    """Who is told of a pass after its commit."""
+
+    events: Callable[[list[Event]], None]
+    regions: Callable[[], None]
+    swept: Callable[[frozenset[str]], None]
+    outbox: Callable[[Iterable[str]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What a pass begins with; nothing of it for one that only looks at the time."""
+
+    poll: PollState | None = None
+    regions: RegionSnapshot | None = None
+    delta: Delta | None = None
+    changes: tuple[Change, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What the store remembers of an earlier process."""
+
+    inventory: tuple[dict[str, Instance], dict[str, int], float | None]
+    ever_running: frozenset[str]
+    regions: RegionSnapshot
+    cooling_off: dict[str, CoolingOff]
+    alerts: list[Alert]
+    said: list[LoggedNotification]
+
+
+class Cycle:
+    """`compose` makes the outbox row of a message, with its id and rendered body."""
+
+    def __init__(
+        self,
+        world: World,
+        store: Store,
+        cloud: CloudApi,
+        clock: Clock,
+        metrics: Metrics,
+        alerting: Alerting,
+        compose: Callable[[Message, float], OutboxMessage],
+    ) -> None:
+        self._world = world
+        self._store = store
+        self._cloud = cloud
+        self._clock = clock
+        self._metrics = metrics
+        self._alerting = alerting
+        self._compose = compose
+        self._sweep_policy = SweepPolicy()
+        self._lock = asyncio.Lock()
+        self._wake = asyncio.Event()
+        self._recheck = True
+        self._placements: tuple[Placement, ...] | None = None
+        self._said: dict[LogKey, LoggedNotification] = {}
+        self._unsaved: list[Write] = []
+        self._next_due: float | None = None
+        self.progressed_at = clock.now()
+        self.observers = Observers(lambda _: None, lambda: None, lambda _: None, lambda _: None)
+
+    async def restore(self) -> None:
+        """Begin where an earlier process ended. Raises `StoreError`."""
+
+        def transaction(tx: Transaction) -> Restored:
+            return Restored(
+                tx.instances.load(),
+                tx.instances.ever_running(),
+                tx.regions.load(),
+                tx.regions.cooling_off(),
+                tx.alerts.load(),
+                tx.notification_log.load(),
+            )
+
+        restored = await self._store.run(transaction)
+        instances, missed, observed_at = restored.inventory
+        world = self._world
+        if observed_at is not None:
+            world.inventory.restore(instances, missed, observed_at)
+        world.ever_running = set(restored.ever_running)
+        world.regions = restored.regions
+        world.cooling_off = restored.cooling_off
+        world.alerts = {alert.fingerprint: alert for alert in restored.alerts}
+        self._said = {(entry.receiver, entry.group_key): entry for entry in restored.said}
+
+    def reconfigure(self, alerting: Alerting, intervals_s: Mapping[str, float]) -> None:
+        """Judge by other rules, and tell others, from the next pass on."""
+        self._alerting = alerting
+        self._recheck = True
+        self._world.polls = {
+            name: replace(poll, interval_s=intervals_s[name]) for name, poll in self._world.polls.items()
+        }
+        self.wake()
+
+    def wake(self) -> None:
+        """Look at the alerts again soon: a placement has changed."""
+        self._placements = None
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Evaluate whenever it is due by the time alone, or after `wake`. For ever."""
+        while True:
+            await self._until_due()
+            async with self._lock:
+                await self._pass(News())
+
+    async def _until_due(self) -> None:
+        due = self._next_due
+        wait_s = LONGEST_WAIT_S if due is None else min(LONGEST_WAIT_S, max(0.0, due - self._clock.now()))
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+        self._wake.clear()
+
+    async def poll_regions(self) -> None:
+        """Read `GET /regions` once and take what it says in, or that it failed."""
+        began_at = self._clock.now()
+        try:
+            answer = await self._cloud.read_regions()
+        except ApiError as error:
+            await self._poll_failed(REGIONS, error, began_at)
+            return
+        async with self._lock:
+            snapshot, changes = next_snapshot(self._world.regions, answer)
+            poll = self._succeeded(REGIONS, answer.ended_at, began_at)
+            await self._pass(News(poll, regions=snapshot, changes=changes))
+        self.observers.regions()
+
+    async def poll_instances(self) -> None:
+        """Sweep `GET /instances` once and take what it says in, or that it failed."""
+        began_at = self._clock.now()
+        try:
+            sweep = await self._cloud.sweep_instances()
+        except ApiError as error:
+            await self._poll_failed(INSTANCES, error, began_at)
+            return
+        async with self._lock:
+            delta = compare(self._world.inventory, sweep, self._sweep_policy)
+            poll = self._succeeded(INSTANCES, sweep.ended_at, began_at)
+            await self._pass(News(poll, delta=delta, changes=delta.changes))
+        if delta.hold is None:
+            self.observers.swept(delta.vanished)
+
+    def _succeeded(self, resource: str, ended_at: float, began_at: float) -> PollState:
+        duration_s = self._clock.now() - began_at
+        self._metrics.poll_ended(resource, None, duration_s)
+        return self._world.polls[resource].succeeded(ended_at, duration_s)
+
+    async def _poll_failed(self, resource: str, error: ApiError, began_at: float) -> None:
+        duration_s = self._clock.now() - began_at
+        self._metrics.poll_ended(resource, error.reason, duration_s)
+        log.warning("poll_failed", resource=resource, reason=error.reason, error=str(error))
+        async with self._lock:
+            answered_at = self._cloud.last_answer_at(resource)
+            poll = self._world.polls[resource].failed(error.reason, str(error), answered_at, duration_s)
+            await self._pass(News(poll))
+
+    async def _pass(self, news: News) -> None:
+        """Decide, commit, and make what was decided the world. Under the lock."""
+        if len(self._unsaved) >= MOST_UNSAVED and not await self._save():
+            return
+        now = self._clock.now()
+        await self._read_placements(now)
+        polls = {**self._world.polls, news.poll.resource: news.poll} if news.poll else self._world.polls
+        facts = self._facts(news, polls, now)
+        update = evaluate(self._alerting.rules, facts, self._world.alerts)
+        planned = plan(update.alerts.values(), self._alerting.routing, self._said, now)
+        messages = [self._compose(message, now) for message in planned.messages]
+        self._unsaved.append(_write(news, update, planned, messages, self._world.ever_running, now))
+        self._become(news, polls, update, planned)
+        dues = [due for due in (update.next_due, planned.next_due) if due is not None]
+        self._next_due = min(dues, default=None)
+        if news.poll is not None:
+            self._log_pass(news, update, messages)
+        if await self._save():
+            self.observers.outbox({message.receiver for message in messages})
+        self.progressed_at = self._clock.now()
+
+    def _log_pass(self, news: News, update: AlertUpdate, messages: list[OutboxMessage]) -> None:
+        """The one canonical line of a poll's pass."""
+        poll = news.poll
+        if poll is None or poll.failure is not None:
+            return
+        log.info(
+            "poll_finished",
+            resource=poll.resource,
+            seconds=round(poll.duration_s or 0.0, 4),
+            instances=len(self._world.inventory),
+            changes=len(news.changes),
+            held_back=news.delta is not None and news.delta.hold is not None,
+            alerts_changed=len(update.changed),
+            notifications=len(messages),
+        )
+
+    def _facts(self, news: News, polls: Mapping[str, PollState], now: float) -> Facts:
+        return Facts(
+            now=now,
+            polls=polls,
+            regions=news.regions if news.regions is not None else self._world.regions,
+            inventory=self._world.inventory,
+            ever_running=self._world.ever_running,
+            delta=news.delta,
+            recheck=self._recheck,
+            placements=self._placements,
+        )
+
+    def _become(
+        self, news: News, polls: dict[str, PollState], update: AlertUpdate, planned: NotificationPlan
+    ) -> None:
+        """The new world. No await in here: no reader sees half of it."""
+        world = self._world
+        world.polls = polls
+        if news.regions is not None:
+            world.regions = news.regions
+        if news.delta is not None:
+            world.inventory.apply(news.delta)
+            if news.delta.hold is None:
+                world.ever_running |= _running(news.delta)
+                world.ever_running -= news.delta.vanished
+        world.alerts = {f: a for f, a in update.alerts.items() if f not in planned.forgotten}
+        self._said.update({(entry.receiver, entry.group_key): entry for entry in planned.log})
+        for key in planned.forgotten_log:
+            self._said.pop(key, None)
+        self._recheck = update.recheck
+        for change in news.changes:
+            if isinstance(change, InstanceStatusChanged):
+                was, now = change.before, change.instance
+                self._metrics.instance_changed(now.region, was.status, now.status)
+
+    async def _read_placements(self, now: float) -> None:
+        """Those an alert may be about, read again only when some changed or the failed ones may have aged."""
+        since = now - self._alerting.failed_for_s
+
+        def transaction(tx: Transaction) -> list[Placement]:
+            waiting = tx.placements.in_states([State.QUEUED, State.HELD])
+            return waiting + tx.placements.ended_since(State.FAILED, since)
+
+        if self._placements is not None:
+            return
+        try:
+            self._placements = tuple(await self._store.run(transaction))
+        except StoreUnavailableError as error:
+            log.warning("store_unavailable", waiting="alerts about placements", error=str(error))
+
+    async def _save(self) -> bool:
+        """Commit all that was not written yet, in order. False: the store cannot take it now."""
+        writes = tuple(self._unsaved)
+
+        def transaction(tx: Transaction) -> list[Event]:
+            return tx.events.append([event for write in writes for event in write(tx)])
+
+        try:
+            events = await self._store.run_leading(transaction)
+        except StoreUnavailableError as error:
+            log.error(
+                "store_unavailable", waiting="snapshots and alerts", passes=len(writes), error=str(error)
+            )
+            return False
+        del self._unsaved[: len(writes)]
+        self.observers.events(events)
+        return True
+
+
+def _running(delta: Delta) -> set[str]:
+    return {i.id for i in delta.upserts.values() if i.status == RUNNING}
+
+
+def _write(
+    news: News,
+    update: AlertUpdate,
+    planned: NotificationPlan,
+    messages: list[OutboxMessage],
+    ever_running: set[str],
+    now: float,
+) -> Write:
+    """The rows of one pass, as a function of the transaction that writes them."""
+    delta = news.delta if news.delta is not None and news.delta.hold is None else None
+    first_running = _running(delta) - ever_running if delta is not None else set()
+    events = [event_of(change, now) for change in news.changes] + list(update.events)
+
+    def write(tx: Transaction) -> list[Event]:
+        if news.regions is not None:
+            tx.regions.save(news.regions)
+        if delta is not None:
+            missed = {**delta.missed, **dict.fromkeys(delta.returned, 0)}
+            tx.instances.save(delta.upserts.values(), missed, delta.vanished)
+            tx.instances.seen_running(first_running)
+            tx.instances.observed(delta.sweep.ended_at)
+        tx.alerts.save(update.changed)
+        tx.alerts.remove((*update.removed, *planned.forgotten))
+        tx.notification_log.save(planned.log)
+        tx.notification_log.remove(planned.forgotten_log)
+        tx.outbox.add(messages)
+        return events
+
+    return write
