@@ -1,9 +1,19 @@
-"""Alerts: from what is known to pending, firing and resolved (product.md, section 4)."""
+"""Alerts: from what rules find to pending, firing and resolved (product.md, section 4). Used by `cycle`.
+
+(none) ──found──▶ pending ──held for `for`──▶ firing ──ended, or `resolve_after`──▶ resolved ──told──▶ (none)
+                     └──ended──▶ (none)          └── stays through `keep_firing_for`
+
+What cannot be known changes nothing: neither state nor, for a pending alert, the step to firing.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
+
+from nexusd.core.events import Event, Subject
+from nexusd.core.rules import Facts, Finding, Judgement, Rule
 
 
 class AlertState(StrEnum):
@@ -32,3 +42,242 @@ class Alert:
     resolved_at: float | None = None
     keep_firing_since: float | None = None
     expired: bool = False
+
+    def label(self, name: str) -> str:
+        """The value of a label, "" when the alert has none of that name."""
+        return next((value for key, value in self.labels if key == name), "")
+
+    @property
+    def name(self) -> str:
+        return self.label("alertname")
+
+    @property
+    def ended(self) -> bool:
+        """Whether it fired and ended; receivers that were told of it are to be told that."""
+        return self.state is not AlertState.FIRING and self.resolved_at is not None
+
+
+@dataclass(frozen=True, slots=True)
+class AlertUpdate:
+    """What a pass makes of the alerts. `alerts` is all of them after it, by fingerprint.
+
+    `changed`: the rows to write. `removed`: the fingerprints to delete (pending alerts whose condition
+    ended). `next_due`: when to evaluate again if nothing else asks for it. `recheck`: instances could not be
+    judged although `Facts.recheck` asked for it; ask again.
+    """
+
+    alerts: Mapping[str, Alert]
+    changed: tuple[Alert, ...] = ()
+    removed: tuple[str, ...] = ()
+    events: tuple[Event, ...] = ()
+    next_due: float | None = None
+    recheck: bool = False
+
+
+def evaluate(rules: Iterable[Rule], facts: Facts, alerts: Mapping[str, Alert]) -> AlertUpdate:
+    """One pass of all rules. An alert whose rule is disabled or gone ends at once."""
+    by_name = {rule.name: rule for rule in rules if rule.enabled}
+    judgements = {name: rule.condition.judge(facts, rule) for name, rule in by_name.items()}
+    dues = [j.due for j in judgements.values() if j.due is not None]
+    after: dict[str, Alert | None] = {}
+    for name, judgement in judgements.items():
+        for finding in judgement.findings:
+            found = _found(by_name[name], finding, alerts, facts.now)
+            after[found.fingerprint] = found
+            dues += _dues(found, by_name[name], by_name[name].wait_s + finding.wait_s)
+    for fingerprint, alert in alerts.items():
+        if fingerprint in after:
+            continue
+        rule = by_name.get(alert.name)
+        if rule is None:
+            left = _ending(alert, 0.0, facts.now)
+        else:
+            left = _not_found(alert, rule, judgements[rule.name], facts)
+            dues += _dues(left, rule, rule.wait_s) if left is not None else ()
+        if left is not alert:
+            after[fingerprint] = left
+    recheck = facts.recheck and not facts.instances_known
+    return _update(alerts, after, facts.now, [d for d in dues if d > facts.now], recheck=recheck)
+
+
+_FNV_OFFSET = 14695981039346656037
+_FNV_PRIME = 1099511628211
+_MASK = (1 << 64) - 1
+
+
+def fingerprint(labels: Iterable[tuple[str, str]]) -> str:
+    """Alertmanager's: FNV-1a 64 over each name, 0xff, value, 0xff in the order of names, in hex."""
+    digest = _FNV_OFFSET
+    for name, value in sorted(labels):
+        for byte in b"%b\xff%b\xff" % (name.encode("utf-8", "replace"), value.encode("utf-8", "replace")):
+            digest = (digest ^ byte) * _FNV_PRIME & _MASK
+    return f"{digest:016x}"
+
+
+def _found(rule: Rule, finding: Finding, alerts: Mapping[str, Alert], now: float) -> Alert:
+    """The alert while its condition holds."""
+    labels = _labels(rule, finding)
+    mark = fingerprint(labels)
+    annotations = _annotations(rule, finding)
+    before = alerts.get(mark)
+    if before is None:
+        alert = Alert(mark, labels, annotations, AlertState.PENDING, now)
+    elif before.state is not AlertState.RESOLVED:
+        alert = _touch(before, annotations)
+    elif before.expired:
+        return before
+    else:
+        alert = replace(before, annotations=annotations, state=AlertState.PENDING, active_at=now)
+    return _holding(alert, rule, rule.wait_s + finding.wait_s, now)
+
+
+def _touch(alert: Alert, annotations: tuple[tuple[str, str], ...]) -> Alert:
+    """The same alert found again; the same object when nothing of it changed."""
+    if alert.annotations == annotations and alert.keep_firing_since is None:
+        return alert
+    return replace(alert, annotations=annotations, keep_firing_since=None)
+
+
+def _labels(rule: Rule, finding: Finding) -> tuple[tuple[str, str], ...]:
+    """Sorted by name. An empty value is the same as no label, as in Prometheus."""
+    own = {"alertname": rule.name, "severity": rule.severity}
+    merged = {**dict(rule.labels), **finding.labels, **own}
+    return tuple(sorted((name, value) for name, value in merged.items() if value))
+
+
+def _annotations(rule: Rule, finding: Finding) -> tuple[tuple[str, str], ...]:
+    own = {"summary": finding.summary, "description": finding.description, "runbook_url": rule.runbook_url}
+    merged = {**own, **dict(rule.annotations)}
+    return tuple(sorted((name, value) for name, value in merged.items() if value))
+
+
+def _not_found(alert: Alert, rule: Rule, judgement: Judgement, facts: Facts) -> Alert | None:
+    """The alert when no finding was made for it; None when nothing is left of it."""
+    subject = alert.label(rule.condition.subject_label)
+    if not judgement.known or subject in judgement.unknown:
+        return alert
+    if not judgement.touched(subject):
+        return _as_it_was(alert, rule, facts.now)
+    if _continues(alert, rule, facts, subject):
+        return alert if alert.expired else _holding(alert, rule, rule.wait_s, facts.now)
+    return _ending(alert, rule.keep_firing_for_s, facts.now)
+
+
+def _as_it_was(alert: Alert, rule: Rule, now: float) -> Alert | None:
+    """Nothing new is known of its subject, whose data is fresh: what held holds, and time goes on."""
+    if alert.state is AlertState.RESOLVED:
+        return alert
+    if alert.keep_firing_since is not None:
+        return _ending(alert, rule.keep_firing_for_s, now)
+    return _holding(alert, rule, rule.wait_s, now)
+
+
+def _continues(alert: Alert, rule: Rule, facts: Facts, subject: str) -> bool:
+    condition = rule.condition
+    if condition.continues is None:
+        return False
+    lasting = alert.state is AlertState.FIRING or alert.expired
+    if condition.momentary:
+        lasting = alert.state is not AlertState.RESOLVED
+    return lasting and condition.continues(facts, subject)
+
+
+def _holding(alert: Alert, rule: Rule, wait_s: float, now: float) -> Alert:
+    """What time makes of an alert whose condition holds."""
+    if alert.state is AlertState.PENDING and alert.active_at + wait_s <= now:
+        alert = replace(alert, state=AlertState.FIRING, fired_at=now, resolved_at=None)
+    expires_at = _expires_at(alert, rule)
+    if expires_at is not None and expires_at <= now:
+        return replace(
+            alert,
+            state=AlertState.RESOLVED,
+            resolved_at=now,
+            keep_firing_since=None,
+            expired=not rule.condition.momentary,
+        )
+    return alert
+
+
+def _ending(alert: Alert, keep_firing_for_s: float, now: float) -> Alert | None:
+    """What becomes of an alert whose condition does not hold."""
+    if alert.state is AlertState.PENDING:
+        return replace(alert, state=AlertState.RESOLVED) if alert.resolved_at is not None else None
+    if alert.state is AlertState.RESOLVED:
+        return replace(alert, expired=False) if alert.expired else alert
+    since = alert.keep_firing_since if alert.keep_firing_since is not None else now
+    if since + keep_firing_for_s <= now:
+        return replace(alert, state=AlertState.RESOLVED, resolved_at=now, keep_firing_since=None)
+    return alert if alert.keep_firing_since is not None else replace(alert, keep_firing_since=since)
+
+
+def _expires_at(alert: Alert, rule: Rule) -> float | None:
+    if alert.state is not AlertState.FIRING or alert.fired_at is None or rule.resolve_after_s is None:
+        return None
+    return alert.fired_at + rule.resolve_after_s
+
+
+def _dues(alert: Alert, rule: Rule, wait_s: float) -> Iterator[float]:
+    """When time alone changes the alert."""
+    if alert.state is AlertState.PENDING:
+        yield alert.active_at + wait_s
+    if alert.keep_firing_since is not None:
+        yield alert.keep_firing_since + rule.keep_firing_for_s
+    expires_at = _expires_at(alert, rule)
+    if expires_at is not None:
+        yield expires_at
+
+
+def _update(
+    before: Mapping[str, Alert],
+    after: Mapping[str, Alert | None],
+    now: float,
+    dues: list[float],
+    *,
+    recheck: bool,
+) -> AlertUpdate:
+    different = {f: a for f, a in after.items() if a is not before.get(f)}
+    next_due = min(dues, default=None)
+    if not different:
+        return AlertUpdate(before, next_due=next_due, recheck=recheck)
+    kept = dict(before)
+    for mark, alert in different.items():
+        if alert is None:
+            del kept[mark]
+        else:
+            kept[mark] = alert
+    return AlertUpdate(
+        kept,
+        tuple(a for a in different.values() if a is not None),
+        tuple(mark for mark, a in different.items() if a is None),
+        tuple(_events(before, different, now)),
+        next_due,
+        recheck,
+    )
+
+
+def _events(before: Mapping[str, Alert], after: Mapping[str, Alert | None], now: float) -> Iterator[Event]:
+    for mark, alert in after.items():
+        was = before.get(mark)
+        change = _transition(
+            was.state if was is not None else None, alert.state if alert is not None else None
+        )
+        shown = alert if alert is not None else was
+        if change is not None and shown is not None:
+            yield event_of(shown, change, now)
+
+
+def _transition(was: AlertState | None, state: AlertState | None) -> str | None:
+    if state is was:
+        return None
+    if state is AlertState.PENDING:
+        return "AlertBecamePending"
+    if state is AlertState.FIRING:
+        return "AlertFired"
+    return "AlertResolved" if was is AlertState.FIRING else "AlertWithdrawn"
+
+
+def event_of(alert: Alert, change: str, at: float) -> Event:
+    """A change of an alert for the history and the stream. `AlertWithdrawn`: it was only ever pending."""
+    subject = Subject("alert", alert.fingerprint, alert.name, alert.label("region") or None)
+    summary = dict(alert.annotations).get("summary", "")
+    return Event(at, change, subject, {"labels": dict(alert.labels), "summary": summary})

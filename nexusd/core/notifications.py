@@ -1,15 +1,31 @@
-"""Notifications: from alerts to messages, by Alertmanager's rules (product.md, section 4)."""
+"""Notifications: from alerts to messages, by Alertmanager's rules (product.md, section 4). Used by `cycle`.
+
+A message goes to one receiver about one group: the alerts of one route that agree on the labels of
+`group_by`. When it goes out follows from the alerts and from the notification log (what each receiver was
+last told of each group), so nothing else has to survive a restart.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+
+from nexusd.core.alerts import Alert, AlertState
+from nexusd.core.matchers import Matcher, all_match, quoted
+
+ALL_LABELS = "..."
+"""As `group_by`: every alert is a group of its own, as in Alertmanager."""
+
+Labels = tuple[tuple[str, str], ...]
+LogKey = tuple[str, str]
+"""Receiver and group key."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoggedNotification:
     """What a receiver was last told about a group (Alertmanager's nflog): what was said, not what is true.
 
-    `firing`, `resolved`: the fingerprints in that message.
+    `firing`, `resolved`: the fingerprints it was told of as such and that still matter.
     """
 
     receiver: str
@@ -17,3 +33,234 @@ class LoggedNotification:
     at: float
     firing: frozenset[str]
     resolved: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Which alerts go to whom, and when (Alertmanager: route). Durations in seconds.
+
+    `continues`: alerts that match here are offered to the next routes too.
+    """
+
+    receivers: tuple[str, ...]
+    matchers: tuple[Matcher, ...] = ()
+    group_by: tuple[str, ...] = ("alertname",)
+    group_wait_s: float = 10.0
+    group_interval_s: float = 300.0
+    repeat_interval_s: float = 4 * 3600.0
+    continues: bool = False
+
+    @property
+    def key(self) -> str:
+        """As Alertmanager names a route: its root is `{}`."""
+        return "{}/{" + ",".join(str(m) for m in self.matchers) + "}"
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """`receivers`: each with whether it is told of resolved alerts (`send_resolved`). `routes` empty: every
+    alert but those of severity `none` goes to every receiver.
+    """
+
+    receivers: Mapping[str, bool]
+    routes: tuple[Route, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One notification. `alerts` are firing or have ended; never empty."""
+
+    receiver: str
+    group_key: str
+    group_labels: Labels
+    alerts: tuple[Alert, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NotificationPlan:
+    """What to send now and what to remember of it, to be committed together.
+
+    `forgotten`: resolved alerts of which everybody was told who is to be: delete them. `forgotten_log`:
+    entries of groups that are over. `next_due`: when to plan again if no alert changes before.
+    """
+
+    messages: tuple[Message, ...] = ()
+    log: tuple[LoggedNotification, ...] = ()
+    forgotten: tuple[str, ...] = ()
+    forgotten_log: tuple[LogKey, ...] = ()
+    next_due: float | None = None
+
+
+def plan(
+    alerts: Iterable[Alert], routing: Routing, log: Mapping[LogKey, LoggedNotification], now: float
+) -> NotificationPlan:
+    """All messages that are due. `alerts` are those in any state."""
+    alerts = tuple(alerts)
+    messages: list[Message] = []
+    entries: dict[LogKey, LoggedNotification] = {}
+    dues: list[float] = []
+    untold: set[str] = set()
+    for key, group in _groups(alerts, routing).items():
+        said = log.get(key)
+        news = _news(group, said)
+        due = _due(group, news, said)
+        if due is not None and due <= now:
+            message = _message(group, news, said, now)
+            messages += [message] if message is not None else []
+            at = said.at if message is None and said is not None else now
+            entries[key] = said = _entry(group, news, said, at)
+            due = _due(group, _news(group, said), said)
+        elif due is not None:
+            untold.update(a.fingerprint for a in news.ended)
+        dues += [due] if due is not None else []
+    over = tuple(a.fingerprint for a in alerts if _over(a) and a.fingerprint not in untold)
+    left = {a.fingerprint for a in alerts}.difference(over)
+    idle = {
+        key for key, entry in {**log, **entries}.items() if left.isdisjoint(entry.firing | entry.resolved)
+    }
+    return NotificationPlan(
+        tuple(messages),
+        tuple(entry for key, entry in entries.items() if key not in idle),
+        over,
+        tuple(key for key in log if key in idle),
+        min(dues, default=None),
+    )
+
+
+def _over(alert: Alert) -> bool:
+    return alert.state is AlertState.RESOLVED and not alert.expired
+
+
+@dataclass(slots=True)
+class _Group:
+    """The alerts of one route and receiver that share `labels`: firing, or ended."""
+
+    route: Route
+    receiver: str
+    sends_resolved: bool
+    key: str
+    labels: Labels
+    alerts: list[Alert]
+
+    @property
+    def firing(self) -> list[Alert]:
+        return [a for a in self.alerts if a.state is AlertState.FIRING]
+
+
+def _groups(alerts: Iterable[Alert], routing: Routing) -> dict[LogKey, _Group]:
+    groups: dict[LogKey, _Group] = {}
+    routes = [(route, route.key) for route in routing.routes]
+    if not routes:
+        routes = [(Route(tuple(routing.receivers), (Matcher("severity", "!=", "none"),)), "{}")]
+    for alert in alerts:
+        if alert.state is not AlertState.FIRING and not alert.ended:
+            continue
+        for route, route_key in _routes_of(alert, routes):
+            labels = _group_labels(alert, route)
+            key = f"{route_key}:{_written(labels)}"
+            for receiver in route.receivers:
+                if receiver in routing.receivers:
+                    group = groups.get((receiver, key))
+                    if group is None:
+                        sends_resolved = routing.receivers[receiver]
+                        group = _Group(route, receiver, sends_resolved, key, labels, [])
+                        groups[receiver, key] = group
+                    if not group.alerts or group.alerts[-1] is not alert:
+                        group.alerts.append(alert)
+    return groups
+
+
+def _routes_of(alert: Alert, routes: Iterable[tuple[Route, str]]) -> Iterator[tuple[Route, str]]:
+    labels = dict(alert.labels)
+    for route, key in routes:
+        if all_match(route.matchers, labels):
+            yield route, key
+            if not route.continues:
+                return
+
+
+def _group_labels(alert: Alert, route: Route) -> Labels:
+    if ALL_LABELS in route.group_by:
+        return alert.labels
+    return tuple((name, value) for name, value in alert.labels if name in route.group_by)
+
+
+def _written(labels: Labels) -> str:
+    """As Prometheus writes a label set."""
+    return "{" + ", ".join(f"{name}={quoted(value)}" for name, value in labels) + "}"
+
+
+@dataclass(frozen=True, slots=True)
+class _News:
+    """What a receiver does not know yet of a group.
+
+    `ended`: alerts that it takes for firing; and those that it was never told of and that ended before it
+    could be, if it is told of ends at all (they did fire).
+    """
+
+    fired: tuple[Alert, ...]
+    ended: tuple[Alert, ...]
+
+
+def _news(group: _Group, said: LoggedNotification | None) -> _News:
+    told_firing = said.firing if said is not None else frozenset()
+    return _News(
+        tuple(a for a in group.firing if a.fingerprint not in told_firing),
+        tuple(
+            a
+            for a in group.alerts
+            if a.ended
+            and (a.fingerprint in told_firing or (group.sends_resolved and not _told_of_end(a, said)))
+        ),
+    )
+
+
+def _told_of_end(alert: Alert, said: LoggedNotification | None) -> bool:
+    """Whether its end was told, and of this time that it fired, not of an earlier one."""
+    return said is not None and alert.fingerprint in said.resolved and _fired_at(alert) <= said.at
+
+
+def _due(group: _Group, news: _News, said: LoggedNotification | None) -> float | None:
+    """When the receiver is to be told about the group, None when there is nothing to tell."""
+    dues = []
+    changed = [_fired_at(a) for a in news.fired] + [_ended_at(a, said) for a in news.ended]
+    open_since = said.at if said is not None and said.firing else None
+    if changed:
+        earliest = open_since + group.route.group_interval_s if open_since is not None else 0.0
+        dues.append(max(min(changed) + group.route.group_wait_s, earliest))
+    if open_since is not None and group.firing:
+        dues.append(open_since + group.route.repeat_interval_s)
+    return min(dues, default=None)
+
+
+def _fired_at(alert: Alert) -> float:
+    return alert.fired_at if alert.fired_at is not None else alert.active_at
+
+
+def _ended_at(alert: Alert, said: LoggedNotification | None) -> float:
+    """When that happened which is to be told: the end, or for who never heard of it that it fired."""
+    known = said is not None and alert.fingerprint in said.firing
+    return alert.resolved_at if known and alert.resolved_at is not None else _fired_at(alert)
+
+
+def _message(group: _Group, news: _News, said: LoggedNotification | None, now: float) -> Message | None:
+    """The firing alerts and those that ended; None when only ends are new and it is not told of ends."""
+    ended = news.ended if group.sends_resolved else ()
+    repeats = bool(group.firing) and said is not None and said.at + group.route.repeat_interval_s <= now
+    if not (news.fired or ended or repeats):
+        return None
+    told = sorted((*group.firing, *ended), key=lambda a: (len(a.labels), a.labels))
+    return Message(group.receiver, group.key, group.labels, tuple(told))
+
+
+def _entry(group: _Group, news: _News, said: LoggedNotification | None, at: float) -> LoggedNotification:
+    """What the receiver knows as of `at`."""
+    ended = {a.fingerprint for a in group.alerts if a.ended}
+    known = said.resolved & ended if said is not None else frozenset()
+    return LoggedNotification(
+        group.receiver,
+        group.key,
+        at,
+        frozenset(a.fingerprint for a in group.firing),
+        known.union(a.fingerprint for a in news.ended),
+    )

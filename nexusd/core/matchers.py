@@ -1,0 +1,106 @@
+"""Alertmanager's label matchers: `=`, `!=`, `=~`, `!~`. Used by routes (and whatever else selects alerts)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+
+from nexusd.core.errors import InputError
+
+_OPERATORS = ("=~", "!~", "!=", "=")
+_SYNTAX = re.compile(r"\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*(=~|!~|!=|=)\s*(.*?)\s*", re.DOTALL)
+_ESCAPES = {"n": "\n", '"': '"', "\\": "\\"}
+_NESTED_REPEAT = re.compile(r"[+*}]\)[+*{]")
+MAX_PATTERN = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Matcher:
+    """One condition on a label. A label that is absent has the value "". Patterns are anchored."""
+
+    name: str
+    operator: str
+    value: str
+    _pattern: re.Pattern[str] | None = field(default=None, repr=False, compare=False)
+
+    def matches(self, labels: Mapping[str, str]) -> bool:
+        value = labels.get(self.name, "")
+        if self._pattern is None:
+            return (value == self.value) is (self.operator == "=")
+        return (self._pattern.fullmatch(value) is not None) is (self.operator == "=~")
+
+    def __str__(self) -> str:
+        """As Alertmanager writes it, the value always quoted."""
+        return f"{self.name}{self.operator}{quoted(self.value)}"
+
+
+def parse_matcher(text: str) -> Matcher:
+    """A matcher from `severity="critical"`; quotes may be left out where the value needs none.
+
+    Raises `InputError`, which says what is wrong with the text.
+    """
+    found = _SYNTAX.fullmatch(text)
+    if found is None:
+        raise InputError(f"{text!r} is not a matcher: expected a label name, one of {_operators()}, a value")
+    name, operator, value = found.groups()
+    return matcher(name, operator, _unquote(value, text))
+
+
+def matcher(name: str, operator: str, value: str) -> Matcher:
+    """A matcher from its parts. Raises `InputError` for an unknown operator or a bad pattern."""
+    if operator not in _OPERATORS:
+        near = get_close_matches(operator, _OPERATORS, 1)
+        hint = f", did you mean {near[0]}?" if near else ""
+        raise InputError(f"{operator!r} is not one of {_operators()}{hint}")
+    if operator in ("=", "!="):
+        return Matcher(name, operator, value)
+    return Matcher(name, operator, value, _compiled(value))
+
+
+def quoted(value: str) -> str:
+    """A label's value as Prometheus and Alertmanager write it."""
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'
+
+
+def all_match(matchers: tuple[Matcher, ...], labels: Mapping[str, str]) -> bool:
+    return all(m.matches(labels) for m in matchers)
+
+
+def _compiled(value: str) -> re.Pattern[str]:
+    """RE2 takes linear time, Python's engine need not: what could explode is refused."""
+    if len(value) > MAX_PATTERN or _NESTED_REPEAT.search(value):
+        raise InputError(f"the pattern {value!r} is too long or repeats a repetition")
+    try:
+        return re.compile(value)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise InputError(f"the pattern {value!r} cannot be used: {error}") from error
+
+
+def _unquote(value: str, text: str) -> str:
+    """Alertmanager's escapes: `\\"`, `\\n`, `\\\\`; any other backslash stays, as patterns need it."""
+    if not value.startswith('"'):
+        if '"' in value:
+            raise InputError(f"{text!r} is not a matcher: a quote within an unquoted value")
+        return value
+    if len(value) < 2 or not value.endswith('"'):
+        raise InputError(f"{text!r} is not a matcher: the quote is never closed")
+    out: list[str] = []
+    rest = iter(value[1:-1])
+    for char in rest:
+        if char == '"':
+            raise InputError(f"{text!r} is not a matcher: text after the closing quote")
+        if char != "\\":
+            out.append(char)
+            continue
+        follower = next(rest, None)
+        if follower is None:
+            raise InputError(f"{text!r} is not a matcher: the quote is never closed")
+        out.append(_ESCAPES.get(follower, "\\" + follower))
+    return "".join(out)
+
+
+def _operators() -> str:
+    return ", ".join(_OPERATORS)

@@ -1,0 +1,185 @@
+"""What a rule is, what it is judged from, and what it may say. The rules themselves are in `rules_*.py`,
+the table of all of them in `rules_default`, the state machine in `alerts`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import Any
+
+from nexusd.core.errors import NexusdError
+from nexusd.core.inventory import Delta, Inventory
+from nexusd.core.lifecycle import Placement
+from nexusd.core.polls import INSTANCES, REGIONS, PollState
+from nexusd.core.records import RUNNING, Instance, Region
+from nexusd.core.regions import RegionSnapshot
+
+Where = Callable[[Any], bool]
+"""A compiled `where` over an `Instance` or a `Region`, as the rule is about one or the other. May raise
+`NexusdError` when a record lacks what the expression asks for.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """All that rules are judged from, at one time.
+
+    `polls` and `regions` are as they will be after this pass. `inventory` is as it was before it: what a
+    complete sweep changes is in `delta` (None when this pass has no sweep), because alerts are decided
+    before the inventory changes, in the same commit. `ever_running`: ids of the instances that were ever
+    seen running. `recheck`: judge every instance, not only those that `delta` touches (at start, and after
+    a change of rules). `placements`: those queued and held, and those that failed within the longest
+    `resolve_after`; None when they were not read.
+    """
+
+    now: float
+    polls: Mapping[str, PollState]
+    regions: RegionSnapshot
+    inventory: Inventory
+    ever_running: AbstractSet[str] = frozenset()
+    delta: Delta | None = None
+    recheck: bool = False
+    placements: tuple[Placement, ...] | None = None
+
+    @property
+    def regions_known(self) -> bool:
+        """Whether the region data is recent enough to decide on."""
+        poll = self.polls.get(REGIONS)
+        return poll is not None and self.regions.observed_at is not None and not poll.stale(self.now)
+
+    @property
+    def instances_known(self) -> bool:
+        """Whether the instance data is recent enough to decide on, and not held back."""
+        if self.delta is not None:
+            return self.delta.hold is None
+        poll = self.polls.get(INSTANCES)
+        return poll is not None and not poll.stale(self.now) and self.inventory.hold is None
+
+    def instance(self, instance_id: str) -> Instance | None:
+        """The instance as it will be after this pass, None when it is gone or was never there."""
+        if self.delta is None or instance_id not in self.delta.upserts:
+            gone = self.delta is not None and instance_id in self.delta.vanished
+            return None if gone else self.inventory.get(instance_id)
+        return self.delta.upserts[instance_id]
+
+    def seen_running(self, instance_id: str) -> bool:
+        """Whether it was running in this or any earlier snapshot."""
+        if instance_id in self.ever_running:
+            return True
+        before = self.inventory.get(instance_id)
+        return before is not None and before.status == RUNNING
+
+    def touched(self, instance_id: str) -> bool:
+        """Whether this pass judges that instance; the others are as they were."""
+        if self.recheck:
+            return True
+        delta = self.delta
+        return delta is not None and (instance_id in delta.upserts or instance_id in delta.vanished)
+
+    def touched_instances(self) -> Iterator[Instance]:
+        """The instances that this pass judges, as they will be after it."""
+        upserts: Mapping[str, Instance] = self.delta.upserts if self.delta is not None else {}
+        yield from upserts.values()
+        if not self.recheck:
+            return
+        gone = self.delta.vanished if self.delta is not None else frozenset()
+        for instance in self.inventory:
+            if instance.id not in upserts and instance.id not in gone:
+                yield instance
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A condition that holds now. `labels` identify it and are not only for show: no value that moves.
+
+    `wait_s`: how long it must hold beyond the rule's own `for` before it fires.
+    """
+
+    labels: Mapping[str, str]
+    summary: str
+    description: str
+    wait_s: float = 0.0
+
+
+def anything(_subject: str) -> bool:
+    """Every subject was looked at."""
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a rule says of the facts.
+
+    `known` False: the data is stale, so alerts stay exactly as they are. `unknown`: likewise for these
+    subjects only. `touched` tells which subjects were looked at; the others are as they were at the last
+    pass, on data that is fresh. `due`: when the answer changes by the passing of time alone.
+    """
+
+    findings: Sequence[Finding] = ()
+    known: bool = True
+    unknown: AbstractSet[str] = frozenset()
+    touched: Callable[[str], bool] = anything
+    due: float | None = None
+
+
+NOTHING_FOUND = Judgement()
+UNKNOWN = Judgement(known=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """How a rule judges.
+
+    `subject_label`: the label that names what an alert is about, "" when there is but one. `continues`:
+    whether a firing alert goes on though its finding is no longer made. `momentary`: the finding is made
+    once, when it happens. `threshold_is_wait`: the threshold is a time the finding must have held.
+    """
+
+    judge: Callable[[Facts, Rule], Judgement]
+    subject_label: str = ""
+    continues: Callable[[Facts, str], bool] | None = None
+    momentary: bool = False
+    threshold_is_wait: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A rule as configured (product.md, section 4). Durations in seconds.
+
+    `threshold`: milliseconds for a latency, seconds for a duration, None where the rule has none.
+    `resolve_after_s`: how long it fires at most though its condition stays; None: as long as it holds.
+    `labels` and `annotations` are the operator's additions; what identifies an alert cannot be replaced.
+    """
+
+    name: str
+    condition: Condition
+    severity: str
+    enabled: bool = True
+    for_s: float = 0.0
+    keep_firing_for_s: float = 0.0
+    threshold: float | None = None
+    where: Where | None = None
+    labels: tuple[tuple[str, str], ...] = ()
+    annotations: tuple[tuple[str, str], ...] = ()
+    resolve_after_s: float | None = None
+    runbook_url: str = ""
+
+    @property
+    def wait_s(self) -> float:
+        """How long a finding must hold before it fires."""
+        if self.condition.threshold_is_wait and self.threshold is not None:
+            return self.for_s + self.threshold
+        return self.for_s
+
+    def admits(self, record: Instance | Region) -> bool:
+        """Whether `where` lets the record through. One that cannot be judged is let through: an alert too
+        many is the lesser evil.
+        """
+        if self.where is None:
+            return True
+        try:
+            return self.where(record)
+        except NexusdError:
+            return True

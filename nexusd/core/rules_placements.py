@@ -1,0 +1,78 @@
+"""Rules about placements. What they judge is nexusd's own record, so it is never stale."""
+
+from __future__ import annotations
+
+from nexusd.core.lifecycle import Placement, State
+from nexusd.core.rules import UNKNOWN, Facts, Finding, Judgement, Rule
+
+
+def placement_failed(facts: Facts, rule: Rule) -> Judgement:
+    """It holds for `resolve_after` from the failure: nothing else could end it."""
+    if facts.placements is None:
+        return UNKNOWN
+    keep_s = rule.resolve_after_s if rule.resolve_after_s is not None else float("inf")
+    failed = [p for p in facts.placements if p.state is State.FAILED and facts.now < p.updated_at + keep_s]
+    return Judgement(
+        tuple(
+            Finding(
+                _labels(p),
+                f"Placement {p.request.name} failed",
+                f"{p.request.name} ({p.request.plan}) could not be placed: {_why(p)}.",
+            )
+            for p in failed
+        ),
+        due=min((p.updated_at + keep_s for p in failed), default=None),
+    )
+
+
+def placement_held(facts: Facts, _rule: Rule) -> Judgement:
+    if facts.placements is None:
+        return UNKNOWN
+    return Judgement(
+        tuple(
+            Finding(
+                _labels(p),
+                f"Placement {p.request.name} is held",
+                f"It cannot be told whether {p.request.name} was created: {_why(p)}. "
+                f"Nothing more is done until `nexusd resolve {p.id} --exists|--absent` says so.",
+            )
+            for p in facts.placements
+            if p.state is State.HELD
+        )
+    )
+
+
+def placement_delayed(facts: Facts, rule: Rule) -> Judgement:
+    """Still queued this long after it was asked for, tries in between included."""
+    if facts.placements is None:
+        return UNKNOWN
+    patience_s = rule.threshold or 0.0
+    queued = [p for p in facts.placements if p.state is State.QUEUED]
+    late = [p for p in queued if p.created_at + patience_s <= facts.now]
+    return Judgement(
+        tuple(
+            Finding(
+                _labels(p),
+                f"Placement {p.request.name} is delayed",
+                f"{p.request.name} still waits for a region, more than {patience_s / 60:g} min after it was "
+                f"asked for: {_why(p)}.",
+            )
+            for p in late
+        ),
+        due=min(
+            (p.created_at + patience_s for p in queued if p.created_at + patience_s > facts.now), default=None
+        ),
+    )
+
+
+def _labels(placement: Placement) -> dict[str, str]:
+    return {
+        "placement_id": placement.id,
+        "name": placement.request.name,
+        "region": placement.region or "",
+        "fleet": placement.request.fleet or "",
+    }
+
+
+def _why(placement: Placement) -> str:
+    return placement.reason or "no reason is known"
