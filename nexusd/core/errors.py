@@ -8,6 +8,7 @@ NexusdError
 ├── StartError            the daemon cannot start here (busy port, unusable store): exit 1
 ├── StoreError            the store did not commit; nothing of the transaction is kept
 │   ├── StoreUnavailableError   full, locked or away: 503, try again
+│   ├── StoreBrokenError        damaged or failing storage: end the process
 │   └── LeaseLostError          another replica leads: act no more
 └── ApiError              CloudNexus gave no usable answer
     ├── UnauthorizedError       401 or 403: the key is wrong; do not retry
@@ -57,6 +58,12 @@ class StoreError(NexusdError):
 
 class StoreUnavailableError(StoreError):
     """Disk full, database locked or away: the same transaction may succeed later."""
+
+
+class StoreBrokenError(StoreError):
+    """An I/O error, or a database found damaged while it runs: nothing more may be trusted to it, and what was
+    under way may or may not be kept. End the process.
+    """
 
 
 class LeaseLostError(StoreError):
