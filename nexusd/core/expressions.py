@@ -88,20 +88,25 @@ class ExpressionError(InputError):
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """A compiled expression. `readers`: by record, the fields that it reads; no others are handed over."""
+    """A compiled condition. It is called with one record for each of `variables`, in that order.
+
+    `readers`: by variable, the fields that it reads; no others are handed to the engine.
+    """
 
     text: str
+    variables: tuple[str, ...]
     readers: Mapping[str, Mapping[str, Reader]]
     _program: cel.Program
 
-    def holds(self, **records: Record) -> bool:
-        """Whether it is true of the records (`region=…`, `instance=…`). About 5 µs.
+    def __call__(self, *records: Record) -> bool:
+        """Whether it is true of the records. About 5 µs.
 
         Raises `ExpressionError`, saying which field is not known or what else is wrong.
         """
         context = {
-            name: {field: read(records[name]) for field, read in fields.items()}
-            for name, fields in self.readers.items()
+            name: {field: read(record) for field, read in self.readers[name].items()}
+            for name, record in zip(self.variables, records, strict=True)
+            if name in self.readers
         }
         try:
             result = _execute(self._program, context)
@@ -132,14 +137,12 @@ def compile_where(text: str, variables: tuple[str, ...], field: str = "where") -
 
 def region_where(text: str, field: str = "where") -> Callable[[Region], bool]:
     """A `where` over `region`, as `placement.decide` takes it. Raises as `compile_where` does."""
-    expression = compile_where(text, ("region",), field)
-    return lambda region: expression.holds(region=region)
+    return compile_where(text, ("region",), field)
 
 
 def instance_where(text: str, field: str = "where") -> Callable[[Instance], bool]:
     """A `where` over `instance`. Raises as `compile_where` does."""
-    expression = compile_where(text, ("instance",), field)
-    return lambda instance: expression.holds(instance=instance)
+    return compile_where(text, ("instance",), field)
 
 
 @lru_cache(maxsize=256)
@@ -147,7 +150,7 @@ def _compile(text: str, variables: tuple[str, ...]) -> Expression:
     tokens = check_size(text)
     _parse(text)
     found = outline(tokens, {name: frozenset(RECORDS[name]) for name in variables})
-    expression = Expression(text, _readers(found), _parse(_with_bounded_patterns(text, found)))
+    expression = Expression(text, variables, _readers(found), _parse(_with_bounded_patterns(text, found)))
     _try_samples(expression)
     return expression
 
@@ -190,7 +193,7 @@ def _try_samples(expression: Expression) -> None:
     """Refuse what fails for records that have every field. A conversion may fail for one and not another."""
     for sample in _SAMPLES:
         try:
-            expression.holds(**sample)
+            expression(*(sample[name] for name in expression.variables))
         except ExpressionError as error:
             if not _depends_on_data(error.__cause__):
                 raise
