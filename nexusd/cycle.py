@@ -1,9 +1,9 @@
 """One pass: an answer → snapshot → changes → alerts → one commit → publish. Built by `app`, run by its tasks.
 
-A pass decides from the world as it was and from what is new, writes everything that follows in one transaction,
-and then makes the new world the current one. While the store cannot commit, the world goes on, so that pages and
-metrics stay live, and what was not written waits in order, bounded; after a crash the world is what the store
-has, and the next answers show the same differences again.
+A pass decides from the world as it was and from what is new, and writes all that follows in one transaction.
+While the store cannot commit, the world goes on, so that pages and metrics stay live, and what was not
+written waits in order, bounded; after a crash the world is what the store has, and the next answers show the
+same differences again.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ Write = Callable[[Transaction], list[Event]]
 
 @dataclass(frozen=True, slots=True)
 class Alerting:
-    """What the alerts are judged by and whom they are told to. `failed_for_s`: how long a failure is a fact."""
+    """What alerts are judged by and whom they are told to. `failed_for_s`: how long a failure is a fact."""
 
     rules: tuple[Rule, ...]
     routing: Routing
@@ -306,9 +306,7 @@ class Cycle:
         try:
             events = await self._store.run_leading(transaction)
         except StoreUnavailableError as error:
-            log.error(
-                "store_unavailable", waiting="snapshots and alerts", passes=len(writes), error=str(error)
-            )
+            log.error("store_unavailable", waiting="snapshots, alerts", passes=len(writes), error=str(error))
             return False
         del self._unsaved[: len(writes)]
         self.observers.events(events)
