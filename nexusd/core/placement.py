@@ -150,12 +150,17 @@ def _refused(slug: str, latency_ms: float | None, instances: int, reasons: Itera
 
 
 def _stale(regions: RegionSnapshot, policy: PlacementPolicy, now: float) -> str | None:
-    """Why the region data is too old to decide on, or None. Exactly the allowed age is not too old."""
+    """Why the region data is too old to decide on, or None. Exactly the allowed age is not too old.
+
+    An instant well ahead of `now` was told by an earlier process before somebody set the clock back.
+    """
     if regions.observed_at is None:
         return "no region data yet"
     age_s = now - regions.observed_at
-    if age_s <= policy.max_data_age_s:
+    if abs(age_s) <= policy.max_data_age_s:
         return None
+    if age_s < 0:
+        return "region data was read before the clock was set back"
     return f"region data is {age_s:.1f}s old, at most {policy.max_data_age_s:g}s is allowed"
 
 
