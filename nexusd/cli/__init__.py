@@ -1,2 +1,110 @@
+"""The `nexusd` command. Each command lives in a module that is imported only when it is used, so that
+`nexusd --help` and the clients of a running daemon do not pay for the daemon's parts (performance.md, G8).
+
+Exit codes: 0 done, 1 it failed, 2 usage or configuration error, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import typer
+
+from nexusd.cli.lazy import Entry, LazyGroup
+from nexusd.core.errors import ConfigError, NexusdError
+
+DAEMON, CLIENT = "The daemon", "Ask a running daemon"
+
+COMMANDS = {
+    "run": Entry("nexusd.cli.run:run", "Run the daemon.", DAEMON),
+    "config": Entry("nexusd.cli.config:app", "Check, show or describe the configuration.", DAEMON),
+    "demo": Entry("nexusd.cli.demo:demo", "See everything at work, on this machine, with nothing set up.", DAEMON),
+    "emulate": Entry("nexusd.cli.emulate:emulate", "Serve an emulated CloudNexus API.", DAEMON),
+    "status": Entry("nexusd.cli.watching:status", "What the daemon knows, in short.", CLIENT),
+    "regions": Entry("nexusd.cli.watching:regions", "Regions, and which of them can take an instance.", CLIENT),
+    "instances": Entry("nexusd.cli.watching:instances", "Instances as last seen.", CLIENT),
+    "place": Entry("nexusd.cli.placing:place", "Create an instance in the best region.", CLIENT),
+    "placements": Entry("nexusd.cli.placing:placements", "Placements, or one of them.", CLIENT),
+    "explain": Entry("nexusd.cli.placing:explain", "Why a placement went where it went.", CLIENT),
+    "cancel": Entry("nexusd.cli.placing:cancel", "Cancel a placement that is still queued.", CLIENT),
+    "events": Entry("nexusd.cli.watching:events", "What happened.", CLIENT),
+    "metrics": Entry("nexusd.cli.watching:metrics", "The daemon's metrics, as Prometheus reads them.", CLIENT),
+}
+"""Every command there is, with its line in the help."""
+
+
+class Commands(LazyGroup):
+    """The commands above."""
+
+    entries = COMMANDS
+
+
+app = typer.Typer(cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from nexusd import __version__
+
+        print(f"nexusd {__version__}")
+        raise typer.Exit
+
+
+@app.callback(context_settings={"help_option_names": ["-h", "--help"]})
+def _nexusd(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version and exit."
+    ),
+) -> None:
+    """Watch a CloudNexus fleet, place instances in the best region, measure and alert."""
+
+
 def main() -> None:
-    raise SystemExit(0)
+    """Run the command line and exit."""
+    sys.exit(run(None))
+
+
+def run(arguments: list[str] | None) -> int:
+    """Run one command line (None: that of the process) and return its exit code. Never shows a traceback for
+    what a user can mend.
+    """
+    try:
+        code: Any = app(arguments, prog_name="nexusd", standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return _closed_pipe()
+    except (KeyboardInterrupt, typer.Abort):
+        return 130
+    except NexusdError as error:
+        return _failed(error)
+    except _UsageError as error:
+        return _misused(error)
+    return code if isinstance(code, int) else 0
+
+
+_UsageError: Any = typer.BadParameter.__mro__[1]
+"""Typer's base of usage errors, which some of its versions do not export."""
+
+
+def _failed(error: NexusdError) -> int:
+    for line in str(error).splitlines() or [type(error).__name__]:
+        print(f"nexusd: {line}", file=sys.stderr)
+    return 2 if isinstance(error, ConfigError) else 1
+
+
+def _misused(error: Any) -> int:
+    command = error.ctx.command_path if error.ctx is not None else "nexusd"
+    if type(error).__name__ == "NoArgsIsHelpError":
+        print(error.ctx.get_help(), file=sys.stderr)
+        return 2
+    message = " ".join(error.format_message().split()).rstrip(".")
+    print(f"nexusd: {message} (see '{command} --help')", file=sys.stderr)
+    return 2
+
+
+def _closed_pipe() -> int:
+    """Whoever read our output has gone (`nexusd metrics | head`): end quietly, as other tools do."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0

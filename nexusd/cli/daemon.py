@@ -1,0 +1,203 @@
+"""Talks to a running daemon over HTTP, with the standard library only, because a client must start quickly."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import ssl
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+import typer
+
+from nexusd import __version__
+from nexusd.core.errors import NexusdError
+
+TIMEOUT_S = 30.0
+PAGE = 100
+MAX_BYTES = 256 << 20
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+class DaemonError(NexusdError):
+    """The daemon gave no usable answer. `sent`: the request may have reached it."""
+
+    def __init__(self, message: str, *, sent: bool = False) -> None:
+        super().__init__(message)
+        self.sent = sent
+
+
+class AnsweredError(NexusdError):
+    """The daemon answered with an error; the message is its own (or the provider's) with the details."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+
+class Daemon:
+    """One daemon. Every request has a connection of its own: commands make few, and waits may be long."""
+
+    def __init__(self, url: str, token: str | None) -> None:
+        """Raises typer's usage error for a URL or token that cannot be used."""
+        try:
+            parts = urlsplit(url)
+            self._port = parts.port
+        except ValueError:
+            raise _misused(url) from None
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.username:
+            raise _misused(url)
+        if not (url.isascii() and url.isprintable()) or " " in url:
+            raise _misused(url)
+        if token is not None and not (token.isascii() and token.isprintable()):
+            raise typer.BadParameter("the token holds characters that cannot be sent", param_hint="--token")
+        self.url = url.rstrip("/")
+        self._secure = parts.scheme == "https"
+        self._host = parts.hostname
+        self._prefix = parts.path.rstrip("/")
+        self._token = token
+
+    def get(self, path: str, query: Mapping[str, Any] = NOTHING) -> Any:
+        """The decoded answer to a GET. Raises `DaemonError` or `AnsweredError`."""
+        return self._json("GET", path + _query(query))
+
+    def post(self, path: str, body: Mapping[str, Any], key: str | None = None) -> Any:
+        """The same for a POST. With an idempotency key it is sent again once when its answer was lost."""
+        headers = {"Idempotency-Key": key} if key else {}
+        try:
+            return self._json("POST", path, body, headers)
+        except DaemonError as error:
+            if key is None or not error.sent:
+                raise
+        return self._json("POST", path, body, headers)
+
+    def delete(self, path: str) -> Any:
+        return self._json("DELETE", path)
+
+    def text(self, path: str) -> str:
+        """The body of a GET as it is."""
+        return self._exchange("GET", path, None, {"Accept": "text/plain"}).decode(errors="replace")
+
+    def pages(self, path: str, query: Mapping[str, Any], limit: int) -> dict[str, Any]:
+        """Up to `limit` rows (0: all) of a list, read page by page, in the shape of one page."""
+        rows: list[Any] = []
+        while True:
+            size = min(PAGE, limit - len(rows)) if limit else PAGE
+            answer = self.get(path, {**query, "limit": size, "offset": len(rows)})
+            page, total = listed(answer), meta_total(answer)
+            rows += page
+            if not page or len(rows) >= total or (limit and len(rows) >= limit):
+                extra = {k: v for k, v in answer.items() if k not in ("data", "meta")}
+                return {"data": rows, "meta": {"total": total, "limit": limit or total, "offset": 0}, **extra}
+
+    def _json(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, headers: Mapping[str, str] = NOTHING
+    ) -> Any:
+        data = self._exchange(method, path, body, headers)
+        try:
+            return json.loads(data) if data else None
+        except ValueError:
+            raise DaemonError(f"what answers at {self.url} is not a nexusd: no JSON at {path}") from None
+
+    def _exchange(
+        self, method: str, path: str, body: Mapping[str, Any] | None, headers: Mapping[str, str]
+    ) -> bytes:
+        sending = {"User-Agent": f"nexusd-cli/{__version__}", "Accept": "application/json", **headers}
+        if self._token:
+            sending["Authorization"] = f"Bearer {self._token}"
+        if body is not None or method == "DELETE":
+            sending["Content-Type"] = "application/json"
+        connection = self._connection()
+        sent = False
+        try:
+            connection.connect()
+            sent = True
+            payload = json.dumps(body).encode() if body is not None else None
+            connection.request(method, self._prefix + path, payload, sending)
+            response = connection.getresponse()
+            data = response.read(MAX_BYTES)
+        except (OSError, http.client.HTTPException) as error:
+            raise self._unreachable(error, sent=sent) from error
+        finally:
+            connection.close()
+        if not 200 <= response.status < 300:
+            raise self._answered(response.status, data)
+        return data
+
+    def _connection(self) -> http.client.HTTPConnection:
+        if self._secure:
+            return http.client.HTTPSConnection(self._host, self._port, timeout=TIMEOUT_S)
+        return http.client.HTTPConnection(self._host, self._port, timeout=TIMEOUT_S)
+
+    def _unreachable(self, error: Exception, *, sent: bool) -> DaemonError:
+        where = f"{self.url} (--url or $NEXUSD_URL says where)"
+        if isinstance(error, ssl.SSLError):
+            reason = getattr(error, "verify_message", "") or error.reason or "TLS failed"
+            return DaemonError(f"no trusted connection to {where}: {reason}")
+        if isinstance(error, TimeoutError):
+            return DaemonError(f"no answer within {TIMEOUT_S:.0f} s from {where}", sent=sent)
+        if isinstance(error, ConnectionRefusedError):
+            return DaemonError(f"no daemon runs at {where}: connection refused")
+        if isinstance(error, socket.gaierror):
+            return DaemonError(f"no such host: {where}")
+        if isinstance(error, OSError) and not isinstance(error, http.client.HTTPException):
+            return DaemonError(f"cannot talk to {where}: {error.strerror or error}", sent=sent)
+        return DaemonError(f"what answers at {where} does not speak HTTP as expected", sent=sent)
+
+    def _answered(self, status: int, data: bytes) -> NexusdError:
+        if 300 <= status < 400:
+            return DaemonError(f"{self.url} redirects, which is not followed: give the URL that it redirects to")
+        try:
+            error = json.loads(data)["error"]
+            code, message, details = str(error["code"]), str(error["message"]), error.get("details")
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return DaemonError(f"what answers at {self.url} is not a nexusd: status {status} without a reason")
+        if status == 401:
+            message += " (give --token or $NEXUSD_TOKEN)"
+        return AnsweredError(status, code, _with_details(message, details))
+
+
+def segment(text: str) -> str:
+    """A value as one segment of a path."""
+    return quote(text, safe="")
+
+
+def listed(answer: Any) -> list[Any]:
+    """The rows of a list."""
+    rows = answer.get("data") if isinstance(answer, dict) else answer
+    return rows if isinstance(rows, list) else []
+
+
+def meta_total(answer: Any) -> int:
+    """How many rows there are in all."""
+    meta = answer.get("meta") if isinstance(answer, dict) else None
+    total = meta.get("total") if isinstance(meta, dict) else None
+    return total if isinstance(total, int) else len(listed(answer))
+
+
+def _query(query: Mapping[str, Any]) -> str:
+    given = {key: value for key, value in query.items() if value is not None}
+    return f"?{urlencode(given)}" if given else ""
+
+
+def _with_details(message: str, details: Any) -> str:
+    """The message on one line, and each detail after it that it does not say already."""
+    from nexusd.cli.output import printable
+
+    entries = details if isinstance(details, list) else [details] if details else []
+    for entry in entries[:10]:
+        if isinstance(entry, dict):
+            entry = ": ".join(str(v) for v in entry.values() if v not in (None, ""))
+        if str(entry) and str(entry) not in message:
+            message += f"; {entry}"
+    return printable(message)
+
+
+def _misused(url: str) -> typer.BadParameter:
+    from nexusd.cli.output import printable
+
+    return typer.BadParameter(f"{printable(url)!r} is not a URL such as http://127.0.0.1:9650", param_hint="--url")

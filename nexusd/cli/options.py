@@ -1,0 +1,42 @@
+"""Options that several commands share, and the environment variables behind them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+DEFAULT_URL = "http://127.0.0.1:9650"
+
+
+class Output(StrEnum):
+    """How a result is printed. `table`: with colours on a terminal, plain columns in a pipe."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+Url = Annotated[str, typer.Option("--url", envvar="NEXUSD_URL", metavar="URL", help="Where the daemon is.")]
+Token = Annotated[
+    str | None,
+    typer.Option(
+        "--token",
+        envvar="NEXUSD_TOKEN",
+        metavar="TOKEN",
+        show_default=False,
+        help="The daemon's read or write token. Better given by the variable: others see a command line.",
+    ),
+]
+Format = Annotated[Output, typer.Option("--output", "-o", help="A table for people or JSON for programs.")]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        "-c",
+        metavar="FILE",
+        show_default=False,
+        help="The configuration. Default: $NEXUSD_CONFIG, else /etc/nexusd/nexusd.yaml if it exists.",
+    ),
+]

@@ -1,0 +1,30 @@
+"""`nexusd run`: the daemon itself."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from nexusd.cli.options import ConfigFile
+
+
+def run(
+    config: ConfigFile = None,
+    listen: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS:PORT", show_default=False, help="Where to serve (server.listen)."),
+    ] = None,
+    log_level: Annotated[
+        str | None,
+        typer.Option(metavar="LEVEL", show_default=False, help="debug, info, warning or error (log.level)."),
+    ] = None,
+    store: Annotated[
+        str | None, typer.Option(metavar="URL", show_default=False, help="The database (store.url).")
+    ] = None,
+) -> None:
+    """Run the daemon until it is told to stop (SIGTERM, SIGINT). SIGHUP reads the configuration again."""
+    from nexusd import app
+
+    given = {"server.listen": listen, "log.level": log_level, "store.url": store}
+    app.run(config, {key: value for key, value in given.items() if value is not None})
