@@ -265,8 +265,53 @@ def test_an_interrupt_is_not_mistaken_for_the_expressions_fault() -> None:
 
 
 WORDS = st.sampled_from(
-    'region . slug latency_ms capacity nope ( ) [ ] { } , : ? ! - && || == < in + / 1 1.5 0 "a" \'b null true '
-    '9223372036854775807 matches all map exists x size int timestamp duration has r\'\\\' // """'.split()
+    [
+        "region",
+        ".",
+        "slug",
+        "latency_ms",
+        "capacity",
+        "nope",
+        "(",
+        ")",
+        "[",
+        "]",
+        "{",
+        "}",
+        ",",
+        ":",
+        "?",
+        "!",
+        "-",
+        "&&",
+        "||",
+        "==",
+        "<",
+        "in",
+        "+",
+        "/",
+        "1",
+        "1.5",
+        "0",
+        '"a"',
+        "'b",
+        "null",
+        "true",
+        "9223372036854775807",
+        "matches",
+        "all",
+        "map",
+        "exists",
+        "x",
+        "size",
+        "int",
+        "timestamp",
+        "duration",
+        "has",
+        "r'\\'",
+        "//",
+        '"""',
+    ]
 )
 
 

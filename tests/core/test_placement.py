@@ -222,7 +222,7 @@ def cools(supply_: Supply, slug: str) -> bool:
 
 
 @given(requests, supplies, policies)
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_the_chosen_is_the_best_by_latency_then_instances_then_slug(
     request: PlacementRequest, supply_: Supply, policy: PlacementPolicy
 ) -> None:
@@ -237,7 +237,7 @@ def test_the_chosen_is_the_best_by_latency_then_instances_then_slug(
 
 
 @given(requests, supplies, policies)
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_no_unfit_region_is_ever_chosen(
     request: PlacementRequest, supply_: Supply, policy: PlacementPolicy
 ) -> None:
@@ -257,7 +257,7 @@ def test_no_unfit_region_is_ever_chosen(
 
 
 @given(requests, supplies, policies)
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_every_listed_fit_region_is_eligible(
     request: PlacementRequest, supply_: Supply, policy: PlacementPolicy
 ) -> None:
@@ -279,7 +279,7 @@ def test_every_listed_fit_region_is_eligible(
 
 
 @given(requests, supplies, policies, wheres)
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_every_region_is_considered_once_with_a_rank_or_a_reason(
     request: PlacementRequest, supply_: Supply, policy: PlacementPolicy, where: object
 ) -> None:
