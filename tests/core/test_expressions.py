@@ -41,6 +41,7 @@ DATABASE = Instance(
         '{"us-east-1": 10, "eu-west-2": 90}[region.slug] > region.latency_ms',
         "region.capacity  // said at the end",
         "region != null",
+        'region.exists(field, field == "slug") && region.size() == 5',
         "region.latency_ms != null && region.latency_ms < 80",
     ],
 )
