@@ -20,17 +20,23 @@ DAEMON, CLIENT = "The daemon", "Ask a running daemon"
 COMMANDS = {
     "run": Entry("nexusd.cli.run:run", "Run the daemon.", DAEMON),
     "config": Entry("nexusd.cli.config:app", "Check, show or describe the configuration.", DAEMON),
-    "demo": Entry("nexusd.cli.demo:demo", "See everything at work, on this machine, with nothing set up.", DAEMON),
+    "demo": Entry(
+        "nexusd.cli.demo:demo", "See everything at work, on this machine, with nothing set up.", DAEMON
+    ),
     "emulate": Entry("nexusd.cli.emulate:emulate", "Serve an emulated CloudNexus API.", DAEMON),
     "status": Entry("nexusd.cli.watching:status", "What the daemon knows, in short.", CLIENT),
-    "regions": Entry("nexusd.cli.watching:regions", "Regions, and which of them can take an instance.", CLIENT),
+    "regions": Entry(
+        "nexusd.cli.watching:regions", "Regions, and which of them can take an instance.", CLIENT
+    ),
     "instances": Entry("nexusd.cli.watching:instances", "Instances as last seen.", CLIENT),
     "place": Entry("nexusd.cli.placing:place", "Create an instance in the best region.", CLIENT),
     "placements": Entry("nexusd.cli.placing:placements", "Placements, or one of them.", CLIENT),
     "explain": Entry("nexusd.cli.placing:explain", "Why a placement went where it went.", CLIENT),
     "cancel": Entry("nexusd.cli.placing:cancel", "Cancel a placement that is still queued.", CLIENT),
     "events": Entry("nexusd.cli.watching:events", "What happened.", CLIENT),
-    "metrics": Entry("nexusd.cli.watching:metrics", "The daemon's metrics, as Prometheus reads them.", CLIENT),
+    "metrics": Entry(
+        "nexusd.cli.watching:metrics", "The daemon's metrics, as Prometheus reads them.", CLIENT
+    ),
 }
 """Every command there is, with its line in the help."""
 
@@ -95,10 +101,10 @@ def _failed(error: NexusdError) -> int:
 
 
 def _misused(error: Any) -> int:
-    command = error.ctx.command_path if error.ctx is not None else "nexusd"
     if type(error).__name__ == "NoArgsIsHelpError":
-        print(error.ctx.get_help(), file=sys.stderr)
+        print(error.ctx.get_help(), end="")  # already printed when typer writes with rich, and then empty
         return 2
+    command = error.ctx.command_path if error.ctx is not None else "nexusd"
     message = " ".join(error.format_message().split()).rstrip(".")
     print(f"nexusd: {message} (see '{command} --help')", file=sys.stderr)
     return 2

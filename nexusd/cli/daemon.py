@@ -1,4 +1,4 @@
-"""Talks to a running daemon over HTTP, with the standard library only, because a client must start quickly."""
+"""Talks to a running daemon over HTTP, with the standard library alone: a client must start quickly."""
 
 from __future__ import annotations
 
@@ -95,7 +95,11 @@ class Daemon:
                 return {"data": rows, "meta": {"total": total, "limit": limit or total, "offset": 0}, **extra}
 
     def _json(
-        self, method: str, path: str, body: Mapping[str, Any] | None = None, headers: Mapping[str, str] = NOTHING
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] = NOTHING,
     ) -> Any:
         data = self._exchange(method, path, body, headers)
         try:
@@ -150,12 +154,16 @@ class Daemon:
 
     def _answered(self, status: int, data: bytes) -> NexusdError:
         if 300 <= status < 400:
-            return DaemonError(f"{self.url} redirects, which is not followed: give the URL that it redirects to")
+            return DaemonError(
+                f"{self.url} redirects, which is not followed: give the URL that it redirects to"
+            )
         try:
             error = json.loads(data)["error"]
             code, message, details = str(error["code"]), str(error["message"]), error.get("details")
         except (ValueError, KeyError, TypeError, AttributeError):
-            return DaemonError(f"what answers at {self.url} is not a nexusd: status {status} without a reason")
+            return DaemonError(
+                f"what answers at {self.url} is not a nexusd: status {status} without a reason"
+            )
         if status == 401:
             message += " (give --token or $NEXUSD_TOKEN)"
         return AnsweredError(status, code, _with_details(message, details))
@@ -190,14 +198,21 @@ def _with_details(message: str, details: Any) -> str:
 
     entries = details if isinstance(details, list) else [details] if details else []
     for entry in entries[:10]:
-        if isinstance(entry, dict):
-            entry = ": ".join(str(v) for v in entry.values() if v not in (None, ""))
-        if str(entry) and str(entry) not in message:
-            message += f"; {entry}"
+        said = _words(entry)
+        if said and said not in message:
+            message += f"; {said}"
     return printable(message)
+
+
+def _words(detail: Any) -> str:
+    if isinstance(detail, dict):
+        return ": ".join(str(value) for value in detail.values() if value not in (None, ""))
+    return str(detail)
 
 
 def _misused(url: str) -> typer.BadParameter:
     from nexusd.cli.output import printable
 
-    return typer.BadParameter(f"{printable(url)!r} is not a URL such as http://127.0.0.1:9650", param_hint="--url")
+    return typer.BadParameter(
+        f"{printable(url)!r} is not a URL such as http://127.0.0.1:9650", param_hint="--url"
+    )

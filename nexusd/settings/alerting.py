@@ -6,10 +6,12 @@ import base64
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WithJsonSchema
 
+from nexusd.core.rules_default import DEFAULT_RULES
 from nexusd.settings.sections import Name, Section, ShortText, duration
 from nexusd.settings.values import (
+    ONE_OR_MANY,
     Seconds,
     SecretText,
     SecretUrl,
@@ -40,8 +42,8 @@ RULE_NAMES = (
 )
 """Every rule of product.md, section 4."""
 
-WITH_THRESHOLD = frozenset({"RegionLatencyHigh", "InstanceStuck", "PlacementDelayed"})
-WITH_RESOLVE_AFTER = frozenset({"InstanceStopped", "InstanceTerminated", "InstanceVanished"})
+WITH_THRESHOLD = frozenset(r.name for r in DEFAULT_RULES.values() if r.threshold is not None)
+WITH_RESOLVE_AFTER = frozenset(r.name for r in DEFAULT_RULES.values() if r.resolve_after_s is not None)
 
 
 def looked_at(rule: str) -> str | None:
@@ -177,11 +179,14 @@ class WebhookReceiver(_Receiver):
     type: Literal["webhook"] = Field(description="The kind of receiver.")
     url: HttpUrl | None = Field(default=None, description="Where to POST; a secret.")
     url_file: Path | None = Field(default=None, description="A file that holds the URL.")
-    secret: Annotated[tuple[SecretText, ...], BeforeValidator(one_or_many)] = Field(
-        default=(), description="Signs messages (Standard Webhooks); a list while rotating, the newest first."
+    secret: Annotated[tuple[SecretText, ...], BeforeValidator(one_or_many), WithJsonSchema(ONE_OR_MANY)] = (
+        Field(
+            default=(),
+            description="Signs messages (Standard Webhooks); a list while rotating, the newest first.",
+        )
     )
-    secret_file: Annotated[tuple[Path, ...], BeforeValidator(one_or_many)] = Field(
-        default=(), description="Files that hold the secrets, one or a list."
+    secret_file: Annotated[tuple[Path, ...], BeforeValidator(one_or_many), WithJsonSchema(ONE_OR_MANY)] = (
+        Field(default=(), description="Files that hold the secrets, one or a list.")
     )
     max_alerts: int = Field(default=0, ge=0, description="Alerts in one message, at most; 0 is no limit.")
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from nexusd.core import expressions
+from nexusd.core.errors import InputError
+from nexusd.core.matchers import parse_matcher
 from nexusd.settings.alerting import (
     RULE_NAMES,
     Authorization,
@@ -35,8 +38,12 @@ def _api(settings: Settings) -> Iterator[Problem]:
     if settings.cloudnexus.api_key is None:
         ways = "set cloudnexus.api_key_file, CN_API_KEY, or a systemd credential of that name"
         yield Problem(("cloudnexus", "api_key"), f"is missing: {ways}")
-    elif not settings.cloudnexus.api_key.get_secret_value().isascii():
-        yield Problem(("cloudnexus", "api_key"), "holds characters that cannot be sent")
+    elif not re.fullmatch(r"[!-~]{1,4096}", settings.cloudnexus.api_key.get_secret_value()):
+        yield Problem(("cloudnexus", "api_key"), "is not a key: one word of visible ASCII is expected")
+    for key in ("write_token", "read_token"):
+        token = getattr(settings.server, key)
+        if token is not None and not re.fullmatch(r"[!-~]{1,4096}", token.get_secret_value()):
+            yield Problem(("server", key), "is not a token: one word of visible ASCII is expected")
     for number, refusal in enumerate(settings.placement.refusals):
         if refusal.status is None and refusal.code is None:
             yield Problem(("placement", "refusals", number), "needs status, code, or both")
@@ -87,6 +94,11 @@ def _authorization(authorization: Authorization, path: KeyPath) -> Iterator[Prob
 def _routes(settings: Settings) -> Iterator[Problem]:
     names = [receiver.name for receiver in settings.receivers]
     for number, route in enumerate(settings.routes):
+        for position, matcher in enumerate(route.matchers):
+            try:
+                parse_matcher(matcher)
+            except InputError as error:
+                yield Problem(("routes", number, "matchers", position), str(error))
         for position, name in enumerate(route.receivers):
             if name not in names:
                 hint = nearest(name, names, 0.0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from nexusd.core.rules_default import DEFAULT_RULES
 from nexusd.settings.alerting import WITH_RESOLVE_AFTER, WITH_THRESHOLD, looked_at
 from nexusd.settings.model import Settings
 from nexusd.settings.values import is_loopback
@@ -16,12 +17,15 @@ NOT_YET: tuple[tuple[str, Callable[[Settings], bool]], ...] = (
     ("fleets", lambda s: bool(s.fleets)),
     ("alerts.custom", lambda s: bool(s.alerts.custom)),
     ("routes", lambda s: bool(s.routes)),
+    (
+        "alerts.rules of fleets and notifications",
+        lambda s: bool(s.alerts.rules.keys() - DEFAULT_RULES.keys()),
+    ),
     ("receivers of type alertmanager", lambda s: any(r.type == "alertmanager" for r in s.receivers)),
     ("receivers of type heartbeat", lambda s: any(r.type == "heartbeat" for r in s.receivers)),
     ("receivers of type apprise", lambda s: any(r.type == "apprise" for r in s.receivers)),
     ("placement.smoothing", lambda s: s.placement.smoothing_s is not None),
     ("placement.switch_margin", lambda s: s.placement.switch_margin_s is not None),
-    ("server.tls", lambda s: s.server.tls is not None),
 )
 
 

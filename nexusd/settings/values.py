@@ -40,6 +40,8 @@ def format_duration(seconds: float) -> str:
     rest_ms = round(seconds * 1000)
     parts = []
     for unit, size_ms in _UNIT_MS.items():
+        if unit == "w" and rest_ms % size_ms:
+            continue  # 30d rather than 4w2d, as Prometheus writes it
         count, rest_ms = divmod(rest_ms, size_ms)
         if count:
             parts.append(f"{count}{unit}")
@@ -135,6 +137,9 @@ def split_address(text: str) -> tuple[str, int]:
     if re.search(r"[\s/@]", host):
         raise ValueError("an address and port such as 127.0.0.1:9650")
     return host.strip("[]"), int(port)
+
+
+ONE_OR_MANY = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
 
 
 def one_or_many(value: Any) -> Any:

@@ -1,0 +1,219 @@
+"""Commands about placements: place, placements, explain, cancel."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Annotated, Any
+
+import typer
+
+from nexusd.cli.daemon import Daemon, listed, meta_total, segment
+from nexusd.cli.options import DEFAULT_URL, Format, Output, Token, Url
+from nexusd.cli.output import note, print_fields, print_json, print_table, printable, show
+from nexusd.core.durations import parse_duration
+from nexusd.core.errors import NexusdError
+
+PATH = "/api/v1/placements"
+RUNNING = "running"
+CLOSED = frozenset({RUNNING, "failed", "cancelled", "expired"})
+
+
+class PlacementEndedError(NexusdError):
+    """It ended, and no instance runs."""
+
+
+def place(
+    name: Annotated[str, typer.Argument(show_default=False, help="The instance's name.")],
+    plan: Annotated[str, typer.Option(show_default=False, help="starter, pro or enterprise.")],
+    image: Annotated[str | None, typer.Option(show_default=False, help="OS base image.")] = None,
+    ssh_key: Annotated[
+        list[str] | None, typer.Option(show_default=False, help="SSH key id to inject; may be repeated.")
+    ] = None,
+    region: Annotated[
+        list[str] | None, typer.Option(show_default=False, help="An allowed region; may be repeated.")
+    ] = None,
+    avoid_region: Annotated[
+        list[str] | None, typer.Option(show_default=False, help="A region not to use; may be repeated.")
+    ] = None,
+    where: Annotated[
+        str | None,
+        typer.Option(metavar="CEL", show_default=False, help="A condition, e.g. 'region.latency_ms < 80'."),
+    ] = None,
+    spread_group: Annotated[
+        str | None, typer.Option(show_default=False, help="Spread evenly among this group.")
+    ] = None,
+    max_skew: Annotated[
+        int | None,
+        typer.Option(min=1, show_default=False, help="With --spread-group: allowed unevenness (1)."),
+    ] = None,
+    priority: Annotated[int, typer.Option(help="Higher goes first.")] = 0,
+    deadline: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME|DURATION", show_default=False, help="Give up when it is queued until then."
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say where it would go; create nothing.")
+    ] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Follow it until it runs, or has failed.")] = False,
+    timeout: Annotated[
+        str | None,
+        typer.Option(metavar="DURATION", show_default=False, help="With --wait: stop waiting after this."),
+    ] = None,
+    url: Url = DEFAULT_URL,
+    token: Token = None,
+    output: Format = Output.TABLE,
+) -> None:
+    """Create an instance in the best region: healthy, with capacity, allowed, of the lowest latency."""
+    if max_skew is not None and spread_group is None:
+        raise typer.BadParameter("needs --spread-group", param_hint="--max-skew")
+    if timeout is not None and not wait:
+        raise typer.BadParameter("needs --wait", param_hint="--timeout")
+    limit_s = _seconds(timeout) if timeout is not None else None
+    optional = {
+        "image": image,
+        "ssh_keys": ssh_key,
+        "regions": region or None,
+        "avoid_regions": avoid_region,
+        "where": where,
+        "spread": {"group": spread_group, "max_skew": max_skew or 1} if spread_group is not None else None,
+        "priority": priority or None,
+        "deadline": deadline,
+    }
+    body = {"name": name, "plan": plan} | {key: value for key, value in optional.items() if value is not None}
+    daemon = Daemon(url, token)
+    if dry_run:
+        _show_plan(daemon.post("/api/v1/plan", body), output)
+        return
+    placement = daemon.post(PATH, body, key=str(uuid.uuid4()))
+    if wait:
+        placement = _followed(daemon, placement, limit_s, output)
+    _show_result(placement, output)
+
+
+def _seconds(text: str) -> float:
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{printable(text)!r} is not {error}", param_hint="--timeout") from None
+
+
+def _show_plan(decision: dict[str, Any], output: Output) -> None:
+    """A plan that finds no region is an answer, and fails as the placement would wait."""
+    if output is Output.JSON:
+        print_json(decision)
+    else:
+        _print_considered(decision)
+    if decision.get("region") is None:
+        raise PlacementEndedError(f"no region now: {show(decision.get('reason'))}")
+    if output is Output.TABLE:
+        note(f"it would go to {decision['region']}; nothing was created")
+
+
+def _followed(
+    daemon: Daemon, placement: dict[str, Any], limit_s: float | None, output: Output
+) -> dict[str, Any]:
+    from nexusd.cli.following import follow
+
+    return follow(daemon, placement, limit_s, quiet=output is Output.JSON)
+
+
+def _show_result(placement: dict[str, Any], output: Output) -> None:
+    if output is Output.JSON:
+        print_json(placement)
+    else:
+        print_fields(_summary(placement))
+    if placement.get("state") in CLOSED - {RUNNING}:
+        reason = placement.get("reason")
+        said = f": {printable(str(reason))}" if reason else ""
+        raise PlacementEndedError(f"{show(placement.get('name'))} is {placement['state']}{said}")
+
+
+def _summary(placement: dict[str, Any]) -> list[tuple[str, Any]]:
+    keys = ("id", "name", "plan", "state", "reason", "region", "instance_id", "created_at")
+    return [(key.replace("_", " "), placement.get(key)) for key in keys]
+
+
+def placements(
+    placement_id: Annotated[
+        str | None, typer.Argument(metavar="[ID]", show_default=False, help="Show this one.")
+    ] = None,
+    state: Annotated[str | None, typer.Option(show_default=False, help="Only in this state.")] = None,
+    limit: Annotated[int, typer.Option(min=0, help="Show at most this many; 0 is all.")] = 100,
+    url: Url = DEFAULT_URL,
+    token: Token = None,
+    output: Format = Output.TABLE,
+) -> None:
+    """Placements, newest first, or one of them."""
+    daemon = Daemon(url, token)
+    if placement_id is not None:
+        placement = daemon.get(f"{PATH}/{segment(placement_id)}")
+        print_json(placement) if output is Output.JSON else _print_whole(placement)
+        return
+    answer = daemon.pages(PATH, {"state": state}, limit)
+    if output is Output.JSON:
+        print_json(answer)
+        return
+    rows = listed(answer)
+    columns = ("id", "name", "plan", "state", "region", "instance_id", "created_at", "reason")
+    print_table([c.replace("_", " ") for c in columns], [[row.get(c) for c in columns] for row in rows])
+    if len(rows) < meta_total(answer):
+        note(f"{len(rows)} of {meta_total(answer)} shown; --limit 0 shows all")
+
+
+def explain(
+    placement_id: Annotated[
+        str, typer.Argument(metavar="ID", show_default=False, help="The placement's id.")
+    ],
+    url: Url = DEFAULT_URL,
+    token: Token = None,
+    output: Format = Output.TABLE,
+) -> None:
+    """Why a placement went where it went, or why it waits: every decision, every region, every attempt."""
+    placement = Daemon(url, token).get(f"{PATH}/{segment(placement_id)}")
+    if output is Output.JSON:
+        print_json(placement)
+        return
+    _print_whole(placement)
+    for decision in placement.get("decisions") or []:
+        chosen = (
+            show(decision.get("region"))
+            if decision.get("region")
+            else f"none: {show(decision.get('reason'))}"
+        )
+        print(f"\ndecided {show(decision.get('decided_at'))}: {chosen}")
+        print(f"policy {show(decision.get('policy'))}, data of {show(decision.get('observed_at'))}")
+        _print_considered(decision)
+
+
+def _print_whole(placement: dict[str, Any]) -> None:
+    print_fields(_summary(placement))
+    attempts = placement.get("attempts") or []
+    if attempts:
+        print()
+        columns = ("number", "region", "sent_at", "outcome", "detail")
+        headings = ("attempt", "region", "sent at", "outcome", "detail")
+        print_table(headings, [[attempt.get(c) for c in columns] for attempt in attempts])
+
+
+def _print_considered(decision: dict[str, Any]) -> None:
+    columns = ("region", "eligible", "rank", "latency_ms", "instances", "reasons")
+    headings = ("region", "eligible", "rank", "latency ms", "instances", "why not")
+    print_table(headings, [[each.get(c) for c in columns] for each in decision.get("considered") or []])
+
+
+def cancel(
+    placement_id: Annotated[
+        str, typer.Argument(metavar="ID", show_default=False, help="The placement's id.")
+    ],
+    url: Url = DEFAULT_URL,
+    token: Token = None,
+    output: Format = Output.TABLE,
+) -> None:
+    """Cancel a placement that is still queued. One that is being created cannot be cancelled."""
+    placement = Daemon(url, token).delete(f"{PATH}/{segment(placement_id)}")
+    if output is Output.JSON:
+        print_json(placement)
+    else:
+        print(f"{show((placement or {}).get('name') or placement_id)} is cancelled")

@@ -1,0 +1,172 @@
+"""From the settings to the plain values that each part takes. Used by `engine`.
+
+Raises `ConfigError` or `InputError` for what only the part itself can judge.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from nexusd import __version__
+from nexusd.cloud.key import KeyFile, KeySource, LiteralKey
+from nexusd.cloud.options import CloudOptions
+from nexusd.cloud.refusals import RefusalRule
+from nexusd.core import expressions
+from nexusd.core.errors import ConfigError
+from nexusd.core.matchers import parse_matcher
+from nexusd.core.notifications import Route, Routing
+from nexusd.core.placement import PlacementPolicy
+from nexusd.core.polls import STALE_AFTER_INTERVALS
+from nexusd.core.rules import Rule, Where
+from nexusd.core.rules_default import DEFAULT_RULES
+from nexusd.core.webhook_body import BodyOptions
+from nexusd.cycle import Alerting
+from nexusd.provisioning.following import FollowOptions
+from nexusd.provisioning.worker import ProvisioningOptions
+from nexusd.runtime.schedule import PollTiming
+from nexusd.settings.alerting import Rule as RuleSettings
+from nexusd.settings.alerting import WebhookReceiver, looked_at
+from nexusd.settings.model import Settings
+from nexusd.web.options import TlsFiles, WebOptions
+
+MILLISECONDS = 1000.0
+
+
+def key_source(settings: Settings) -> KeySource:
+    cloud = settings.cloudnexus
+    if cloud.api_key_file is not None:
+        return KeyFile(cloud.api_key_file)
+    if cloud.api_key is None:
+        raise ConfigError(
+            "cloudnexus.api_key: is missing; set cloudnexus.api_key_file, $CN_API_KEY or a systemd credential"
+        )
+    return LiteralKey(cloud.api_key.get_secret_value())
+
+
+def cloud_options(settings: Settings) -> CloudOptions:
+    cloud = settings.cloudnexus
+    return CloudOptions(
+        base_url=cloud.base_url,
+        timeout_s=cloud.timeout_s,
+        connect_timeout_s=min(5.0, cloud.timeout_s),
+        max_concurrent_requests=cloud.max_concurrent_requests,
+        max_requests_per_second=cloud.max_requests_per_second,
+        refusals=tuple(
+            RefusalRule(kind=r.kind, scope=r.scope, status=r.status, code=r.code)
+            for r in settings.placement.refusals
+        ),
+    )
+
+
+def poll_timings(settings: Settings) -> dict[str, PollTiming]:
+    polling = settings.polling
+    return {
+        "regions": PollTiming(polling.regions_s, min_gap_s=min(1.0, polling.regions_s)),
+        "instances": PollTiming(polling.instances_s, min_gap_s=min(1.0, polling.instances_s)),
+    }
+
+
+def placement_policy(settings: Settings) -> PlacementPolicy:
+    return PlacementPolicy(
+        max_data_age_s=settings.max_data_age_s,
+        max_inventory_age_s=STALE_AFTER_INTERVALS * settings.polling.instances_s,
+        max_per_region=settings.placement.max_per_region,
+    )
+
+
+def provisioning_options(settings: Settings) -> ProvisioningOptions:
+    placement = settings.placement
+    follow = FollowOptions(
+        timeout_s=settings.cloudnexus.timeout_s,
+        settle_s=placement.settle_s,
+        provisioning_timeout_s=placement.provisioning_timeout_s,
+        hold_after_s=placement.hold_after_s,
+    )
+    return ProvisioningOptions(
+        policy=placement_policy(settings),
+        follow=follow,
+        max_creates_per_minute=placement.max_creates_per_minute,
+        max_in_flight=settings.cloudnexus.max_concurrent_requests,
+    )
+
+
+def alerting(settings: Settings) -> Alerting:
+    rules = tuple(_rule(rule, settings.alerts.rules.get(name)) for name, rule in DEFAULT_RULES.items())
+    failed_for_s = max((r.resolve_after_s or 0.0 for r in rules), default=0.0)
+    return Alerting(rules, _routing(settings), failed_for_s)
+
+
+def _rule(rule: Rule, configured: RuleSettings | None) -> Rule:
+    """The default with what is configured in its place."""
+    if configured is None:
+        return rule
+    scale = MILLISECONDS if rule.name == "RegionLatencyHigh" else 1.0
+    changes: dict[str, object] = {
+        "enabled": configured.enabled,
+        "for_s": configured.for_s,
+        "keep_firing_for_s": configured.keep_firing_for_s,
+        "severity": configured.severity,
+        "threshold": configured.threshold_s * scale if configured.threshold_s is not None else None,
+        "where": _where(rule.name, configured.where),
+        "labels": tuple(configured.labels.items()) or None,
+        "annotations": tuple(configured.annotations.items()) or None,
+        "resolve_after_s": configured.resolve_after_s,
+    }
+    given = {name: value for name, value in changes.items() if value is not None}
+    return replace(rule, **given)  # type: ignore[arg-type]  # the names and types are the fields'
+
+
+def _where(name: str, text: str | None) -> Where | None:
+    about = looked_at(name)
+    if text is None or about is None:
+        return None
+    field = f"alerts.rules.{name}.where"
+    if about == "region":
+        return expressions.region_where(text, field)
+    return expressions.instance_where(text, field)
+
+
+def webhooks(settings: Settings) -> list[WebhookReceiver]:
+    """The receivers that this version tells."""
+    return [r for r in settings.receivers if isinstance(r, WebhookReceiver)]
+
+
+def _routing(settings: Settings) -> Routing:
+    routes = tuple(
+        Route(
+            receivers=route.receivers,
+            matchers=tuple(parse_matcher(text) for text in route.matchers),
+            group_by=route.group_by,
+            group_wait_s=route.group_wait_s,
+            group_interval_s=route.group_interval_s,
+            repeat_interval_s=route.repeat_interval_s,
+            continues=route.continue_,
+        )
+        for route in settings.routes
+    )
+    return Routing({r.name: r.send_resolved for r in webhooks(settings)}, routes)
+
+
+def bodies(settings: Settings) -> dict[str, BodyOptions]:
+    """By receiver, how its messages are rendered."""
+    external_url = settings.server.external_url or ""
+    return {r.name: BodyOptions(external_url, r.max_alerts) for r in webhooks(settings)}
+
+
+def web_options(settings: Settings) -> WebOptions:
+    server = settings.server
+    host, port = server.address
+    tls = server.tls
+    return WebOptions(
+        version=__version__,
+        host=host,
+        port=port,
+        read_token=server.read_token.get_secret_value() if server.read_token is not None else None,
+        write_token=server.write_token.get_secret_value() if server.write_token is not None else None,
+        tls=TlsFiles(tls.cert_file, tls.key_file, tls.client_ca_file) if tls is not None else None,
+        external_url=server.external_url,
+        per_instance=settings.metrics.per_instance,
+        max_instances=settings.metrics.max_instances,
+        receivers=tuple(r.name for r in webhooks(settings)),
+        alert_rules=tuple((r.name, r.severity) for r in alerting(settings).rules if r.enabled),
+    )

@@ -1,0 +1,170 @@
+"""`nexusd status`, `regions`, `instances`, `events`, `metrics`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tests.cli.conftest import Run
+from tests.cli.daemon import Answer, FakeDaemon, page
+
+REGION = {
+    "slug": "us-east-1",
+    "name": "Virginia, US",
+    "status": "healthy",
+    "latency_ms": 12.0,
+    "capacity": True,
+    "eligible": True,
+    "reasons": [],
+    "instances": 42,
+}
+POLL = {"observed_at": "2030-01-31T12:00:00Z", "age_s": 3.2, "stale": False, "failure": None}
+
+
+def instance(number: int, **more: Any) -> dict[str, Any]:
+    return {
+        "id": f"inst_{number}",
+        "name": f"web-{number}",
+        "status": "running",
+        "region": "us-east-1",
+        "public_ip": None,
+        "created_at": None,
+    } | more
+
+
+def status(**more: Any) -> dict[str, Any]:
+    return {
+        "version": "0.1.0",
+        "ready": True,
+        "not_ready_reason": None,
+        "leader": True,
+        "resources": {"instances": POLL, "regions": POLL},
+        "instances": {"total": 7, "by_status": {"running": 7, "stopped": 0}},
+        "regions": {"total": 3, "healthy": 2, "with_capacity": 2, "eligible": 1, "best": "us-east-1"},
+        "placements": {"by_state": {"queued": 2, "failed": 0}},
+        "alerts": {"firing": 1, "pending": 0, "active": []},
+        "outbox": {"pending": 0, "dead": 0},
+    } | more
+
+
+def lines_of(text: str) -> dict[str, str]:
+    return {line[:16].strip(): line[16:].strip() for line in text.splitlines()}
+
+
+def test_status_says_what_there_is_in_short(run: Run, daemon: FakeDaemon) -> None:
+    daemon.on("GET", "/api/v1/status", Answer(status()))
+    out = run("status").out
+    assert "3: 2 healthy, 2 with capacity, 1 eligible" in out
+    assert "7: 7 running" in out
+    assert "2 queued" in out
+    assert "3 s old" in out
+
+
+def test_status_says_why_it_is_not_ready(run: Run, daemon: FakeDaemon) -> None:
+    daemon.on("GET", "/api/v1/status", Answer(status(ready=False, not_ready_reason="the key is refused")))
+    assert "no: the key is refused" in run("status").out
+
+
+def test_status_lists_the_alerts(run: Run, daemon: FakeDaemon) -> None:
+    alert = {
+        "state": "firing",
+        "labels": {"alertname": "RegionUnhealthy", "severity": "warning", "region": "us-east-1"},
+        "active_at": "2030-01-31T12:00:00Z",
+        "fired_at": "2030-01-31T12:02:00Z",
+    }
+    daemon.on("GET", "/api/v1/status", Answer(status(alerts={"firing": 1, "pending": 0, "active": [alert]})))
+    row = next(line for line in run("status").out.splitlines() if line.startswith("RegionUnhealthy"))
+    assert row.split() == ["RegionUnhealthy", "warning", "firing", "region=us-east-1", "2030-01-31T12:02:00Z"]
+
+
+def test_status_survives_a_daemon_that_answers_less(run: Run, daemon: FakeDaemon) -> None:
+    daemon.on("GET", "/api/v1/status", Answer({"version": "9"}))
+    assert run("status").code == 0
+
+
+def test_regions_are_a_table_with_the_reasons(run: Run, daemon: FakeDaemon) -> None:
+    dry = REGION | {"slug": "eu-west-2", "eligible": False, "capacity": False, "reasons": ["no capacity"]}
+    daemon.on(
+        "GET", "/api/v1/regions", Answer({"regions": [REGION, dry], "observed_at": "2030-01-31T12:00:00Z"})
+    )
+    ran = run("regions")
+    header, first, second = ran.out.splitlines()
+    assert header.startswith("REGION")
+    assert first.split()[0] == "us-east-1"
+    assert second.endswith("no capacity")
+    assert ran.err == "observed at 2030-01-31T12:00:00Z\n"
+
+
+def test_json_is_what_the_daemon_answered(run: Run, daemon: FakeDaemon) -> None:
+    answer = {"regions": [REGION], "observed_at": "2030-01-31T12:00:00Z"}
+    daemon.on("GET", "/api/v1/regions", Answer(answer))
+    ran = run("regions", "-o", "json")
+    assert json.loads(ran.out) == answer
+    assert ran.err == ""
+
+
+def test_a_pipe_gets_no_colours_and_nothing_cut(run: Run, daemon: FakeDaemon) -> None:
+    daemon.on("GET", "/api/v1/instances", Answer(page([instance(1, name="n" * 300)])))
+    out = run("instances").out
+    assert "\x1b" not in out
+    assert "n" * 300 in out
+
+
+def test_instances_are_filtered_by_the_daemon(run: Run, daemon: FakeDaemon) -> None:
+    daemon.on("GET", "/api/v1/instances", Answer(page([])))
+    run("instances", "--region", "us-east-1", "--status", "stopped", "--name", "a b&c", "--limit", "5")
+    assert daemon.requests[0].query == {
+        "region": "us-east-1",
+        "status": "stopped",
+        "name": "a b&c",
+        "limit": "5",
+        "offset": "0",
+    }
+
+
+def test_instances_are_read_page_by_page_up_to_the_limit(run: Run, daemon: FakeDaemon) -> None:
+    rows = [instance(n) for n in range(300)]
+
+    def answer(request: Any) -> Answer:
+        offset, limit = int(request.query["offset"]), int(request.query["limit"])
+        return Answer(page(rows[offset : offset + limit], total=300))
+
+    daemon.on("GET", "/api/v1/instances", answer)
+    ran = run("instances", "--limit", "250", "-o", "json")
+    assert [row["id"] for row in json.loads(ran.out)["data"]] == [f"inst_{n}" for n in range(250)]
+    assert [request.query["limit"] for request in daemon.requests] == ["100", "100", "50"]
+
+
+def test_a_list_that_shrinks_while_it_is_read_ends(run: Run, daemon: FakeDaemon) -> None:
+    daemon.on("GET", "/api/v1/instances", Answer(page([instance(1)], total=5)), Answer(page([], total=5)))
+    assert run("instances", "--limit", "0").code == 0
+    assert len(daemon.requests) == 2
+
+
+def test_a_name_cannot_steer_the_terminal(run: Run, daemon: FakeDaemon) -> None:
+    daemon.on("GET", "/api/v1/instances", Answer(page([instance(1, name="\x1b[2J\r\nevil\u202e\x9b31m")])))
+    for arguments in (["instances"], ["instances", "-o", "json"]):
+        out = run(*arguments).out
+        assert not set(out) & {"\x1b", "\r", "\u202e", "\x9b"}
+        assert "evil" in out
+
+
+def test_events_are_asked_for_since_an_id(run: Run, daemon: FakeDaemon) -> None:
+    event = {
+        "id": 7,
+        "at": "2030-01-31T12:00:00Z",
+        "type": "InstanceVanished",
+        "subject": {"kind": "instance", "id": "inst_1", "name": "web-1", "region": "us-east-1"},
+        "detail": {"status": "running"},
+    }
+    meta = {"total": None, "limit": 10, "offset": 0}
+    daemon.on("GET", "/api/v1/events", Answer({"data": [event], "meta": meta}))
+    ran = run("events", "--since", "6", "--limit", "10")
+    assert daemon.requests[0].query == {"since": "6", "limit": "10"}
+    assert "instance web-1 in us-east-1" in ran.out
+    assert "status=running" in ran.out
+
+
+def test_metrics_are_printed_as_they_are(run: Run, daemon: FakeDaemon) -> None:
+    daemon.on("GET", "/metrics", Answer(raw=b"nexusd_leader 1\n"))
+    assert run("metrics").out == "nexusd_leader 1\n"
