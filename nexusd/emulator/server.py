@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import os
 from types import TracebackType
 from typing import Self
 
@@ -93,9 +94,8 @@ class EmulatorServer:
         try:
             await site.start()
         except OSError as error:
-            raise StartError(
-                f"cannot listen on {self._host}:{self._port}: {error.strerror or error}"
-            ) from error
+            reason = os.strerror(error.errno) if error.errno else error
+            raise StartError(f"cannot listen on {self._host}:{self._port}: {reason}") from error
         self._site = site
         self._port = self._runner.addresses[0][1]
 
