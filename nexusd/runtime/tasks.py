@@ -53,6 +53,20 @@ async def run_until_stopped(
         raise deaths[0] from deaths[0].__cause__
 
 
+async def until_stopped(work: Coroutine[Any, Any, None], stop: asyncio.Event) -> None:
+    """Run `work`, which never ends by itself, and cancel it when `stop` is set. Raises what it raised."""
+    task = asyncio.ensure_future(work)
+    stopped = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait([task, stopped], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopped.cancel()
+        task.cancel()
+        await asyncio.wait([task])  # unlike awaiting the task, this does not swallow our own cancellation
+    if not task.cancelled():
+        task.result()
+
+
 async def _watched(
     name: str, work: Coroutine[Any, Any, None], stop: asyncio.Event, deaths: list[TaskDiedError]
 ) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 import pytest
 from structlog.testing import capture_logs
 
-from nexusd.runtime.tasks import TaskDiedError, run_until_stopped, signals_handled
+from nexusd.runtime.tasks import TaskDiedError, run_until_stopped, signals_handled, until_stopped
 from tests.virtual_time import in_virtual_time
 
 
@@ -158,3 +158,33 @@ async def test_the_handlers_are_gone_afterwards() -> None:
     with signals_handled(asyncio.Event(), asyncio.Event(), lambda: None):
         pass
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+async def endless(ended: list[str]) -> None:
+    try:
+        await asyncio.Event().wait()
+    finally:
+        ended.append("cancelled")
+
+
+@in_virtual_time
+async def test_endless_work_is_cancelled_when_asked_to_stop() -> None:
+    stop, ended = asyncio.Event(), list[str]()
+    asyncio.get_running_loop().call_later(3.0, stop.set)
+    await until_stopped(endless(ended), stop)
+    assert ended == ["cancelled"]
+
+
+@in_virtual_time
+async def test_endless_work_that_fails_says_so() -> None:
+    with pytest.raises(ValueError, match="boom"):
+        await until_stopped(fails_after(1.0), asyncio.Event())
+
+
+@in_virtual_time
+async def test_cancelling_who_waits_for_endless_work_ends_it_and_is_not_swallowed() -> None:
+    ended = list[str]()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(1.0):
+            await until_stopped(endless(ended), asyncio.Event())
+    assert ended == ["cancelled"]
