@@ -16,7 +16,7 @@ import structlog
 
 from nexusd.core.alerts import Alert, AlertUpdate, evaluate
 from nexusd.core.changes import Change, InstanceStatusChanged
-from nexusd.core.errors import ApiError, StoreUnavailableError
+from nexusd.core.errors import ApiError, LeaseLostError, StoreUnavailableError
 from nexusd.core.events import Event
 from nexusd.core.history import event_of
 from nexusd.core.inventory import Delta, SweepPolicy, compare
@@ -80,26 +80,30 @@ class Restored:
     said: list[LoggedNotification]
 
 
-class Cycle:
-    """`compose` makes the outbox row of a message, with its id and rendered body."""
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a configuration shapes of the cycle.
 
-    def __init__(
-        self,
-        world: World,
-        store: Store,
-        cloud: CloudApi,
-        clock: Clock,
-        metrics: Metrics,
-        alerting: Alerting,
-        compose: Callable[[Message, float], OutboxMessage],
-    ) -> None:
+    `compose` makes the outbox rows of messages, with their ids and rendered bodies, at an instant.
+    `intervals_s`: how often each resource is polled.
+    """
+
+    cloud: CloudApi
+    alerting: Alerting
+    compose: Callable[[Iterable[Message], float], list[OutboxMessage]]
+    intervals_s: Mapping[str, float]
+    observers: Observers
+
+
+class Cycle:
+    """Outlives a reload: what it has not written yet must not be lost."""
+
+    def __init__(self, world: World, store: Store, clock: Clock, metrics: Metrics, parts: Parts) -> None:
         self._world = world
         self._store = store
-        self._cloud = cloud
         self._clock = clock
         self._metrics = metrics
-        self._alerting = alerting
-        self._compose = compose
+        self._parts = parts
         self._sweep_policy = SweepPolicy()
         self._lock = asyncio.Lock()
         self._wake = asyncio.Event()
@@ -109,7 +113,7 @@ class Cycle:
         self._unsaved: list[Write] = []
         self._next_due: float | None = None
         self.progressed_at = clock.now()
-        self.observers = Observers(lambda _: None, lambda: None, lambda _: None, lambda _: None)
+        self.restored_epoch = -1
 
     async def restore(self) -> None:
         """Begin where an earlier process ended. Raises `StoreError`."""
@@ -134,14 +138,14 @@ class Cycle:
         world.cooling_off = restored.cooling_off
         world.alerts = {alert.fingerprint: alert for alert in restored.alerts}
         self._said = {(entry.receiver, entry.group_key): entry for entry in restored.said}
+        self.restored_epoch = self._store.epoch
 
-    def reconfigure(self, alerting: Alerting, intervals_s: Mapping[str, float]) -> None:
-        """Judge by other rules, and tell others, from the next pass on."""
-        self._alerting = alerting
+    def reconfigure(self, parts: Parts) -> None:
+        """Ask another client, judge by other rules and tell others, from the next pass on."""
+        self._parts = parts
         self._recheck = True
-        self._world.polls = {
-            name: replace(poll, interval_s=intervals_s[name]) for name, poll in self._world.polls.items()
-        }
+        polls = self._world.polls.items()
+        self._world.polls = {name: replace(poll, interval_s=parts.intervals_s[name]) for name, poll in polls}
         self.wake()
 
     def wake(self) -> None:
@@ -170,7 +174,7 @@ class Cycle:
         """Read `GET /regions` once and take what it says in, or that it failed."""
         began_at = self._clock.now()
         try:
-            answer = await self._cloud.read_regions()
+            answer = await self._parts.cloud.read_regions()
         except ApiError as error:
             await self._poll_failed(REGIONS, error, began_at)
             return
@@ -178,13 +182,13 @@ class Cycle:
             snapshot, changes = next_snapshot(self._world.regions, answer)
             poll = self._succeeded(REGIONS, answer.ended_at, began_at)
             await self._pass(News(poll, regions=snapshot, changes=changes))
-        self.observers.regions()
+        self._parts.observers.regions()
 
     async def poll_instances(self) -> None:
         """Sweep `GET /instances` once and take what it says in, or that it failed."""
         began_at = self._clock.now()
         try:
-            sweep = await self._cloud.sweep_instances()
+            sweep = await self._parts.cloud.sweep_instances()
         except ApiError as error:
             await self._poll_failed(INSTANCES, error, began_at)
             return
@@ -193,7 +197,7 @@ class Cycle:
             poll = self._succeeded(INSTANCES, sweep.ended_at, began_at)
             await self._pass(News(poll, delta=delta, changes=delta.changes))
         if delta.hold is None:
-            self.observers.swept(delta.vanished)
+            self._parts.observers.swept(delta.vanished)
 
     def _succeeded(self, resource: str, ended_at: float, began_at: float) -> PollState:
         duration_s = self._clock.now() - began_at
@@ -205,7 +209,7 @@ class Cycle:
         self._metrics.poll_ended(resource, error.reason, duration_s)
         log.warning("poll_failed", resource=resource, reason=error.reason, error=str(error))
         async with self._lock:
-            answered_at = self._cloud.last_answer_at(resource)
+            answered_at = self._parts.cloud.last_answer_at(resource)
             poll = self._world.polls[resource].failed(error.reason, str(error), answered_at, duration_s)
             await self._pass(News(poll))
 
@@ -217,9 +221,9 @@ class Cycle:
         await self._read_placements(now)
         polls = {**self._world.polls, news.poll.resource: news.poll} if news.poll else self._world.polls
         facts = self._facts(news, polls, now)
-        update = evaluate(self._alerting.rules, facts, self._world.alerts)
-        planned = plan(update.alerts.values(), self._alerting.routing, self._said, now)
-        messages = [self._compose(message, now) for message in planned.messages]
+        update = evaluate(self._parts.alerting.rules, facts, self._world.alerts)
+        planned = plan(update.alerts.values(), self._parts.alerting.routing, self._said, now)
+        messages = self._parts.compose(planned.messages, now)
         self._unsaved.append(_write(news, update, planned, messages, self._world.ever_running, now))
         self._become(news, polls, update, planned)
         dues = [due for due in (update.next_due, planned.next_due) if due is not None]
@@ -227,7 +231,7 @@ class Cycle:
         if news.poll is not None:
             self._log_pass(news, update, messages)
         if await self._save():
-            self.observers.outbox({message.receiver for message in messages})
+            self._parts.observers.outbox({message.receiver for message in messages})
         self.progressed_at = self._clock.now()
 
     def _log_pass(self, news: News, update: AlertUpdate, messages: list[OutboxMessage]) -> None:
@@ -283,7 +287,7 @@ class Cycle:
 
     async def _read_placements(self, now: float) -> None:
         """Those an alert may be about, read again only when some changed or the failed ones may have aged."""
-        since = now - self._alerting.failed_for_s
+        since = now - self._parts.alerting.failed_for_s
 
         def transaction(tx: Transaction) -> list[Placement]:
             waiting = tx.placements.in_states([State.QUEUED, State.HELD])
@@ -298,6 +302,9 @@ class Cycle:
 
     async def _save(self) -> bool:
         """Commit all that was not written yet, in order. False: the store cannot take it now."""
+        if not self._store.leading:
+            self._unsaved.clear()  # the leader writes what it sees
+            return False
         writes = tuple(self._unsaved)
 
         def transaction(tx: Transaction) -> list[Event]:
@@ -305,11 +312,15 @@ class Cycle:
 
         try:
             events = await self._store.run_leading(transaction)
+        except LeaseLostError:
+            return False
         except StoreUnavailableError as error:
-            log.error("store_unavailable", waiting="snapshots, alerts", passes=len(writes), error=str(error))
+            log.warning(
+                "store_unavailable", waiting="snapshots, alerts", passes=len(writes), error=str(error)
+            )
             return False
         del self._unsaved[: len(writes)]
-        self.observers.events(events)
+        self._parts.observers.events(events)
         return True
 
 

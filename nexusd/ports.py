@@ -137,6 +137,14 @@ class PlacementsTable(Protocol):
 
     def remember_key(self, key: str, digest: str, placement_id: str, at: float) -> None: ...
 
+    def forget_keys(self, before: float) -> int:
+        """Delete keys first used before the instant, a bounded number a call; how many. Repeat until 0."""
+        ...
+
+    def forget_closed(self, before: float) -> int:
+        """Likewise placements closed before the instant, with their attempts and decisions."""
+        ...
+
 
 class AlertsTable(Protocol):
     def load(self) -> list[Alert]: ...
@@ -214,7 +222,9 @@ class OutboxTable(Protocol):
         """Make one dead message (or all, for None) pending again; how many."""
         ...
 
-    def forget_sent(self, before: float) -> None: ...
+    def forget_sent(self, before: float) -> int:
+        """Delete messages sent before the instant, a bounded number a call; how many. Repeat until 0."""
+        ...
 
 
 class EventsTable(Protocol):
@@ -226,7 +236,9 @@ class EventsTable(Protocol):
         """Oldest first: those after the id, or at or after the instant; the newest `limit` when neither."""
         ...
 
-    def forget(self, before: float) -> None: ...
+    def forget(self, before: float) -> int:
+        """Delete events before the instant, a bounded number a call; how many. Repeat until 0."""
+        ...
 
 
 class Transaction(Protocol):

@@ -13,11 +13,14 @@ LONGEST_WAIT_S = {"throttled": 300.0, "not_sent": 60.0}
 
 @dataclass(frozen=True, slots=True)
 class Pauses:
-    """No POST before `until`. `in_a_row` counts answers that paused, for the exponential wait."""
+    """No POST before `until`. `in_a_row` counts answers that paused, for the exponential wait. `auth`: it
+    is the key that was refused.
+    """
 
     until: float = 0.0
     reason: str | None = None
     in_a_row: int = 0
+    auth: bool = False
 
     def wait_s(self, now: float) -> float:
         return max(0.0, self.until - now)
@@ -26,7 +29,7 @@ class Pauses:
         """The pause after one more answer."""
         match answer:
             case Refused(kind="auth"):
-                return Pauses(now + AUTH_PROBE_S, answer.message, self.in_a_row + 1)
+                return Pauses(now + AUTH_PROBE_S, answer.message, self.in_a_row + 1, auth=True)
             case Refused(scope="account"):
                 wait_s = answer.retry_after_s or self._backoff_s(
                     "quota" if answer.kind == "quota" else "throttled"

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from functools import lru_cache
+from dataclasses import replace
+
+import msgspec
 
 from nexusd.core import expressions
 from nexusd.core.lifecycle import Placement
-from nexusd.core.placement import Decision, PlacementPolicy, PlacementRequest, Supply, Where, decide
+from nexusd.core.placement import (
+    Considered,
+    Decision,
+    PlacementPolicy,
+    PlacementRequest,
+    Supply,
+    Where,
+    decide,
+)
 from nexusd.core.world import World
 
 
@@ -28,29 +38,32 @@ def decision_for(
 ) -> Decision:
     """`decide`, but none at all while the instances, which hold the names, are not known well enough."""
     decision = decide(request, resting_on, policy, now, compiled(request.where))
-    reason = _names_unknown(world, policy, now)
-    if reason is None or decision.region is None:
+    reason = names_unknown(world, policy, now)
+    if reason is None:
         return decision
-    return Decision(now, None, reason, decision.observed_at, decision.considered, decision.policy)
+    considered = tuple(_refused(c, reason) for c in decision.considered)
+    return replace(decision, region=None, reason=reason, considered=considered)
 
 
-def _names_unknown(world: World, policy: PlacementPolicy, now: float) -> str | None:
+def _refused(considered: Considered, reason: str) -> Considered:
+    changed = {"eligible": False, "rank": None, "reasons": (*considered.reasons, reason)}
+    return msgspec.structs.replace(considered, **changed)
+
+
+def names_unknown(world: World, policy: PlacementPolicy, now: float) -> str | None:
+    """Why the listing cannot be trusted to have every name, or None when it can."""
     inventory = world.inventory
     if inventory.observed_at is None:
         return "no instance data yet"
     if inventory.hold is not None:
         return "a mass disappearance of instances is being confirmed"
-    age_s = now - inventory.observed_at
-    if age_s > policy.max_inventory_age_s:
-        return f"instance data is {age_s:.0f}s old, more than the {policy.max_inventory_age_s:.0f}s allowed"
+    if 2 * len(inventory.missed) > len(inventory):
+        return "most known instances are missing from the last listing"
+    if abs(now - inventory.observed_at) > policy.max_inventory_age_s:
+        return f"instance data is older than the {policy.max_inventory_age_s:.0f}s allowed"
     return None
 
 
 def compiled(where: str | None) -> Where | None:
     """The compiled expression, None when there is none. Raises `expressions.ExpressionError`."""
-    return _compile(where) if where is not None else None
-
-
-@lru_cache(maxsize=1024)
-def _compile(where: str) -> Where:
-    return expressions.compile_where(where, ("region",))
+    return expressions.region_where(where) if where is not None else None

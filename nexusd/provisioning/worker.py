@@ -75,12 +75,10 @@ class Provisioner:
         self._pauses = Pauses()
         self.progressed_at = clock.now()
 
-    def reconfigure(self, options: ProvisioningOptions) -> None:
-        """Take options that were read again. What the account was refused may work now."""
-        self._options = options
-        self._follower.options = options.follow
-        self._budget = replace(self._budget, per_minute=options.max_creates_per_minute)
-        self.resume()
+    @property
+    def key_refused(self) -> bool:
+        """Whether the last create was refused for the key, and none is sent now."""
+        return self._pauses.auth and self._pauses.wait_s(self._clock.now()) > 0
 
     def resume(self) -> None:
         """The key changed: what the account was refused may work now."""

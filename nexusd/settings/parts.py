@@ -52,7 +52,7 @@ def cloud_options(settings: Settings) -> CloudOptions:
         max_concurrent_requests=cloud.max_concurrent_requests,
         max_requests_per_second=cloud.max_requests_per_second,
         refusals=tuple(
-            RefusalRule(kind=r.kind, scope=r.scope, status=r.status, code=r.code)
+            RefusalRule(kind=r.kind, scope=r.scope, status=r.status, code=r.code or "*")
             for r in settings.placement.refusals
         ),
     )

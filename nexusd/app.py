@@ -1,0 +1,264 @@
+"""The composition root: builds every part from the settings, starts and stops them. Read this first.
+
+What lives as long as the process (clock, store, world, metrics, cycle) is built once, in `serve`; what the
+configuration shapes (client, schedule, workers, web server) is an `Engine`, built anew at each reload. A
+configuration that cannot be used fails while the new engine is built, so nothing has changed by then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import socket
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import structlog
+
+from nexusd import settings
+from nexusd.core.errors import ConfigError, StoreUnavailableError
+from nexusd.core.placement import Considered, PlacementRequest, rank
+from nexusd.core.polls import INSTANCES, REGIONS, PollState, unauthorized
+from nexusd.core.world import World
+from nexusd.cycle import Cycle
+from nexusd.engine import Engine, Lasting
+from nexusd.ports import Clock, Transaction
+from nexusd.provisioning.supply import supply
+from nexusd.runtime.clock import SystemClock
+from nexusd.runtime.lag import probe_lag
+from nexusd.runtime.logs import LogOptions, logs_configured, set_level
+from nexusd.runtime.systemd import Notifier, feed_watchdog
+from nexusd.runtime.tasks import run_until_stopped, signals_handled
+from nexusd.settings import Settings
+from nexusd.store.opening import StoreOptions, open_store
+from nexusd.web.metrics import MetricsRegistry
+
+log = structlog.get_logger(__name__)
+
+Load = Callable[[], Settings]
+
+HOUSEKEEPING_EVERY_S = 3600.0
+IDEMPOTENCY_KEPT_S = 24 * 3600.0
+"""How long an `Idempotency-Key` is remembered."""
+STUCK_AFTER_S = 180.0
+"""A worker that has made no pass for so long is not healthy: each makes one at least every minute."""
+
+
+def run(config: Path | None, overrides: Mapping[str, object]) -> None:
+    """Run the daemon until it is told to stop.
+
+    Raises `ConfigError` (exit 2) and `StartError` (exit 1) before anything has begun.
+    """
+
+    def load() -> Settings:
+        return settings.load(config, overrides)
+
+    loaded = load()
+    with logs_configured(LogOptions(loaded.log.level, loaded.log.format)):
+        asyncio.run(serve(loaded, load))
+
+
+async def serve(loaded: Settings, load: Load, stop: asyncio.Event | None = None) -> None:
+    """Everything, from opening the store to closing it. `load` reads the configuration again."""
+    clock = SystemClock()
+    stop = stop if stop is not None else asyncio.Event()
+    at_once = asyncio.Event()
+    for warning in settings.warnings(loaded):
+        log.warning("configuration", warning=warning)
+    holder = f"{socket.gethostname()}/{os.getpid()}/{os.urandom(8).hex()}"
+    store = open_store(StoreOptions(loaded.store.url.get_secret_value(), holder), clock)
+    try:
+        rng = random.SystemRandom()
+        metrics = MetricsRegistry(r.name for r in loaded.receivers)
+        world = World(_polls(loaded, clock))
+        lasting = Lasting(world, store, clock, rng, metrics)
+        app = App(lasting, loaded, load, stop)
+        with signals_handled(stop, at_once, app.reload_soon):
+            await app.run(at_once)
+    finally:
+        with suppress(StoreUnavailableError):
+            await store.release_lease()
+        await store.close()
+
+
+def _polls(loaded: Settings, clock: Clock) -> dict[str, PollState]:
+    now = clock.now()
+    return {
+        REGIONS: PollState(REGIONS, loaded.polling.regions_s, known_since=now),
+        INSTANCES: PollState(INSTANCES, loaded.polling.instances_s, known_since=now),
+    }
+
+
+class App:
+    """The running daemon (`ports.Daemon`): one engine at a time, and what outlives it."""
+
+    def __init__(self, lasting: Lasting, loaded: Settings, load: Load, stop: asyncio.Event) -> None:
+        self._lasting = lasting
+        self._load = load
+        self._stop = stop
+        self._notifier = Notifier.from_environment()
+        self._engine = Engine(lasting, loaded, self)
+        self._cycle = Cycle(
+            lasting.world, lasting.store, lasting.clock, lasting.metrics, self._engine.parts()
+        )
+        self._next: Engine | None = None
+        self._reload_wanted = asyncio.Event()
+
+    @property
+    def world(self) -> World:
+        return self._lasting.world
+
+    def not_ready(self) -> str | None:
+        if self._stop.is_set():
+            return "stopping"
+        polls = self.world.polls.values()
+        if unauthorized(tuple(polls)) or self._engine.key_refused:
+            return "CloudNexus refuses the API key"
+        waiting = [p for p in polls if p.succeeded_at is None]
+        if waiting:
+            reasons = [f"{p.resource}: {p.failure_message or 'not read yet'}" for p in waiting]
+            return "no first snapshot of " + "; ".join(reasons)
+        return None
+
+    def not_healthy(self) -> str | None:
+        now = self._lasting.clock.now()
+        for name, progressed_at in self._engine.progress(self._cycle).items():
+            if now - progressed_at > STUCK_AFTER_S and not self._stop.is_set():
+                return f"{name} has made no progress for {now - progressed_at:.0f}s"
+        return None
+
+    def eligibility(self) -> tuple[Considered, ...]:
+        anything = PlacementRequest(name="", plan="")
+        return rank(anything, supply(self.world), self._engine.policy, self._lasting.clock.now())
+
+    async def reload(self) -> None:
+        """Read the configuration and build from it; it takes over once the present engine has stopped."""
+        try:
+            loaded = self._load()
+            engine = Engine(self._lasting, loaded, self)
+        except ConfigError as error:
+            self._lasting.metrics.reloaded(successful=False)
+            log.warning("reload_refused", error=str(error))
+            raise
+        self._warn_of_restart(loaded)
+        self._next = engine
+        self._engine.stop.set()
+
+    def reload_soon(self) -> None:
+        """SIGHUP."""
+        self._reload_wanted.set()
+
+    async def run(self, at_once: asyncio.Event) -> None:
+        """Until told to stop. Raises what a part died of, and `StartError` when it cannot begin."""
+        lasting = self._lasting
+        await self._cycle.restore()
+        await self._engine.start(self._cycle)
+        tasks = {
+            "engine": self._run_engines(),
+            "reloads": self._reloads(),
+            "readiness": self._tell_ready(),
+            "watchdog": feed_watchdog(self._notifier, self.not_healthy, self._started, self._stop),
+            "loop lag": probe_lag(lasting.metrics, self._stop),
+            "housekeeping": self._housekeep(),
+        }
+        try:
+            await run_until_stopped(tasks, self._stop, self._engine.shutdown_timeout_s + 5.0, at_once)
+        finally:
+            self._notifier.stopping("stopped")
+            self._notifier.close()
+
+    async def _run_engines(self) -> None:
+        """One engine after the other, each until it is stopped."""
+        while True:
+            async with asyncio.TaskGroup() as group:
+                ender = group.create_task(self._stop_engine_with_daemon(), name="engine ender")
+                await self._engine.run()
+                ender.cancel()
+            if self._next is None:
+                return
+            if self._stop.is_set():
+                return
+            self._engine, self._next = self._next, None
+            await self._engine.start(self._cycle)
+            self._lasting.metrics.reloaded(successful=True)
+            log.info("configuration_reloaded")
+
+    async def _stop_engine_with_daemon(self) -> None:
+        await self._stop.wait()
+        self._notifier.stopping("stopping")
+        self._engine.stop.set()
+
+    async def _reloads(self) -> None:
+        while await _first(self._reload_wanted, self._stop):
+            self._reload_wanted.clear()
+            self._notifier.reloading()
+            with suppress(ConfigError):
+                await self.reload()
+            self._notifier.ready(self._status())
+
+    async def _tell_ready(self) -> None:
+        """READY=1 after the first snapshots, then the state in one line now and then."""
+        while not self._started() and not self._stop.is_set():
+            await _pause(self._stop, 0.05)
+        if not self._stop.is_set():
+            self._notifier.ready(self._status())
+            log.info("ready", url=self._engine.url)
+        while not self._stop.is_set():
+            await _pause(self._stop, 10.0)
+            self._notifier.status(self._status())
+
+    def _started(self) -> bool:
+        return all(p.succeeded_at is not None for p in self.world.polls.values())
+
+    def _status(self) -> str:
+        reason = self.not_ready()
+        if reason is not None:
+            return reason
+        firing = sum(
+            1 for a in self.world.alerts.values() if a.state == "firing" and a.label("severity") != "none"
+        )
+        regions = len(self.world.regions.listed)
+        return f"{len(self.world.inventory)} instances, {regions} regions, {firing} alerts firing"
+
+    async def _housekeep(self) -> None:
+        """Forget what is older than it is kept, every hour."""
+        while not self._stop.is_set():
+            await _pause(self._stop, HOUSEKEEPING_EVERY_S)
+            if not self._lasting.store.leading:
+                continue
+            try:
+                await self._lasting.store.run_leading(self._forget)
+            except StoreUnavailableError as error:
+                log.warning("store_unavailable", waiting="housekeeping", error=str(error))
+
+    def _forget(self, tx: Transaction) -> None:
+        now = self._lasting.clock.now()
+        before = now - self._engine.loaded.history.retention_s
+        tx.events.forget(before)
+        tx.outbox.forget_sent(before)
+        tx.placements.forget_closed(before)
+        tx.placements.forget_keys(now - IDEMPOTENCY_KEPT_S)
+
+    def _warn_of_restart(self, loaded: Settings) -> None:
+        """What a reload cannot change while it runs."""
+        if loaded.store.url != self._engine.loaded.store.url:
+            log.warning("needs_a_restart", key="store.url")
+        set_level(loaded.log.level)
+
+
+async def _first(wanted: asyncio.Event, stop: asyncio.Event) -> bool:
+    """Wait for either; whether it was `wanted`."""
+    async with asyncio.TaskGroup() as group:
+        waits = [group.create_task(wanted.wait()), group.create_task(stop.wait())]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+    return wanted.is_set() and not stop.is_set()
+
+
+async def _pause(stop: asyncio.Event, seconds: float) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await stop.wait()

@@ -1,0 +1,220 @@
+"""All parts that the configuration shapes, built from it and run together until stopped. Owned by `app`.
+
+Built anew at each reload: building raises `ConfigError` and changes nothing; only `start` and `run` act.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from nexusd.cloud.client import CloudClient
+from nexusd.core.errors import ConfigError, InputError, LeaseLostError
+from nexusd.core.events import Event
+from nexusd.core.lifecycle import State
+from nexusd.core.placement import PlacementPolicy
+from nexusd.core.polls import INSTANCES, REGIONS
+from nexusd.core.world import World
+from nexusd.cycle import Cycle, Observers, Parts
+from nexusd.delivery.outbox import OutboxOptions, OutboxWriter
+from nexusd.delivery.webhook import WebhookReceiver
+from nexusd.delivery.worker import DeliveryWorker
+from nexusd.ports import Clock, Daemon
+from nexusd.provisioning.intake import Intake
+from nexusd.provisioning.worker import Provisioner
+from nexusd.runtime.schedule import Schedule
+from nexusd.runtime.tasks import run_until_stopped, until_stopped
+from nexusd.settings import Settings, parts
+from nexusd.store.store import SqlStore
+from nexusd.web.metrics import MetricsRegistry
+from nexusd.web.server import WebServer
+
+log = structlog.get_logger(__name__)
+
+LEASE_TRIES_S = 5.0
+"""How often the lease is renewed, or tried for."""
+HURRIED = frozenset({State.PROVISIONING.value, State.VERIFYING.value})
+"""A placement that comes into one of these wants a listing soon."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lasting:
+    """What lives as long as the process."""
+
+    world: World
+    store: SqlStore
+    clock: Clock
+    rng: random.Random
+    metrics: MetricsRegistry
+
+
+class Engine:
+    """`stop` set, it ends in order: no new POST begins, one in flight is awaited for `shutdown_timeout_s`."""
+
+    def __init__(self, lasting: Lasting, loaded: Settings, daemon: Daemon) -> None:
+        """Raises `ConfigError`."""
+        try:
+            self._build(lasting, loaded, daemon)
+        except InputError as error:
+            raise ConfigError(str(error)) from error
+
+    def _build(self, lasting: Lasting, loaded: Settings, daemon: Daemon) -> None:
+        world, store, clock, rng, metrics = (
+            lasting.world,
+            lasting.store,
+            lasting.clock,
+            lasting.rng,
+            lasting.metrics,
+        )
+        self.loaded = loaded
+        self.stop = asyncio.Event()
+        self._lasting = lasting
+        self._alerting = parts.alerting(loaded)
+        self._provisioning = parts.provisioning_options(loaded)
+        self._cloud = CloudClient(parts.cloud_options(loaded), parts.key_source(loaded), clock, rng, metrics)
+        self._schedule = Schedule(clock, rng, parts.poll_timings(loaded), metrics.poll_skipped)
+        self._outbox = OutboxWriter(OutboxOptions(parts.bodies(loaded)), rng)
+        self._deliveries = [
+            DeliveryWorker(WebhookReceiver(options), store, clock, rng, metrics)
+            for options in parts.webhook_options(loaded)
+        ]
+        self._provisioner = Provisioner(
+            world, store, self._cloud, clock, metrics, self._provisioning, self._placements_changed
+        )
+        intake = Intake(world, store, clock, rng, self._provisioning.policy, self._provisioner.wake)
+        self._web = WebServer(parts.web_options(loaded), daemon, intake, store, metrics, clock)
+        self._cycle: Cycle | None = None
+        for worker in self._deliveries:
+            metrics.expect_receiver(worker.name)
+
+    @property
+    def policy(self) -> PlacementPolicy:
+        return self._provisioning.policy
+
+    @property
+    def url(self) -> str:
+        """Where the web server is; known once started."""
+        return self._web.url
+
+    @property
+    def key_refused(self) -> bool:
+        """Whether a create was refused for the key."""
+        return self._provisioner.key_refused
+
+    @property
+    def shutdown_timeout_s(self) -> float:
+        return self.loaded.server.shutdown_timeout_s
+
+    def parts(self) -> Parts:
+        """What the cycle takes from this configuration."""
+        observers = Observers(
+            events=lambda _: None,
+            regions=self._provisioner.wake,
+            swept=self._provisioner.swept,
+            outbox=self._wake_deliveries,
+        )
+        polling = self.loaded.polling
+        return Parts(
+            cloud=self._cloud,
+            alerting=self._alerting,
+            compose=lambda messages, now: self._outbox.rows(
+                messages, now, self._lasting.clock.utc_offset_s()
+            ),
+            intervals_s={REGIONS: polling.regions_s, INSTANCES: polling.instances_s},
+            observers=observers,
+        )
+
+    def progress(self, cycle: Cycle) -> dict[str, float]:
+        """When each worker last made a pass."""
+        if not self._lasting.store.leading:
+            return {"the cycle": cycle.progressed_at}
+        workers = {f"delivery to {w.name}": w.progressed_at for w in self._deliveries}
+        return {"the cycle": cycle.progressed_at, "placing": self._provisioner.progressed_at, **workers}
+
+    async def start(self, cycle: Cycle) -> None:
+        """Listen. Raises `StartError`."""
+        self._cycle = cycle
+        cycle.reconfigure(self.parts())
+        await self._web.start()
+
+    async def run(self) -> None:
+        """Until stopped. The web server answers until the last worker has ended."""
+        if self._cycle is None:
+            raise RuntimeError("start comes before run")
+        cycle = self._cycle
+        try:
+            async with self._cloud, self._schedule:
+                tasks: dict[str, Coroutine[Any, Any, None]] = {
+                    "regions poll": self._poll(REGIONS, cycle.poll_regions),
+                    "instances poll": self._poll(INSTANCES, cycle.poll_instances),
+                    "cycle": until_stopped(cycle.run(), self.stop),
+                    "leader": self._lead(cycle),
+                }
+                await run_until_stopped(tasks, self.stop, self.shutdown_timeout_s)
+        finally:
+            await self._web.stop()
+
+    async def _poll(self, resource: str, poll: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        async def turns() -> None:
+            while True:
+                async with self._schedule.turn(resource):
+                    await poll()
+
+        await until_stopped(turns(), self.stop)
+
+    async def _lead(self, cycle: Cycle) -> None:
+        """Place and notify while this process holds the lease; wait for it while another does."""
+        store = self._lasting.store
+        while not self.stop.is_set():
+            if not store.leading and not await store.acquire_lease():
+                await self._pause(LEASE_TRIES_S)
+                continue
+            if store.epoch != cycle.restored_epoch:
+                await cycle.restore()
+            try:
+                await self._lead_one_term()
+            except* LeaseLostError:
+                log.warning("lease_lost", epoch=store.epoch)
+
+    async def _lead_one_term(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            renewal = group.create_task(self._renew(), name="lease")
+            async with asyncio.TaskGroup() as workers:
+                workers.create_task(self._provisioner.run(), name="placing")
+                for worker in self._deliveries:
+                    workers.create_task(worker.run(self.stop), name=f"delivery to {worker.name}")
+                await self.stop.wait()
+                self._provisioner.drain()
+            renewal.cancel()
+
+    async def _renew(self) -> None:
+        """Raises `LeaseLostError` when the lease is another's."""
+        while True:
+            await asyncio.sleep(LEASE_TRIES_S)
+            if not await self._lasting.store.renew_lease():
+                raise LeaseLostError("another replica holds the lease")
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self.stop.wait()
+        except TimeoutError:
+            return
+
+    def _placements_changed(self, events: list[Event]) -> None:
+        """Alerts may depend on it, and a new instance is looked for soon."""
+        if self._cycle is not None:
+            self._cycle.wake()
+        if any(event.detail.get("to") in HURRIED for event in events):
+            self._schedule.hurry(INSTANCES)
+
+    def _wake_deliveries(self, receivers: Iterable[str]) -> None:
+        told = set(receivers)
+        for worker in self._deliveries:
+            if worker.name in told:
+                worker.wake()
