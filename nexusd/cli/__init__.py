@@ -69,10 +69,10 @@ def _nexusd(
 
 def main() -> None:
     """Run the command line and exit."""
-    sys.exit(run(None))
+    sys.exit(invoke(None))
 
 
-def run(arguments: list[str] | None) -> int:
+def invoke(arguments: list[str] | None) -> int:
     """Run one command line (None: that of the process) and return its exit code. Never shows a traceback for
     what a user can mend.
     """
@@ -102,7 +102,7 @@ def _failed(error: NexusdError) -> int:
 
 def _misused(error: Any) -> int:
     if type(error).__name__ == "NoArgsIsHelpError":
-        print(error.ctx.get_help(), end="")  # already printed when typer writes with rich, and then empty
+        print(error.format_message(), end="")  # the help; empty when typer has printed it, as with rich
         return 2
     command = error.ctx.command_path if error.ctx is not None else "nexusd"
     message = " ".join(error.format_message().split()).rstrip(".")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from time import monotonic, sleep
 from typing import Any
 
 from nexusd.cli.daemon import Daemon, DaemonError, segment
@@ -30,7 +30,7 @@ def follow(
 
     Raises `WaitEndedError` past the limit, and `DaemonError` when the daemon stays away.
     """
-    until = time.monotonic() + limit_s if limit_s is not None else None
+    until = monotonic() + limit_s if limit_s is not None else None
     placement_id = str(placement.get("id"))
     try:
         with _progress(quiet=quiet) as report:
@@ -49,11 +49,11 @@ def _until_closed(
         report(placement)
         if placement.get("state") in CLOSED:
             return placement
-        now = time.monotonic()
+        now = monotonic()
         if until is not None and now >= until:
             state = show(placement.get("state"))
             raise WaitEndedError(f"still {state}; it goes on: nexusd placements {placement.get('id')}")
-        time.sleep(POLL_S if until is None else max(0.0, min(POLL_S, until - now)))
+        sleep(POLL_S if until is None else max(0.0, min(POLL_S, until - now)))
         try:
             placement, away_since = daemon.get(path), None
         except DaemonError:
@@ -80,10 +80,10 @@ def _live() -> Iterator[Callable[[dict[str, Any]], None]]:
     from rich.text import Text
 
     with Console().status("") as status:
-        began = time.monotonic()
+        began = monotonic()
 
         def report(placement: dict[str, Any]) -> None:
-            status.update(Text(f"{sentence(placement)}  {time.monotonic() - began:.0f} s"))
+            status.update(Text(f"{sentence(placement)}  {monotonic() - began:.0f} s"))
 
         yield report
 

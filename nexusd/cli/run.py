@@ -24,7 +24,7 @@ def run(
     ] = None,
 ) -> None:
     """Run the daemon until it is told to stop (SIGTERM, SIGINT). SIGHUP reads the configuration again."""
-    from nexusd import app
+    from nexusd.app import run as run_daemon
 
     given = {"server.listen": listen, "log.level": log_level, "store.url": store}
-    app.run(config, {key: value for key, value in given.items() if value is not None})
+    run_daemon(config, {key: value for key, value in given.items() if value is not None})

@@ -45,7 +45,7 @@ def _api(settings: Settings) -> Iterator[Problem]:
         if token is not None and not re.fullmatch(r"[!-~]{1,4096}", token.get_secret_value()):
             yield Problem(("server", key), "is not a token: one word of visible ASCII is expected")
     for number, refusal in enumerate(settings.placement.refusals):
-        if refusal.status is None and refusal.code is None:
+        if refusal.status is None and refusal.code.strip("*") == "":
             yield Problem(("placement", "refusals", number), "needs status, code, or both")
 
 

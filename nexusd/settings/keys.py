@@ -11,6 +11,7 @@ from typing import Annotated, Any, TypeAlias, Union, get_args, get_origin
 from pydantic import BaseModel, Secret
 from pydantic.fields import FieldInfo
 
+from nexusd.settings.values import Seconds
 from nexusd.settings.yamlfile import KeyPath
 
 Model: TypeAlias = type[BaseModel]
@@ -47,6 +48,13 @@ def is_secret(annotation: Any) -> bool:
     if isinstance(annotation, type) and issubclass(annotation, Secret):
         return True
     return any(is_secret(part) for part in get_args(annotation))
+
+
+def is_duration(info: FieldInfo) -> bool:
+    """Whether a key takes a duration."""
+    marker = get_args(Seconds)[1]
+    inner = [arg for part in get_args(info.annotation) for arg in get_args(part)]
+    return marker in info.metadata or marker in inner
 
 
 def is_scalar(info: FieldInfo) -> bool:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from nexusd.core.errors import ConfigError
-from nexusd.settings.keys import Model, dotted, is_secret, locate, nearest_key
+from nexusd.settings.keys import Model, dotted, is_duration, is_secret, locate, nearest_key
 from nexusd.settings.sources import Layer
+from nexusd.settings.values import format_duration
 from nexusd.settings.yamlfile import KeyPath
 
 if TYPE_CHECKING:
@@ -81,6 +82,9 @@ def _problem(detail: ErrorDetails, layer: Layer, root: Model) -> Problem:
         return Problem(path, detail["msg"])
     if kind.startswith("union_tag"):
         return _wrong_kind(detail, path)
+    if info is not None and is_duration(info) and kind == "greater_than_equal":
+        least = format_duration(detail["ctx"]["ge"])
+        return Problem(path, f"expected at least {least}, got {format_duration(detail['input'])}")
     secret = info is None or is_secret(info.annotation)
     return Problem(path, f"expected {_expected(detail)}{_given(detail, secret=secret)}")
 

@@ -104,7 +104,7 @@ class Refusal(Section):
     status: int | None = Field(
         default=None, ge=400, le=499, description="HTTP status to match; any when absent."
     )
-    code: ShortText | None = Field(default=None, description="`error.code` to match; any when absent.")
+    code: ShortText = Field(default="*", description="`error.code` to match; `*` and `?` stand for others.")
     kind: Literal["rejected", "capacity", "quota", "auth", "throttled", "unavailable"] = Field(
         description="What the refusal means."
     )

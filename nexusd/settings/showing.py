@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, get_args
+from typing import Any
 
 import yaml
 from pydantic import BaseModel, Secret
 from pydantic.fields import FieldInfo
 
-from nexusd.settings.keys import is_secret, leaves, locate, models_in
+from nexusd.settings.keys import is_duration, is_secret, leaves, locate, models_in
 from nexusd.settings.loading import Loaded
 from nexusd.settings.model import Settings
-from nexusd.settings.values import Seconds, format_duration
+from nexusd.settings.values import format_duration
 from nexusd.settings.yamlfile import KeyPath
 
 
@@ -39,13 +39,6 @@ def _plain(value: Any, info: FieldInfo | None) -> Any:
     if isinstance(value, float) and info is not None and is_duration(info):
         return format_duration(value)
     return value if isinstance(value, bool | int | float | str | None) else str(value)
-
-
-def is_duration(info: FieldInfo) -> bool:
-    """Whether a key takes a duration."""
-    marker = get_args(Seconds)[1]
-    inner = [arg for part in get_args(info.annotation) for arg in get_args(part)]
-    return marker in info.metadata or marker in inner
 
 
 def as_yaml(loaded: Loaded) -> str:

@@ -77,8 +77,6 @@ def _merged(
     for key, value in above.items():
         here = (*path, key)
         was = result.get(key)
-        if value is None:
-            continue
         if _counterpart(key) not in above:
             result.pop(_counterpart(key), None)
         if isinstance(value, dict):
@@ -99,11 +97,15 @@ def _counterpart(key: str) -> str:
 
 
 def from_file(path: Path, root: Model) -> Layer:
-    """The YAML file. Relative paths in it are relative to its folder. Raises `ConfigError`."""
+    """The YAML file. Relative paths in it are relative to its folder, known keys without a value count as
+    absent. Raises `ConfigError`.
+    """
     document = yamlfile.read(path)
-    for place in places(root, document.data):
-        for key, value in place.data.items():
-            if key.endswith("_file"):
+    for place in list(places(root, document.data)):
+        for key, value in list(place.data.items()):
+            if value is None and key in fields(place.model):
+                del place.data[key]
+            elif key.endswith("_file"):
                 place.data[key] = _beside(path, value)
     return Layer(document.data, {key: f"{path}:{line}" for key, line in document.lines.items()})
 

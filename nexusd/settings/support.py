@@ -16,7 +16,6 @@ from nexusd.settings.values import is_loopback
 NOT_YET: tuple[tuple[str, Callable[[Settings], bool]], ...] = (
     ("fleets", lambda s: bool(s.fleets)),
     ("alerts.custom", lambda s: bool(s.alerts.custom)),
-    ("routes", lambda s: bool(s.routes)),
     (
         "alerts.rules of fleets and notifications",
         lambda s: bool(s.alerts.rules.keys() - DEFAULT_RULES.keys()),

@@ -153,7 +153,8 @@ def read_secret_file(path: Path) -> str:
     Raises `ValueError` with a reason that names the file and never what is in it.
     """
     try:
-        data = path.open("rb").read(65537)
+        with path.open("rb") as file:
+            data = file.read(65537)
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from None
     if len(data) > 65536:

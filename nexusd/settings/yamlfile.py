@@ -114,9 +114,9 @@ class _Walk:
             raise self._error(node, f"more than {MAX_VALUES} values (aliases counted as often as used)")
         if len(path) > MAX_DEPTH:
             raise self._error(node, f"nested more than {MAX_DEPTH} levels deep")
-        if isinstance(node, yaml.MappingNode):
+        if isinstance(node, yaml.MappingNode) and node.tag == "tag:yaml.org,2002:map":
             return self._mapping(node, path)
-        if isinstance(node, yaml.SequenceNode):
+        if isinstance(node, yaml.SequenceNode) and node.tag == "tag:yaml.org,2002:seq":
             return self._sequence(node, path)
         return self._scalar(node)
 

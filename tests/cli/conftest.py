@@ -31,7 +31,7 @@ def run(capsys: pytest.CaptureFixture[str], environment: pytest.MonkeyPatch) -> 
     """Runs one command line in this process."""
 
     def run_one(*arguments: str) -> Ran:
-        code = cli.run(list(arguments))
+        code = cli.invoke(list(arguments))
         captured = capsys.readouterr()
         return Ran(code, captured.out, captured.err)
 

@@ -53,7 +53,8 @@ class FakeDaemon:
         if not answers:
             return Answer({"error": {"code": "NOT_FOUND", "message": "no such path", "details": None}}, 404)
         chosen = answers.pop(0) if len(answers) > 1 else answers[0]
-        return chosen(request) if callable(chosen) else chosen
+        found: Answer = chosen(request) if callable(chosen) else chosen
+        return found
 
     def start(self) -> None:
         daemon = self
@@ -83,7 +84,7 @@ class FakeDaemon:
                 self.end_headers()
                 self.wfile.write(data)
 
-            do_GET = do_POST = do_DELETE = handle_any
+            do_GET = do_POST = do_DELETE = handle_any  # noqa: N815 - http.server calls these
 
             def log_message(self, *_: Any) -> None:
                 pass

@@ -1,0 +1,115 @@
+"""`nexusd config check`, `show` and `schema`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.cli.conftest import Run
+from tests.cli.daemon import Answer, FakeDaemon, error
+
+Write = Callable[[str], str]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def write_one(text: str) -> str:
+        path = tmp_path / "nexusd.yaml"
+        path.write_text(text)
+        return str(path)
+
+    return write_one
+
+
+def test_check_says_ok_and_which_file(run: Run, write: Write) -> None:
+    path = write("cloudnexus: {api_key: k}")
+    assert run("config", "check", "--config", path) == (0, f"OK: {path}\n", "")
+
+
+def test_check_prints_warnings_and_still_exits_0(run: Run, write: Write) -> None:
+    path = write("cloudnexus: {api_key: k}\nserver: {listen: ':9650'}")
+    ran = run("config", "check", "--config", path)
+    assert ran.code == 0
+    assert ran.out == f"OK: {path}, 1 warning\n"
+    assert ran.err.startswith("warning: server.listen: :9650 is reachable from other machines")
+
+
+def test_check_exits_2_with_a_line_for_each_mistake(run: Run, write: Write) -> None:
+    path = write("cloudnexus: {api_key: k}\nlog: {levle: info}\nstore: {url: x}")
+    ran = run("config", "check", "--config", path)
+    assert ran.code == 2
+    assert ran.out == ""
+    assert ran.err.splitlines() == [
+        f'nexusd: {path}:2: log.levle: unknown key, did you mean "level"?',
+        f"nexusd: {path}:3: store.url: expected sqlite:////path/to/file.db or postgresql://user@host/database",
+    ]
+
+
+def test_check_finds_the_file_in_the_environment(
+    run: Run, write: Write, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("NEXUSD_CONFIG", write("cloudnexus: {api_key: k}"))
+    assert run("config", "check").code == 0
+
+
+def test_check_answers_in_json(run: Run, write: Write) -> None:
+    path = write("cloudnexus: {api_key: k}")
+    ran = run("config", "check", "--config", path, "-o", "json")
+    assert json.loads(ran.out) == {"ok": True, "file": path, "warnings": []}
+
+
+@pytest.fixture
+def cloud() -> Iterator[FakeDaemon]:
+    """CloudNexus as far as its regions go (reference: GET /regions)."""
+    pytest.importorskip("nexusd.cloud.client")
+    fake = FakeDaemon()
+    fake.start()
+    yield fake
+    fake.stop()
+
+
+def test_check_live_says_how_many_regions_answered(run: Run, write: Write, cloud: FakeDaemon) -> None:
+    region = {"name": "R", "status": "healthy", "avg_latency_ms": 12, "capacity": True}
+    regions = [{**region, "slug": "us-east-1"}, {**region, "slug": "eu-west-2"}]
+    cloud.on("GET", "/v1/regions", Answer({"regions": regions}, headers={"Content-Type": "application/json"}))
+    path = write(f"cloudnexus: {{api_key: k, base_url: '{cloud.url}/v1'}}")
+    ran = run("config", "check", "--live", "--config", path)
+    assert ran.out.splitlines()[1:] == [f"OK: {cloud.url}/v1 answered with 2 regions"]
+    assert ran.code == 0
+    assert cloud.requests[0].headers["Authorization"] == "Bearer k"
+
+
+def test_check_live_exits_1_with_the_reason_when_the_key_is_refused(
+    run: Run, write: Write, cloud: FakeDaemon
+) -> None:
+    cloud.on("GET", "/v1/regions", error(401, "UNAUTHORIZED", "no such key"))
+    path = write(f"cloudnexus: {{api_key: canary, base_url: '{cloud.url}/v1'}}")
+    ran = run("config", "check", "--live", "--config", path)
+    assert ran.code == 1
+    assert ran.err.startswith(f"nexusd: {cloud.url}/v1: ")
+    assert ran.err.count("\n") == 1
+    assert "canary" not in ran.out + ran.err
+
+
+def test_show_prints_yaml_without_the_secret(run: Run, write: Write) -> None:
+    ran = run("config", "show", "--config", write("cloudnexus: {api_key: canary}\nlog: {level: debug}"))
+    shown = yaml.safe_load(ran.out)
+    assert shown["log"] == {"level": "debug", "format": "auto"}
+    assert shown["cloudnexus"]["api_key"] == "**********"
+    assert "canary" not in ran.out + ran.err
+
+
+def test_show_in_json_is_the_same(run: Run, write: Write) -> None:
+    path = write("cloudnexus: {api_key: k}")
+    as_json = json.loads(run("config", "show", "--config", path, "-o", "json").out)
+    assert as_json == yaml.safe_load(run("config", "show", "--config", path).out)
+
+
+def test_schema_is_json_schema_and_needs_no_configuration(run: Run) -> None:
+    ran = run("config", "schema")
+    assert ran.code == 0
+    assert json.loads(ran.out)["$schema"].startswith("https://json-schema.org/")

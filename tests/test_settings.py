@@ -1,0 +1,678 @@
+"""The configuration: where values come from, and what is said of wrong ones."""
+# ruff: noqa: E501 - a mistake and what is said of it read best side by side
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nexusd.core.errors import ConfigError
+from nexusd.settings import Settings, load, load_with_origins, loading, not_yet_supported, warnings
+from nexusd.settings.keys import is_duration, leaves
+from nexusd.settings.showing import as_yaml, json_schema
+from nexusd.settings.sources import PREFIX
+from nexusd.settings.values import format_duration, read_duration
+from nexusd.settings.yamlfile import MAX_BYTES, parse
+
+KEY = {"CN_API_KEY": "key-1"}
+ROOT = Path(__file__).parent.parent
+
+Write = Callable[[str], Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def write_one(text: str, name: str = "nexusd.yaml") -> Path:
+        path = tmp_path / name
+        path.write_text(text)
+        return path
+
+    return write_one
+
+
+def complaint(path: Path | None, environ: Mapping[str, str] = KEY, **overrides: object) -> str:
+    """What is said, without the path of the file."""
+    with pytest.raises(ConfigError) as caught:
+        load(path, overrides, environ)
+    return str(caught.value).replace(str(path), "FILE")
+
+
+# Where values come from
+
+
+def test_the_environment_alone_is_enough() -> None:
+    settings = load(None, {}, KEY)
+    assert settings.cloudnexus.api_key is not None
+    assert settings.cloudnexus.api_key.get_secret_value() == "key-1"
+
+
+def test_the_contracts_example_is_read(write: Write, tmp_path: Path) -> None:
+    for name in ("api-key", "ops-secret", "write-token"):
+        (tmp_path / name).write_text(f"{name}-value\n")
+    settings = load(
+        write("""
+cloudnexus:
+  base_url: https://api.cloudnexus.io/v1
+  api_key_file: api-key
+  timeout: 10s
+  max_concurrent_requests: 8
+  max_requests_per_second: 50
+polling:
+  regions: 15s
+  instances: 30s
+placement:
+  max_creates_per_minute: 30
+  settle: 5m
+  provisioning_timeout: 15m
+fleets:
+  - {name: web, count: 6, plan: pro, regions: [us-east-1, eu-west-2]}
+alerts:
+  rules:
+    RegionLatencyHigh: {threshold: 150ms}
+receivers:
+  - {name: ops, type: webhook, url: "https://hooks.example.com/nexusd", secret_file: ops-secret}
+routes:
+  - {matchers: ['severity="critical"'], receivers: [ops], repeat_interval: 1h}
+server:
+  listen: 127.0.0.1:9650
+  write_token_file: write-token
+store:
+  url: sqlite:////var/lib/nexusd/nexusd.db
+log:
+  level: info
+  format: auto
+"""),
+        {},
+        {},
+    )
+    assert settings.alerts.rule("RegionLatencyHigh").threshold_s == 0.15
+    assert settings.routes[0].repeat_interval_s == 3600
+    assert settings.fleets[0].regions == ("us-east-1", "eu-west-2")
+    receiver = settings.receivers[0]
+    assert receiver.type == "webhook"
+    assert [secret.get_secret_value() for secret in receiver.secret] == ["ops-secret-value"]
+    assert settings.server.write_token is not None
+    assert settings.server.write_token.get_secret_value() == "write-token-value"
+
+
+def test_the_command_line_beats_the_environment_beats_the_file_beats_the_default(write: Write) -> None:
+    path = write("log: {level: warning}\nserver: {listen: '127.0.0.1:1'}\npolling: {regions: 1m}")
+    environ = KEY | {"NEXUSD_LOG__LEVEL": "debug", "NEXUSD_SERVER__LISTEN": "127.0.0.1:2"}
+    settings = load(path, {"server.listen": "127.0.0.1:3"}, environ)
+    assert settings.server.listen == "127.0.0.1:3"
+    assert settings.log.level == "debug"
+    assert settings.polling.regions_s == 60
+    assert settings.polling.instances_s == 30
+
+
+def test_every_single_key_is_taken_from_the_environment() -> None:
+    odd = {
+        "int": "3",
+        "float": "3",
+        "bool": "true",
+        "cloudnexus.base_url": "https://x.example",
+        "server.listen": ":1",
+        "server.external_url": "https://x.example",
+        "store.url": "sqlite:////x.db",
+        "log.level": "error",
+        "log.format": "json",
+    }
+    for key, info in leaves(Settings):
+        if "[]" in key or "<" in key or key.endswith("_file") or key == "alerts.custom":
+            continue
+        kind = str(info.annotation)
+        value = odd.get(key) or next((odd[name] for name in ("int", "bool") if name in kind), "5s")
+        value = "2m" if is_duration(info) else value
+        value = "7" if "max_requests" in key or "max_creates" in key else value
+        name = PREFIX + key.upper().replace(".", "__")
+        loaded = load_with_origins(None, {}, KEY | {name: value})
+        assert loaded.layer.origin(tuple(key.split("."))) == f"environment {name}"
+
+
+def test_a_rule_is_reached_from_the_environment_whatever_its_case() -> None:
+    environ = KEY | {"NEXUSD_ALERTS__RULES__REGIONLATENCYHIGH__THRESHOLD": "150ms"}
+    assert load(None, {}, environ).alerts.rule("RegionLatencyHigh").threshold_s == 0.15
+
+
+def test_a_list_is_given_by_environment_as_yaml_on_one_line() -> None:
+    environ = KEY | {"NEXUSD_RECEIVERS": '[{name: ops, type: webhook, url: "https://x.example/y"}]'}
+    assert load(None, {}, environ).receivers[0].name == "ops"
+
+
+def test_a_list_that_replaces_another_is_reported_at_its_own_place(write: Write) -> None:
+    path = write("receivers:\n  - {name: a, type: webhook, url: 'https://x.example'}\n")
+    said = complaint(path, KEY | {"NEXUSD_RECEIVERS": "[{name: a, type: webhook}]"})
+    assert said.startswith("environment NEXUSD_RECEIVERS: receivers[0].url: is missing")
+
+
+def test_an_empty_variable_counts_as_absent() -> None:
+    assert load(None, {}, KEY | {"NEXUSD_LOG__LEVEL": ""}).log.level == "info"
+
+
+def test_the_command_lines_own_variables_are_no_keys(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("log: {level: debug}")
+    environ = KEY | {"NEXUSD_URL": "x", "NEXUSD_TOKEN": "y", "NEXUSD_CONFIG": str(tmp_path / "c.yaml")}
+    assert load(None, {}, environ).log.level == "debug"
+
+
+def test_a_variable_that_is_no_key_names_the_nearest() -> None:
+    said = complaint(None, KEY | {"NEXUSD_LOG__LEVL": "debug"})
+    assert said == 'environment NEXUSD_LOG__LEVL: unknown key log.levl, did you mean "level"?'
+
+
+def test_one_underscore_where_two_belong_is_told() -> None:
+    said = complaint(None, KEY | {"NEXUSD_SERVER_LISTEN": ":1"})
+    assert said == "environment NEXUSD_SERVER_LISTEN: not a key, did you mean NEXUSD_SERVER__LISTEN?"
+
+
+def test_what_kubernetes_puts_in_the_environment_is_let_be() -> None:
+    load(None, {}, KEY | {"NEXUSD_SERVICE_HOST": "10.0.0.1", "NEXUSD_PORT_9650_TCP": "tcp://10.0.0.1:9650"})
+
+
+def test_without_a_file_named_the_default_one_is_read_if_it_exists(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "DEFAULT_FILE", write("log: {level: error}"))
+    assert load(None, {}, KEY).log.level == "error"
+
+
+def test_the_store_is_in_the_state_directory(tmp_path: Path) -> None:
+    settings = load(None, {}, KEY | {"STATE_DIRECTORY": f"{tmp_path}:/other"})
+    assert settings.store.url.get_secret_value() == f"sqlite:///{tmp_path}/nexusd.db"
+
+
+def test_without_a_state_directory_the_store_is_in_the_current_folder() -> None:
+    assert load(None, {}, KEY).store.url.get_secret_value() == f"sqlite:///{Path.cwd()}/nexusd.db"
+
+
+def test_region_data_ages_for_three_polls_unless_said_otherwise(write: Write) -> None:
+    assert load(write("polling: {regions: 20s}"), {}, KEY).max_data_age_s == 60
+    assert load(write("placement: {max_data_age: 2m}"), {}, KEY).max_data_age_s == 120
+
+
+def test_settings_and_their_sections_cannot_be_changed() -> None:
+    settings = load(None, {}, KEY)
+    with pytest.raises(ValueError, match="frozen"):
+        settings.log.level = "debug"
+
+
+# Secrets
+
+
+def test_a_systemd_credential_is_named_like_its_key(write: Write, tmp_path: Path) -> None:
+    folder = tmp_path / "credentials"
+    folder.mkdir()
+    (folder / "cloudnexus.api_key").write_text("from-credential\n")
+    (folder / "server.write_token").write_text("token\n")
+    settings = load(
+        write("cloudnexus: {api_key_file: /nonexistent}"), {}, {"CREDENTIALS_DIRECTORY": str(folder)}
+    )
+    assert settings.cloudnexus.api_key is not None
+    assert settings.cloudnexus.api_key.get_secret_value() == "from-credential"
+    assert settings.cloudnexus.api_key_file == folder / "cloudnexus.api_key"
+    assert settings.server.write_token is not None
+
+
+def test_a_variable_beats_a_credential_beats_cn_api_key(tmp_path: Path) -> None:
+    (tmp_path / "cloudnexus.api_key").write_text("credential")
+    environ = KEY | {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+    key = load(None, {}, environ).cloudnexus.api_key
+    assert key is not None
+    assert key.get_secret_value() == "credential"
+    key = load(None, {}, environ | {"NEXUSD_CLOUDNEXUS__API_KEY": "variable"}).cloudnexus.api_key
+    assert key is not None
+    assert key.get_secret_value() == "variable"
+
+
+def test_a_key_in_the_environment_replaces_the_file_of_the_file(write: Write) -> None:
+    settings = load(write("cloudnexus: {api_key_file: /nonexistent}"), {}, KEY)
+    assert settings.cloudnexus.api_key_file is None
+
+
+def test_a_secret_given_both_ways_is_an_error(write: Write) -> None:
+    said = complaint(write("cloudnexus:\n  api_key: a\n  api_key_file: b\n"), {})
+    assert said == "FILE:3: cloudnexus.api_key_file: given together with api_key: keep one of them"
+
+
+def test_a_missing_secret_file_is_named_with_its_key(write: Write) -> None:
+    said = complaint(write("cloudnexus:\n  api_key_file: /nonexistent/key\n"), {})
+    expected = "FILE:2: cloudnexus.api_key_file: /nonexistent/key cannot be read: No such file or directory"
+    assert said == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"", "is empty"),
+        (b"\xff\xfe", "is not text"),
+        (b"a\nb", "more than one line"),
+        (b"a" * 70_000, "too large"),
+    ],
+)
+def test_a_secret_file_that_holds_no_secret_is_refused(
+    write: Write, tmp_path: Path, content: bytes, expected: str
+) -> None:
+    (tmp_path / "key").write_bytes(content)
+    assert expected in complaint(write("cloudnexus: {api_key_file: key}"), {})
+
+
+def test_without_a_key_the_ways_to_give_one_are_told() -> None:
+    assert complaint(None, {}).startswith("cloudnexus.api_key: is missing: set cloudnexus.api_key_file")
+
+
+def test_several_secrets_are_given_while_they_rotate(write: Write, tmp_path: Path) -> None:
+    (tmp_path / "new").write_text("n")
+    (tmp_path / "old").write_text("o")
+    path = write("receivers: [{name: a, type: webhook, url: 'https://x.example', secret_file: [new, old]}]")
+    receiver = load(path, {}, KEY).receivers[0]
+    assert receiver.type == "webhook"
+    assert [secret.get_secret_value() for secret in receiver.secret] == ["n", "o"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "cloudnexus: canary",
+        "cloudnexus: {api_key: [canary]}",
+        "cloudnexus: {api_key: {x: canary}}",
+        "cloudnexus: {api_key: 'canary canary'}",
+        "cloudnexus: {api_kei: canary}",
+        "cloudnexus: {base_url: 'https://u:canary@host/'}",
+        "receivers: {url: canary}",
+        "receivers: [canary]",
+        "receivers: [{name: a, type: webhook, url: canary}]",
+        "receivers: [{name: a, type: webhook, url: 'https://x.example:canary'}]",
+        "receivers: [{name: a, type: webhook, url: 'https://x.example', headers: {A: [canary]}}]",
+        'receivers: [{name: a, type: webhook, url: "https://x.example", headers: {A: "canary\\n"}}]',
+        "receivers: [{name: a, type: webhook, url: 'https://x.example', authorization: canary}]",
+        "receivers: [{name: a, type: apprise, urls: canary}]",
+        "server: {write_token: 'canary canary'}",
+        "store: {url: 'mysql://u:canary@host/db'}",
+        "cloudnexus: {api_key: canary",
+        "cloudnexus:\n  api_key: canary\n  api_key: canary2",
+    ],
+)
+def test_no_error_repeats_a_secret(write: Write, text: str) -> None:
+    assert "canary" not in complaint(write(text), {})
+
+
+# What is wrong
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("cloudnexus:\n  timout: 5s", 'FILE:2: cloudnexus.timout: unknown key, did you mean "timeout"?'),
+        ("base_url: x", 'FILE:1: base_url: unknown key, did you mean "cloudnexus.base_url"?'),
+        ("loging: {}", 'FILE:1: loging: unknown key, did you mean "log"?'),
+        ("log:\n\n  level: loud", "FILE:3: log.level: expected one of 'debug', 'info', 'warning' or 'error', got 'loud'"),
+        (
+            "polling: {regions: 15}",
+            "FILE:1: polling.regions: expected a duration such as 30s, 5m or 1h30m, got 15",
+        ),
+        ("polling: {regions: 1ms}", "FILE:1: polling.regions: expected at least 100ms, got 1ms"),
+        ("cloudnexus: {max_concurrent_requests: 0}", "FILE:1: cloudnexus.max_concurrent_requests: expected at least 1, got 0"),
+        ("cloudnexus: {max_concurrent_requests: many}", "FILE:1: cloudnexus.max_concurrent_requests: expected a whole number, got 'many'"),
+        ("log: [info]", "FILE:1: log: expected keys and values, got a list"),
+        ("fleets: web", "FILE:1: fleets: expected a list"),
+        ("metrics: {per_instance: maybe}", "FILE:1: metrics.per_instance: expected true or false, got 'maybe'"),
+        ("server: {listen: here}", "FILE:1: server.listen: expected an address and port such as 127.0.0.1:9650, got 'here'"),
+        ("server: {listen: '1.2.3.4:99999'}", "FILE:1: server.listen: expected an address and port such as 127.0.0.1:9650, got '1.2.3.4:99999'"),
+        ("cloudnexus: {base_url: 'http://api.example/v1'}", "FILE:1: cloudnexus.base_url: must begin with https:// (http is for loopback addresses only)"),
+        ("store: {url: 'sqlite://'}", "FILE:1: store.url: expected a file: sqlite:////absolute/path.db (four slashes) or sqlite:///relative.db"),
+        ("receivers: [{name: a, type: webhok}]", "FILE:1: receivers[0].type: expected one of 'webhook', 'alertmanager', 'heartbeat', 'apprise', got 'webhok'"),
+        ("receivers: [{name: a}]", "FILE:1: receivers[0].type: is missing, expected one of 'webhook', 'alertmanager', 'heartbeat', 'apprise'"),
+        ("receivers:\n  - name: a\n    type: webhook\n    url: 'https://x.example'\n    timeuot: 1s", 'FILE:5: receivers[0].timeuot: unknown key, did you mean "timeout"?'),
+        ("receivers: [{name: a, type: webhook}]", "FILE:1: receivers[0].url: is missing (or url_file)"),
+        ("alerts: {rules: {RegionUnhealty: {for: 1m}}}", 'FILE:1: alerts.rules.RegionUnhealty: unknown rule, did you mean "RegionUnhealthy"?'),
+        ("alerts:\n  rules:\n    RegionUnhealthy:\n      fro: 1m", 'FILE:4: alerts.rules.RegionUnhealthy.fro: unknown key, did you mean "for"?'),
+        ("routes: [{receivers: [ops]}]", "FILE:1: routes[0].receivers[0]: no receiver 'ops', receivers has none"),
+        ("placement: {refusals: [{kind: quota, scope: region}]}", "FILE:1: placement.refusals[0]: needs status, code, or both"),
+        ("server: {tls: {cert_file: /nonexistent, key_file: /dev/null}}", "FILE:1: server.tls.cert_file: /nonexistent cannot be read: No such file or directory"),
+        ("a: 1\nb: [", "FILE:2: not valid YAML: expected the node content, but found '<stream end>'"),
+        ("log:\n  level: info\n  level: debug", "FILE:3: log.level: given twice, first on line 2"),
+        ("- a", "FILE:1: expected keys and values at the top, such as `log:`"),
+        ("log: !!python/object:os.system {}", "FILE:1: the YAML tag tag:yaml.org,2002:python/object:os.system is not allowed here"),
+    ],
+)  # fmt: skip
+def test_each_mistake_is_one_line_that_names_place_key_and_remedy(
+    write: Write, text: str, expected: str
+) -> None:
+    assert complaint(write(text)) == expected
+
+
+def test_several_mistakes_are_a_line_each_in_the_order_of_the_file(write: Write) -> None:
+    text = "log: {level: loud}\npolling:\n  regions: x\n" + "\n" * 8 + "colour: red\n"
+    lines = complaint(write(text)).splitlines()
+    assert [line.split(":")[1] for line in lines] == ["1", "3", "12"]
+
+
+def test_a_mistake_of_the_command_line_says_so() -> None:
+    with pytest.raises(ConfigError, match=r"^command line: server\.listen: expected an address"):
+        load(None, {"server.listen": "x"}, KEY)
+
+
+@pytest.mark.parametrize("section", ["fleets", "receivers"])
+def test_names_are_unique(write: Write, section: str) -> None:
+    entry = {
+        "fleets": "{name: a, count: 1, plan: pro}",
+        "receivers": "{name: a, type: webhook, url: 'https://x.example'}",
+    }[section]
+    said = complaint(write(f"{section}:\n  - {entry}\n  - {entry}\n"))
+    assert said == f"FILE:3: {section}[1].name: 'a' is taken by an earlier entry"
+
+
+def test_a_route_names_a_receiver_that_exists(write: Write) -> None:
+    text = "receivers: [{name: ops, type: webhook, url: 'https://x.example'}]\nroutes: [{receivers: [opps]}]"
+    assert (
+        complaint(write(text))
+        == """FILE:2: routes[0].receivers[0]: no receiver 'opps', did you mean "ops"?"""
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("fleets: [{name: a, count: 1, plan: pro, where: 'region.slg == \"a\"'}]", "fleets[0].where"),
+        (
+            "alerts: {rules: {RegionUnhealthy: {where: 'instance.name == \"a\"'}}}",
+            "alerts.rules.RegionUnhealthy.where",
+        ),
+        ("alerts: {custom: [{name: A, each: instance, when: 'instance.'}]}", "alerts.custom[0].when"),
+    ],
+)
+def test_an_expression_that_does_not_compile_is_told_with_its_key(write: Write, text: str, key: str) -> None:
+    assert complaint(write(text)).startswith(f"FILE:1: {key}: ")
+
+
+def test_a_matcher_that_cannot_be_read_is_told_with_its_key(write: Write) -> None:
+    receivers = "receivers: [{name: a, type: webhook, url: 'https://x.example'}]"
+    said = complaint(write(f"{receivers}\nroutes: [{{matchers: ['severity'], receivers: [a]}}]"))
+    assert said.startswith("FILE:2: routes[0].matchers[0]: ")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{type: Bearer}",
+        "{type: Basic, username: a}",
+        "{type: Basic, credentials: a}",
+        "{credentials: a, username: b}",
+    ],
+)
+def test_authorization_that_does_not_fit_its_type_is_refused(write: Write, text: str) -> None:
+    path = write(f"receivers: [{{name: a, type: webhook, url: 'https://x.example', authorization: {text}}}]")
+    assert "receivers[0].authorization: " in complaint(path)
+
+
+def test_authorization_makes_its_header(write: Write) -> None:
+    text = "receivers: [{name: a, type: webhook, url: 'https://x.example', authorization: %s}]"
+    for given_, header in (
+        ("{credentials: t}", "Bearer t"),
+        ("{type: Basic, username: u, password: p}", "Basic dTpw"),
+    ):
+        receiver = load(write(text % given_), {}, KEY).receivers[0]
+        assert receiver.type == "webhook"
+        assert receiver.authorization is not None
+        assert receiver.authorization.header().get_secret_value() == header
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/v1", "http://localhost/", "http://[::1]:8/x"])
+def test_plain_http_is_accepted_for_loopback(url: str) -> None:
+    load(None, {"cloudnexus.base_url": url}, KEY)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1.example.com", "http://localhost.evil", "https://", "x", "https://a/?b=c"]
+)
+def test_other_base_urls_are_refused(url: str) -> None:
+    with pytest.raises(ConfigError, match=r"cloudnexus\.base_url"):
+        load(None, {"cloudnexus.base_url": url}, KEY)
+
+
+# The file itself
+
+
+def test_a_file_that_is_named_must_be_there(tmp_path: Path) -> None:
+    assert complaint(tmp_path / "none.yaml") == "FILE: cannot be read: No such file or directory"
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    assert complaint(tmp_path) == "FILE: cannot be read: Is a directory"
+
+
+def test_a_file_that_is_too_large_is_not_read(write: Write) -> None:
+    assert complaint(write("#" * (MAX_BYTES + 1))) == "FILE: larger than 1024 KiB"
+
+
+def test_a_file_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_bytes(b"log: \xff")
+    assert complaint(path) == "FILE: not UTF-8 text (byte 5)"
+
+
+def test_an_empty_file_is_fine(write: Write) -> None:
+    assert load(write("# nothing\n"), {}, KEY) == load(None, {}, KEY)
+
+
+def test_a_section_without_keys_counts_as_absent(write: Write) -> None:
+    assert load(write("log:\nfleets:\nplacement: {max_per_region: }"), {}, KEY).log.level == "info"
+
+
+def test_aliases_cannot_explode() -> None:
+    levels = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    levels += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 10)]
+    with pytest.raises(ConfigError, match="more than 50000 values"):
+        parse("\n".join(levels), "f")
+
+
+@pytest.mark.parametrize("text", ["a: &a [*a]", "a: " + "[" * 100_000, "a: " + "{a: " * 500])
+def test_nesting_is_bounded(text: str) -> None:
+    with pytest.raises(ConfigError):
+        parse(text, "f")
+
+
+def test_mappings_merge_and_own_keys_win() -> None:
+    document = parse("base: &b {x: 1, y: 2}\nother:\n  y: 3\n  <<: *b\n", "f")
+    assert document.data["other"] == {"x": 1, "y": 3}
+    assert document.lines["other", "y"] == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("no", "no"), ("12:30", "12:30"), ("0o7", "0o7"), ("1", 1), ("1.5", 1.5), ("true", True), ("~", None), ("2030-01-31", "2030-01-31")],
+)  # fmt: skip
+def test_plain_values_are_those_of_yaml_1_2(text: str, value: object) -> None:
+    assert parse(f"a: {text}", "f").data["a"] == value
+
+
+@given(st.text(max_size=200))
+def test_no_text_does_worse_than_a_configuration_error(text: str) -> None:
+    said = ""
+    try:
+        parse(text, "f")
+    except ConfigError as error:
+        said = str(error)
+    assert "\n" not in said
+
+
+_junk: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(st.sampled_from([key for key, _ in leaves(Settings) if "[" not in key and "<" not in key]), _junk)
+def test_no_value_does_worse_than_a_configuration_error(key: str, value: Any) -> None:
+    with suppress(ConfigError):
+        load(None, {key: value}, KEY)
+
+
+@given(_junk, st.sampled_from(["receivers", "fleets", "routes", "alerts", "placement", "server"]))
+def test_no_section_does_worse_than_a_configuration_error(value: Any, section: str) -> None:
+    with suppress(ConfigError):
+        load(None, {section: value}, KEY)
+
+
+# Durations
+
+
+@given(st.integers(min_value=0, max_value=10 * 365 * 86_400_000))
+def test_a_duration_is_read_back_as_it_was_written(milliseconds: int) -> None:
+    assert read_duration(format_duration(milliseconds / 1000)) == pytest.approx(milliseconds / 1000, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("30s", 30), ("5m", 300), ("1h30m", 5400), ("500ms", 0.5), ("30d", 2592000), (0, 0), ("0", 0)]
+)  # fmt: skip
+def test_durations_are_written_as_prometheus_writes_them(text: object, seconds: float) -> None:
+    assert read_duration(text) == seconds
+
+
+@pytest.mark.parametrize(
+    "value", ["", "5", 5, 1.5, True, None, "-5s", "5 m", "1m1h", "1s1s", "1e3s", "99999999w", [], "5x"]
+)
+def test_other_durations_are_refused(value: object) -> None:
+    with pytest.raises(ValueError, match="a duration"):
+        read_duration(value)
+
+
+# What is shown, and warned of
+
+
+def test_what_is_shown_masks_every_secret(write: Write) -> None:
+    path = write("""
+cloudnexus: {api_key: canary-1}
+server: {write_token: canary-2, read_token: canary-3}
+store: {url: "postgresql://nexusd:canary-4@db/nexusd?password=canary-5"}
+receivers:
+  - {name: a, type: webhook, url: "https://u:canary-6@hooks.example.com/canary-7?t=canary-8", secret: canary-9,
+     headers: {X-Key: canary-10}, authorization: {credentials: canary-11}}
+  - {name: b, type: apprise, urls: ["tgram://canary-12"]}
+""")
+    loaded = load_with_origins(path, {}, {})
+    shown = as_yaml(loaded)
+    assert "canary" not in shown + repr(loaded.settings) + str(loaded.settings)
+    assert "https://hooks.example.com/" in shown
+    assert "nexusd:**********@db/nexusd" in shown
+
+
+def test_what_is_shown_is_yaml_that_says_where_values_came_from(write: Write) -> None:
+    path = write("polling:\n  regions: 20s\n")
+    shown = as_yaml(load_with_origins(path, {}, KEY))
+    assert f"  regions: 20s  # {path}:2\n" in shown
+    document = parse(shown, "shown").data
+    assert document["history"] == {"retention": "30d"}
+    assert document["placement"]["max_data_age"] == "1m"  # type: ignore[index]
+
+
+def test_what_is_shown_can_be_read_again(write: Write) -> None:
+    first = load_with_origins(
+        write("log: {level: debug}\nplacement: {settle: 90s, max_per_region: 3}"), {}, KEY
+    )
+    shown = as_yaml(first).replace("api_key: '**********'", "api_key: key-1")
+    again = load(write(shown), {}, {})
+    assert again.placement.settle_s == 90
+    assert again.log == first.settings.log
+
+
+def test_a_default_configuration_warns_of_nothing() -> None:
+    assert warnings(load(None, {}, KEY)) == []
+
+
+@pytest.mark.parametrize("listen", [":9650", "0.0.0.0:9650", "[::]:9650", "10.0.0.1:1"])
+def test_listening_to_others_without_a_write_token_is_warned_of(listen: str) -> None:
+    found = warnings(load(None, {"server.listen": listen}, KEY))
+    assert len(found) == 1
+    assert "server.write_token" in found[0]
+    assert warnings(load(None, {"server.listen": listen, "server.write_token": "t"}, KEY)) == []
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:9650", "localhost:0", "[::1]:1"])
+def test_listening_to_loopback_is_not_warned_of(listen: str) -> None:
+    assert warnings(load(None, {"server.listen": listen}, KEY)) == []
+
+
+def test_what_this_version_does_not_act_on_is_told(write: Write) -> None:
+    text = "fleets: [{name: a, count: 1, plan: pro}]\nreceivers: [{name: b, type: heartbeat, url: 'https://x.example'}]"
+    assert not_yet_supported(load(write(text), {}, KEY)) == [
+        "fleets: accepted, but this version does not act on it",
+        "receivers of type heartbeat: accepted, but this version does not act on it",
+    ]
+
+
+def test_a_key_that_a_rule_makes_no_use_of_is_warned_of(write: Write) -> None:
+    path = write("alerts: {rules: {RegionUnhealthy: {threshold: 5s}, NoEligibleRegion: {where: 'true'}}}")
+    assert warnings(load(path, {}, KEY)) == [
+        "alerts.rules.RegionUnhealthy.threshold: has no effect on this rule",
+        "alerts.rules.NoEligibleRegion.where: has no effect on this rule",
+    ]
+
+
+def test_the_schema_knows_durations_and_refuses_unknown_keys() -> None:
+    schema = json_schema()
+    assert schema["additionalProperties"] is False
+    polling = schema["$defs"]["Polling"]["properties"]["regions"]
+    assert "string" in polling["type"]
+    assert "pattern" in polling
+    assert set(schema["properties"]) == {key.split(".")[0].split("[")[0] for key, _ in leaves(Settings)}
+
+
+# The example and the reference
+
+
+def test_the_example_configuration_is_right(tmp_path: Path) -> None:
+    text = (ROOT / "config" / "nexusd.yaml").read_text().replace("/etc/nexusd/", f"{tmp_path}/")
+    for name in ("api-key", "ops-secret", "write-token"):
+        (tmp_path / name).write_text("a-secret\n")
+    path = tmp_path / "nexusd.yaml"
+    path.write_text(text)
+    assert warnings(load(path, {}, {})) == []
+
+
+def test_every_commented_out_key_of_the_example_is_right(tmp_path: Path) -> None:
+    lines = []
+    for line in (ROOT / "config" / "nexusd.yaml").read_text().splitlines()[8:]:
+        bare = line.lstrip(" ")
+        indent = line[: len(line) - len(bare)]
+        begins_key = bare.startswith("# ") and (":" in bare or bare.startswith("#   -"))
+        lines.append(
+            indent + bare[2:]
+            if begins_key and not bare.startswith(("# Default", "# Accepted", "# Alertm", "# Which"))
+            else line
+        )
+    for name in ("api-key", "ops-secret", "ops-token", "write-token", "read-token", "tls.crt", "tls.key"):
+        (tmp_path / name).write_text(f"secret-{name}\n")
+    path = tmp_path / "nexusd.yaml"
+    path.write_text("\n".join(lines).replace("/etc/nexusd/", f"{tmp_path}/"))
+    settings = load(path, {}, {})
+    assert settings.fleets
+    assert settings.routes
+    assert settings.placement.refusals
+    assert settings.server.tls is not None
+
+
+def _generator() -> ModuleType:
+    spec = importlib.util.spec_from_file_location(
+        "generate_configuration", ROOT / "docs/generate_configuration.py"
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_reference_has_every_key() -> None:
+    page = (ROOT / "docs" / "configuration.md").read_text()
+    again = "run python docs/generate_configuration.py"
+    assert _generator().generated(page) == page, again
