@@ -1,0 +1,183 @@
+"""Group commit: all waiting transactions in one database transaction, synced once.
+
+Each runs in a savepoint of its own, so one that raises takes nothing with it. Nobody is told of success
+before COMMIT has returned (I2). Called by an executor (`executors.py`), always from one thread at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from enum import Enum
+from typing import Any, Protocol
+
+from nexusd.core.errors import LeaseLostError, StoreError, StoreUnavailableError
+from nexusd.store.database import Database
+from nexusd.store.statements import Session
+from nexusd.store.transaction import SqlTransaction
+
+
+class Kind(Enum):
+    """`LEADING`: refused unless this process holds the lease. `LEASE`: may itself change who holds it."""
+
+    PLAIN = "plain"
+    LEADING = "leading"
+    LEASE = "lease"
+
+
+class Job:
+    """One transaction function on its way, and the future of who waits for it.
+
+    `epoch`: the lease term in which it was asked for.
+    """
+
+    __slots__ = ("epoch", "error", "future", "kind", "value", "work", "wrote")
+
+    def __init__(
+        self,
+        work: Callable[[SqlTransaction], Any],
+        kind: Kind,
+        epoch: int,
+        future: asyncio.Future[Any],
+    ) -> None:
+        self.work = work
+        self.kind = kind
+        self.epoch = epoch
+        self.future = future
+        self.value: Any = None
+        self.error: BaseException | None = None
+        self.wrote = False
+
+    def resolve(self) -> None:
+        """On the event loop. A caller that was cancelled meanwhile is told nothing."""
+        if self.future.done():
+            return
+        if self.error is not None:
+            self.future.set_exception(self.error)
+        else:
+            self.future.set_result(self.value)
+
+
+class Fence(Protocol):
+    def __call__(self, session: Session, epoch: int) -> bool:
+        """Whether this process leads in that term, and will until the session's transaction ends."""
+        ...
+
+
+class GroupCommit:
+    def __init__(self, database: Database, fence: Fence) -> None:
+        self._database = database
+        self._fence = fence
+        self._failures: tuple[type[Exception], ...] = (*database.errors, StoreError)
+        self._session: Session | None = None
+        self._transaction: SqlTransaction | None = None
+        self._led: int | None = None
+
+    def process(self, waiting: Iterator[Job]) -> list[Job]:
+        """Run the waiting transactions, commit, and give them back with their values or errors."""
+        ran: list[Job] = []
+        try:
+            session, transaction = self._connected()
+            session.begin()
+        except self._database.errors as error:
+            self._abandon()
+            ran.extend(waiting)
+            self._fail(ran, error)
+            return ran
+        self._led = None
+        committing = False
+        try:
+            for job in waiting:
+                ran.append(job)
+                self._run(session, transaction, job)
+            committing = True
+            session.commit()
+        except self._failures as error:
+            self._abandon()
+            innocent = self._fail(ran, error, committing=committing)
+            self._read_again(innocent, ran)
+        return ran
+
+    def close(self) -> None:
+        if self._session is not None:
+            self._session.close()
+            self._session = self._transaction = None
+
+    def _connected(self) -> tuple[Session, SqlTransaction]:
+        if self._session is None or self._transaction is None:
+            self._session = self._database.connect()
+            self._transaction = SqlTransaction(self._session)
+        return self._session, self._transaction
+
+    def _run(self, session: Session, transaction: SqlTransaction, job: Job) -> None:
+        """Raises only when the whole database transaction is lost."""
+        if job.future.cancelled():
+            return
+        session.wrote = False
+        try:
+            if job.kind is Kind.LEADING and not self._leads(session, job.epoch):
+                job.error = LeaseLostError("another replica leads: nothing was written")
+                return
+            session.savepoint()
+            job.value = job.work(transaction)
+            session.release()
+        except BaseException as error:  # noqa: BLE001 - whatever it raised is its caller's to handle
+            job.error = self._told(error)
+            session.undo()
+        if job.kind is Kind.LEASE:
+            self._led = None
+        job.wrote = session.wrote
+
+    def _leads(self, session: Session, epoch: int) -> bool:
+        """Asked once a commit and term: the lease's row stays locked until then.
+
+        In a released savepoint, so that a transaction which is undone later does not drop that lock.
+        """
+        if self._led == epoch:
+            return True
+        session.savepoint()
+        leads = self._fence(session, epoch)
+        session.release()
+        self._led = epoch if leads else None
+        return leads
+
+    def _told(self, error: BaseException) -> BaseException:
+        if isinstance(error, self._database.errors):
+            told = self._database.error_for(error)
+            told.__cause__ = error
+            return told
+        if isinstance(error, StopIteration):  # which no future may carry
+            return RuntimeError("a transaction function raised StopIteration")
+        return error
+
+    def _abandon(self) -> None:
+        """Roll back; a connection that cannot even do that is dropped, and the next commit opens another."""
+        if self._session is None:
+            return
+        try:
+            self._session.rollback()
+        except self._database.errors:
+            self._drop()
+
+    def _drop(self) -> None:
+        try:
+            self.close()
+        except self._database.errors:
+            self._session = self._transaction = None
+
+    def _fail(self, jobs: list[Job], error: Exception, *, committing: bool = False) -> list[Job]:
+        """Fail those that have no error of their own, and give them back."""
+        innocent = [job for job in jobs if job.error is None]
+        for job in innocent:
+            job.error = self._database.error_for(error, committing=committing)
+            job.error.__cause__ = error
+        return innocent
+
+    def _read_again(self, innocent: list[Job], ran: list[Job]) -> None:
+        """A transaction that only read need not fail because another's write could not be committed."""
+        if not any(job.wrote for job in ran):
+            return
+        for job in innocent:
+            if not job.wrote and isinstance(job.error, StoreUnavailableError):
+                job.error = None
+                self.process(iter((job,)))

@@ -1,0 +1,82 @@
+"""The history (`ports.EventsTable`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import msgspec
+import sqlalchemy as sa
+
+from nexusd.core.events import Event, Subject
+from nexusd.store.schema import SERIAL, events
+from nexusd.store.statements import Row, Session, Values, given, insert_of
+
+FORGET_AT_MOST = 10_000
+"""Rows that one call deletes at most, so that no retention holds the store for long."""
+
+_APPEND = insert_of(events).returning(events.c.id)
+_AFTER_ID = (
+    sa.select(events)
+    .where(events.c.id > given("after", SERIAL))
+    .order_by(events.c.id)
+    .limit(given("n", sa.Integer))
+)
+_SINCE = (
+    sa.select(events)
+    .where(events.c.at >= given("at", sa.Double), events.c.id > given("after", SERIAL))
+    .order_by(events.c.at, events.c.id)
+    .limit(given("n", sa.Integer))
+)
+_NEWEST = sa.select(events).order_by(events.c.id.desc()).limit(given("n", sa.Integer))
+_FORGET = sa.delete(events).where(
+    events.c.id.in_(
+        sa.select(events.c.id)
+        .where(events.c.at < given("before", sa.Double))
+        .order_by(events.c.at, events.c.id)
+        .limit(given("n", sa.Integer))
+    )
+)
+
+
+class Events:
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def append(self, events: Iterable[Event]) -> list[Event]:
+        appended = list(events)
+        ids = self._session.returning(_APPEND, [_values(event) for event in appended])
+        return [replace(event, id=row[0]) for event, row in zip(appended, ids, strict=True)]
+
+    def since(self, event_id: int | None, at: float | None, limit: int) -> list[Event]:
+        if at is not None:
+            values = {"at": at, "after": -1 if event_id is None else event_id, "n": limit}
+            return [_event(row) for row in self._session.rows(_SINCE, values)]
+        if event_id is not None:
+            return [_event(row) for row in self._session.rows(_AFTER_ID, {"after": event_id, "n": limit})]
+        return [_event(row) for row in reversed(self._session.rows(_NEWEST, {"n": limit}))]
+
+    def forget(self, before: float) -> int:
+        """Delete the oldest of those before the instant, `FORGET_AT_MOST` at most; how many.
+
+        Call it again while it returns more than 0, each time in a transaction of its own.
+        """
+        return self._session.execute(_FORGET, {"before": before, "n": FORGET_AT_MOST})
+
+
+def _values(event: Event) -> Values:
+    subject = event.subject
+    return {
+        "at": event.at,
+        "type": event.type,
+        "kind": subject.kind,
+        "subject_id": subject.id,
+        "name": subject.name,
+        "region": subject.region,
+        "detail": msgspec.json.encode(event.detail).decode(),
+    }
+
+
+def _event(row: Row) -> Event:
+    key, at, kind_of_event, kind, subject_id, name, region, detail = row
+    return Event(at, kind_of_event, Subject(kind, subject_id, name, region), msgspec.json.decode(detail), key)

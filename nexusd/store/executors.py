@@ -1,0 +1,135 @@
+"""Where transactions run: on the store's own thread, or inline where virtual time allows no thread."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Protocol, TypeAlias
+
+import structlog
+
+from nexusd.core.errors import StoreBrokenError, StoreUnavailableError
+from nexusd.store.commits import Job
+
+log = structlog.get_logger()
+
+MAX_BATCH = 512
+"""Transactions committed together at most."""
+
+MAX_BATCH_S = 0.05
+"""No transaction joins a commit that has been collecting for longer, so that the first need not wait."""
+
+Process: TypeAlias = Callable[[Iterator[Job]], list[Job]]
+
+
+class Executor(Protocol):
+    def start(self, process: Process) -> None:
+        """`process` runs the waiting jobs it is given and returns them done."""
+        ...
+
+    def submit(self, job: Job) -> None:
+        """From the event loop; the job's future is resolved on it later."""
+        ...
+
+    async def close(self, finish: Callable[[], None]) -> None:
+        """Run what was submitted, then `finish`. Later submissions raise `StoreUnavailableError`."""
+        ...
+
+
+class InlineExecutor:
+    """Runs each transaction at once on the event loop's own thread, for virtual time."""
+
+    def __init__(self) -> None:
+        self._process: Process | None = None
+
+    def start(self, process: Process) -> None:
+        self._process = process
+
+    def submit(self, job: Job) -> None:
+        if self._process is None:
+            raise StoreUnavailableError("the store is closed")
+        self._process(iter((job,)))
+        job.future.get_loop().call_soon(job.resolve)
+
+    async def close(self, finish: Callable[[], None]) -> None:
+        if self._process is not None:
+            self._process = None
+            finish()
+
+
+class WriterThread:
+    """The store's own thread. It takes all that waits, and wakes the event loop once for the whole batch."""
+
+    def __init__(self) -> None:
+        self._waiting: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._closing = False
+        self._finish: Callable[[], None] | None = None
+        self._thread: threading.Thread | None = None
+
+    def start(self, process: Process) -> None:
+        # A daemon thread: whatever happens to it, a crashed process must be able to end.
+        self._thread = threading.Thread(target=self._loop, args=(process,), name="nexusd-store", daemon=True)
+        self._thread.start()
+
+    def submit(self, job: Job) -> None:
+        if self._closing or self._thread is None:
+            raise StoreUnavailableError("the store is closed")
+        self._waiting.put(job)
+
+    async def close(self, finish: Callable[[], None]) -> None:
+        if not self._closing:
+            self._closing = True
+            self._finish = finish
+            self._waiting.put(None)
+        if self._thread is not None:
+            await asyncio.to_thread(self._thread.join)
+
+    def _loop(self, process: Process) -> None:
+        while (first := self._waiting.get()) is not None:
+            taken: list[Job] = []
+            try:
+                done = process(self._batch(first, taken))
+            except Exception as error:
+                log.exception("store_thread_failed")
+                done = taken
+                for job in taken:
+                    job.error = StoreBrokenError(f"the store failed unexpectedly: {error!r}")
+            _resolve(done)
+        if self._finish is not None:
+            self._finish()
+
+    def _batch(self, first: Job, taken: list[Job]) -> Iterator[Job]:
+        """The first and whatever else waits, within bounds."""
+        # The monotonic clock itself: this bounds real work of this thread, not the daemon's time.
+        until = time.monotonic() + MAX_BATCH_S
+        job: Job | None = first
+        while job is not None:
+            taken.append(job)
+            yield job
+            if len(taken) >= MAX_BATCH or time.monotonic() >= until:
+                return
+            try:
+                job = self._waiting.get_nowait()
+            except queue.Empty:
+                return
+        self._waiting.put(None)  # the end was met in here: `_loop` must see it too
+
+
+def _resolve(jobs: list[Job]) -> None:
+    """One wake-up for each event loop concerned, which is one."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[Job]] = {}
+    for job in jobs:
+        by_loop.setdefault(job.future.get_loop(), []).append(job)
+    for loop, its in by_loop.items():
+        try:
+            loop.call_soon_threadsafe(_resolve_on_loop, its)
+        except RuntimeError:
+            log.warning("store_caller_gone", jobs=len(its))  # its event loop is closed: nobody waits
+
+
+def _resolve_on_loop(jobs: list[Job]) -> None:
+    for job in jobs:
+        job.resolve()

@@ -1,0 +1,1 @@
+"""Alembic's scripts. Run by `nexusd.store.upgrade` at start, never by hand."""

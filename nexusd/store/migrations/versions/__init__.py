@@ -1,0 +1,1 @@
+"""One file a schema version, oldest first; the newest is named in `nexusd.store.upgrade.HEAD`."""

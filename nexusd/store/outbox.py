@@ -1,0 +1,175 @@
+"""Notifications that are durable before they are sent (`ports.OutboxTable`).
+
+A message's `due_at` is its `next_try_at`, or the end of its lease while somebody sends it: one index finds
+what is due, however many wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import sqlalchemy as sa
+
+from nexusd.ports import OutboxMessage
+from nexusd.store.schema import outbox
+from nexusd.store.statements import Session, Values, given, insert_of, parameters
+
+PENDING, SENT, DEAD = "pending", "sent", "dead"
+
+FORGET_AT_MOST = 10_000
+"""Rows that one call deletes at most, so that no retention holds the store for long."""
+
+_LEASE_WINDOW = 256
+"""How many due messages are looked at to find the oldest of them."""
+
+_t = outbox.c
+_MESSAGE = sa.select(
+    _t.id,
+    _t.receiver,
+    _t.body,
+    _t.created_at,
+    _t.expires_at,
+    _t.state,
+    _t.tries,
+    _t.next_try_at,
+    _t.leased_until,
+    _t.last_error,
+    _t.ended_at,
+)
+_LIMIT = given("n", sa.Integer)
+_OFFSET = given("skip", sa.Integer)
+_NOW = given("now", sa.Double)
+_ID = _t.id == given("which", sa.Text)
+_RECEIVER = _t.receiver == given("receiver", sa.Text)
+_IN_STATE = _t.state == given("in_state", sa.Text)
+
+_ADD = insert_of(outbox)
+DUE = (
+    _MESSAGE.where(_RECEIVER, _IN_STATE, _t.due_at <= _NOW)
+    .order_by(_t.due_at, _t.created_at, _t.id)
+    .limit(_LIMIT)
+    .with_for_update(skip_locked=True)
+)
+_TAKE = sa.update(outbox).where(_ID).values(parameters(outbox, ("leased_until", "due_at")))
+_FINISHED = ("state", "tries", "next_try_at", "leased_until", "last_error", "ended_at", "due_at")
+_FINISH = sa.update(outbox).where(_ID).values(parameters(outbox, _FINISHED))
+_RELEASE = (
+    sa.update(outbox)
+    .where(_IN_STATE, _t.leased_until.is_not(None))
+    .values(leased_until=sa.null(), due_at=_t.next_try_at)
+)
+_NEXT_DUE = (
+    sa.select(_t.due_at).where(_RECEIVER, _IN_STATE).order_by(_t.due_at, _t.created_at, _t.id).limit(1)
+)
+_COUNTS = sa.select(_t.receiver, _t.state, sa.func.count()).group_by(_t.receiver, _t.state)
+_OLDEST = sa.select(_t.receiver, sa.func.min(_t.created_at)).where(_IN_STATE).group_by(_t.receiver)
+_NEWEST = _MESSAGE.order_by(_t.created_at.desc(), _t.id.desc()).limit(_LIMIT).offset(_OFFSET)
+_NEWEST_IN_STATE = _NEWEST.where(_IN_STATE)
+_HOW_MANY = sa.select(sa.func.count()).select_from(outbox)
+_HOW_MANY_IN_STATE = _HOW_MANY.where(_IN_STATE)
+_REPLAY_ALL = (
+    sa.update(outbox)
+    .where(_IN_STATE)
+    .values(
+        state=PENDING,
+        tries=0,
+        next_try_at=_NOW,
+        due_at=_NOW,
+        leased_until=sa.null(),
+        ended_at=sa.null(),
+        expires_at=_NOW + _t.expires_at - _t.created_at,
+    )
+)
+_REPLAY_ONE = _REPLAY_ALL.where(_ID)
+_FORGET = sa.delete(outbox).where(
+    _t.id.in_(sa.select(_t.id).where(_IN_STATE, _t.ended_at < given("before", sa.Double)).limit(_LIMIT))
+)
+
+
+class Outbox:
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def add(self, messages: Iterable[OutboxMessage]) -> None:
+        self._session.many(_ADD, (_values(message) for message in messages))
+
+    def lease(self, receiver: str, now: float, lease_s: float, limit: int) -> list[OutboxMessage]:
+        until = now + lease_s
+        window = max(limit, _LEASE_WINDOW)
+        values = {"receiver": receiver, "in_state": PENDING, "now": now, "n": window}
+        due = [OutboxMessage(*row) for row in self._session.rows(DUE, values)]
+        oldest = sorted(due, key=lambda message: (message.created_at, message.id))[:limit]
+        self._session.many(
+            _TAKE, [{"which": message.id, "leased_until": until, "due_at": until} for message in oldest]
+        )
+        return [replace(message, leased_until=until) for message in oldest]
+
+    def finish(self, message: OutboxMessage) -> None:
+        values = {
+            "which": message.id,
+            "state": message.state,
+            "tries": message.tries,
+            "next_try_at": message.next_try_at,
+            "leased_until": None,
+            "last_error": message.last_error,
+            "ended_at": message.ended_at,
+            "due_at": message.next_try_at,
+        }
+        self._session.execute(_FINISH, values)
+
+    def release_leases(self) -> None:
+        self._session.execute(_RELEASE, {"in_state": PENDING})
+
+    def next_due(self, receiver: str) -> float | None:
+        row = self._session.first(_NEXT_DUE, {"receiver": receiver, "in_state": PENDING})
+        return row[0] if row is not None else None
+
+    def counts(self) -> dict[tuple[str, str], int]:
+        return {(receiver, state): count for receiver, state, count in self._session.rows(_COUNTS)}
+
+    def oldest_pending(self) -> dict[str, float]:
+        return dict(self._session.rows(_OLDEST, {"in_state": PENDING}))
+
+    def page(self, state: str | None, limit: int, offset: int) -> tuple[list[OutboxMessage], int]:
+        """Newest first, and how many there are in all."""
+        values: dict[str, object] = {"n": limit, "skip": offset}
+        if state is None:
+            return self._all(_NEWEST, values), self._session.rows(_HOW_MANY)[0][0]
+        only = {"in_state": state}
+        total: int = self._session.rows(_HOW_MANY_IN_STATE, only)[0][0]
+        return self._all(_NEWEST_IN_STATE, {**values, **only}), total
+
+    def replay(self, message_id: str | None, now: float) -> int:
+        """They get the lifetime they were first given once more, or they would be dead again at once."""
+        values = {"in_state": DEAD, "now": now}
+        if message_id is None:
+            return self._session.execute(_REPLAY_ALL, values)
+        return self._session.execute(_REPLAY_ONE, {**values, "which": message_id})
+
+    def forget_sent(self, before: float) -> int:
+        """Delete messages sent before the instant, `FORGET_AT_MOST` at most; how many.
+
+        Call it again while it returns more than 0, each time in a transaction of its own.
+        """
+        return self._session.execute(_FORGET, {"in_state": SENT, "before": before, "n": FORGET_AT_MOST})
+
+    def _all(self, statement: sa.Select[*tuple[object, ...]], values: Values) -> list[OutboxMessage]:
+        return [OutboxMessage(*row) for row in self._session.rows(statement, values)]
+
+
+def _values(message: OutboxMessage) -> Values:
+    return {
+        "id": message.id,
+        "receiver": message.receiver,
+        "body": message.body,
+        "created_at": message.created_at,
+        "expires_at": message.expires_at,
+        "state": message.state,
+        "tries": message.tries,
+        "next_try_at": message.next_try_at,
+        "leased_until": message.leased_until,
+        "last_error": message.last_error,
+        "ended_at": message.ended_at,
+        "due_at": message.next_try_at if message.leased_until is None else message.leased_until,
+    }

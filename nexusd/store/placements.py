@@ -1,0 +1,268 @@
+"""Placements with their attempts, decisions and idempotency keys (`ports.PlacementsTable`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+import sqlalchemy as sa
+
+from nexusd.core.errors import ConflictError
+from nexusd.core.lifecycle import CLOSED, Attempt, Outcome, Placement, State
+from nexusd.core.placement import Considered, Decision, PlacementRequest
+from nexusd.store.schema import OPEN_STATES, attempts, decisions, idempotency_keys, placements
+from nexusd.store.statements import InsertAbsent, Row, Session, Values, given, insert_of, parameters
+
+FORGET_AT_MOST = 10_000
+"""Rows that one call deletes at most, so that no retention holds the store for long."""
+
+_t = placements.c
+_RECORD = sa.select(
+    _t.id,
+    _t.request,
+    _t.state,
+    _t.created_at,
+    _t.updated_at,
+    _t.reason,
+    _t.region,
+    _t.instance_id,
+    _t.attempts,
+    _t.provisioning_at,
+)
+_MUTABLE = ("state", "updated_at", "reason", "region", "instance_id", "attempts", "provisioning_at")
+_LIMIT = given("n", sa.Integer)
+_OFFSET = given("skip", sa.Integer)
+_IN_STATE = _t.state == given("in_state", sa.Text)
+
+_INSERT = InsertAbsent(placements)
+_GET = _RECORD.where(_t.id == given("which", sa.Text))
+_UPDATE = (
+    sa.update(placements)
+    .where(_t.id == given("which", sa.Text), _IN_STATE)
+    .values(parameters(placements, _MUTABLE))
+)
+_NEWEST = _RECORD.order_by(_t.created_at.desc(), _t.id.desc()).limit(_LIMIT).offset(_OFFSET)
+_NEWEST_IN_STATE = _NEWEST.where(_IN_STATE)
+_HOW_MANY = sa.select(sa.func.count()).select_from(placements)
+_HOW_MANY_IN_STATE = _HOW_MANY.where(_IN_STATE)
+QUEUE = _RECORD.where(_IN_STATE).order_by(_t.priority.desc(), _t.created_at, _t.id).limit(_LIMIT)
+_ALL_IN_STATE = _RECORD.where(_IN_STATE).order_by(_t.created_at, _t.id)
+_ENDED = _RECORD.where(_IN_STATE, _t.updated_at >= given("since", sa.Double)).order_by(_t.updated_at)
+_COUNTS = sa.select(_t.state, sa.func.count()).group_by(_t.state)
+OPEN_NAME = _RECORD.where(_t.name == given("name", sa.Text), OPEN_STATES)
+_FORGET_CLOSED = sa.delete(placements).where(
+    _t.id.in_(
+        sa.select(_t.id).where(_IN_STATE, _t.updated_at < given("before", sa.Double)).limit(_LIMIT),
+    )
+)
+
+_ADD_ATTEMPT = insert_of(attempts)
+_FINISH_ATTEMPT = (
+    sa.update(attempts)
+    .where(
+        attempts.c.placement_id == given("which", sa.Text), attempts.c.number == given("attempt", sa.Integer)
+    )
+    .values(parameters(attempts, ("outcome", "detail")))
+)
+_ATTEMPTS = (
+    sa.select(attempts).where(attempts.c.placement_id == given("which", sa.Text)).order_by(attempts.c.number)
+)
+_ADD_DECISION = insert_of(decisions)
+_DECISIONS = (
+    sa.select(decisions).where(decisions.c.placement_id == given("which", sa.Text)).order_by(decisions.c.id)
+)
+_KEY = sa.select(idempotency_keys.c.digest, idempotency_keys.c.placement_id).where(
+    idempotency_keys.c.key == given("which", sa.Text)
+)
+_ADD_KEY = InsertAbsent(idempotency_keys)
+_FORGET_KEYS = sa.delete(idempotency_keys).where(
+    idempotency_keys.c.key.in_(
+        sa.select(idempotency_keys.c.key)
+        .where(idempotency_keys.c.at < given("before", sa.Double))
+        .limit(_LIMIT)
+    )
+)
+
+_REQUEST = msgspec.json.Decoder(PlacementRequest)
+_CONSIDERED = msgspec.json.Decoder(tuple[Considered, ...])
+_NAMESAKES = msgspec.json.Decoder(tuple[str, ...])
+
+
+class Placements:
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def insert(self, placement: Placement) -> None:
+        if self._session.execute(_INSERT, _values(placement)) == 0:
+            name = placement.request.name
+            raise ConflictError(f"the name {name!r} belongs to another open placement")
+
+    def get(self, placement_id: str) -> Placement | None:
+        return self._one(_GET, {"which": placement_id})
+
+    def update(self, placement: Placement, expected: State) -> bool:
+        values = {
+            "which": placement.id,
+            "in_state": expected.value,
+            "state": placement.state.value,
+            "updated_at": placement.updated_at,
+            "reason": placement.reason,
+            "region": placement.region,
+            "instance_id": placement.instance_id,
+            "attempts": placement.attempts,
+            "provisioning_at": placement.provisioning_at,
+        }
+        return self._session.execute(_UPDATE, values) == 1
+
+    def page(self, state: State | None, limit: int, offset: int) -> tuple[list[Placement], int]:
+        values: dict[str, object] = {"n": limit, "skip": offset}
+        if state is None:
+            return self._all(_NEWEST, values), self._session.rows(_HOW_MANY)[0][0]
+        only = {"in_state": state.value}
+        total: int = self._session.rows(_HOW_MANY_IN_STATE, only)[0][0]
+        return self._all(_NEWEST_IN_STATE, {**values, **only}), total
+
+    def queued(self, limit: int) -> list[Placement]:
+        return self._all(QUEUE, {"in_state": State.QUEUED.value, "n": limit})
+
+    def in_states(self, states: Iterable[State]) -> list[Placement]:
+        """Oldest first."""
+        found = [
+            placement
+            for state in frozenset(states)
+            for placement in self._all(_ALL_IN_STATE, {"in_state": state.value})
+        ]
+        return sorted(found, key=lambda placement: (placement.created_at, placement.id))
+
+    def ended_since(self, state: State, since: float) -> list[Placement]:
+        return self._all(_ENDED, {"in_state": state.value, "since": since})
+
+    def counts(self) -> dict[State, int]:
+        return {State(state): count for state, count in self._session.rows(_COUNTS)}
+
+    def open_name(self, name: str) -> Placement | None:
+        return self._one(OPEN_NAME, {"name": name})
+
+    def add_attempt(self, attempt: Attempt) -> None:
+        self._session.execute(_ADD_ATTEMPT, _attempt_values(attempt))
+
+    def finish_attempt(self, attempt: Attempt) -> None:
+        values = {
+            "which": attempt.placement_id,
+            "attempt": attempt.number,
+            "outcome": attempt.outcome.value if attempt.outcome is not None else None,
+            "detail": attempt.detail,
+        }
+        self._session.execute(_FINISH_ATTEMPT, values)
+
+    def attempts(self, placement_id: str) -> list[Attempt]:
+        """In the order they were made."""
+        return [_attempt(row) for row in self._session.rows(_ATTEMPTS, {"which": placement_id})]
+
+    def add_decision(self, placement_id: str, decision: Decision) -> None:
+        values = {
+            "placement_id": placement_id,
+            "decided_at": decision.decided_at,
+            "region": decision.region,
+            "reason": decision.reason,
+            "policy": decision.policy,
+            "observed_at": decision.observed_at,
+            "considered": msgspec.json.encode(decision.considered).decode(),
+        }
+        self._session.execute(_ADD_DECISION, values)
+
+    def decisions(self, placement_id: str) -> list[Decision]:
+        return [_decision(row) for row in self._session.rows(_DECISIONS, {"which": placement_id})]
+
+    def idempotent(self, key: str) -> tuple[str, str] | None:
+        row = self._session.first(_KEY, {"which": key})
+        return (row[0], row[1]) if row is not None else None
+
+    def remember_key(self, key: str, digest: str, placement_id: str, at: float) -> None:
+        """Raises `ConflictError` when another replica has just remembered the same key."""
+        values = {"key": key, "digest": digest, "placement_id": placement_id, "at": at}
+        if self._session.execute(_ADD_KEY, values) == 0:
+            raise ConflictError("this Idempotency-Key is already in use")
+
+    def forget_keys(self, before: float) -> int:
+        """Delete idempotency keys first used before the instant, `FORGET_AT_MOST` at most; how many.
+
+        Call it again while it returns more than 0, each time in a transaction of its own.
+        """
+        return self._session.execute(_FORGET_KEYS, {"before": before, "n": FORGET_AT_MOST})
+
+    def forget_closed(self, before: float) -> int:
+        """Delete placements that were closed before the instant, with their attempts and decisions,
+        `FORGET_AT_MOST` of each closed state at most; how many. Call it again as `forget_keys`.
+        """
+        values: dict[str, object] = {"before": before, "n": FORGET_AT_MOST}
+        return sum(
+            self._session.execute(_FORGET_CLOSED, {**values, "in_state": state.value})
+            for state in sorted(CLOSED)
+        )
+
+    def _all(self, statement: sa.Select[*tuple[object, ...]], values: Values) -> list[Placement]:
+        return [_placement(row) for row in self._session.rows(statement, values)]
+
+    def _one(self, statement: sa.Select[*tuple[object, ...]], values: Values) -> Placement | None:
+        row = self._session.first(statement, values)
+        return _placement(row) if row is not None else None
+
+
+def _placement(row: Row) -> Placement:
+    key, request, state, *rest = row
+    return Placement(key, _REQUEST.decode(request), State(state), *rest)
+
+
+def _values(placement: Placement) -> Values:
+    request = placement.request
+    return {
+        "id": placement.id,
+        "name": request.name,
+        "state": placement.state.value,
+        "priority": request.priority,
+        "created_at": placement.created_at,
+        "updated_at": placement.updated_at,
+        "region": placement.region,
+        "instance_id": placement.instance_id,
+        "reason": placement.reason,
+        "attempts": placement.attempts,
+        "provisioning_at": placement.provisioning_at,
+        "deadline": request.deadline,
+        "fleet": request.fleet,
+        "request": msgspec.json.encode(request).decode(),
+    }
+
+
+def _attempt(row: Row) -> Attempt:
+    placement_id, number, region, sent_at, send_deadline, epoch, namesakes, outcome, detail = row
+    return Attempt(
+        placement_id,
+        number,
+        region,
+        sent_at,
+        send_deadline,
+        epoch,
+        _NAMESAKES.decode(namesakes),
+        Outcome(outcome) if outcome is not None else None,
+        detail,
+    )
+
+
+def _attempt_values(attempt: Attempt) -> Values:
+    return {
+        "placement_id": attempt.placement_id,
+        "number": attempt.number,
+        "region": attempt.region,
+        "sent_at": attempt.sent_at,
+        "send_deadline": attempt.send_deadline,
+        "epoch": attempt.epoch,
+        "namesakes": msgspec.json.encode(attempt.namesakes).decode(),
+        "outcome": attempt.outcome.value if attempt.outcome is not None else None,
+        "detail": attempt.detail,
+    }
+
+
+def _decision(row: Row) -> Decision:
+    _, _, decided_at, region, reason, policy, observed_at, considered = row
+    return Decision(decided_at, region, reason, observed_at, _CONSIDERED.decode(considered), policy)

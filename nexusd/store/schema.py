@@ -1,0 +1,241 @@
+"""The tables, as the newest migration leaves them. Read by the queries and by the migrations' tests.
+
+Instants are double precision seconds since the epoch (`ports.Clock.now`). JSON is text written by msgspec, so
+that both databases hold the same characters.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from nexusd.core.lifecycle import OPEN
+
+_NAMES = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+metadata = sa.MetaData(naming_convention=_NAMES)
+
+SERIAL = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+"""SQLite gives rowids only to a column declared INTEGER."""
+
+OPEN_STATES = sa.text("state IN ({})".format(", ".join(f"'{state}'" for state in sorted(OPEN))))
+"""Literal, because a partial index serves only a query that repeats its condition word for word."""
+
+
+def _text(name: str, *, null: bool = False) -> sa.Column[str]:
+    return sa.Column(name, sa.Text, nullable=null)
+
+
+def _instant(name: str, *, null: bool = False) -> sa.Column[float]:
+    return sa.Column(name, sa.Double, nullable=null)
+
+
+def _count(name: str) -> sa.Column[int]:
+    return sa.Column(name, sa.Integer, nullable=False, server_default=sa.text("0"))
+
+
+def _flag(name: str) -> sa.Column[bool]:
+    return sa.Column(name, sa.Boolean, nullable=False, server_default=sa.false())
+
+
+def _key(name: str) -> sa.Column[str]:
+    return sa.Column(name, sa.Text, primary_key=True)
+
+
+instances = sa.Table(
+    "instances",
+    metadata,
+    _key("id"),
+    _text("name"),
+    _text("status"),
+    _text("region"),
+    _text("public_ip", null=True),
+    _text("created_at", null=True),
+    _text("specs", null=True),
+    _text("plan", null=True),
+    _text("image", null=True),
+    _count("missed"),
+    _flag("seen_running"),
+)
+
+marks = sa.Table(
+    "marks",
+    metadata,
+    _key("resource"),
+    _instant("observed_at"),
+    comment="when the stored snapshot of regions or instances was observed",
+)
+
+regions = sa.Table(
+    "regions",
+    metadata,
+    _key("slug"),
+    _text("name"),
+    _text("status"),
+    sa.Column("latency_ms", sa.Double),
+    _flag("capacity"),
+    _instant("left_at", null=True),
+)
+
+coolings = sa.Table(
+    "coolings",
+    metadata,
+    _key("region"),
+    _instant("until"),
+    _count("step"),
+    _text("reason"),
+    _text("probing", null=True),
+)
+
+placements = sa.Table(
+    "placements",
+    metadata,
+    _key("id"),
+    _text("name"),
+    _text("state"),
+    sa.Column("priority", sa.BigInteger, nullable=False),
+    _instant("created_at"),
+    _instant("updated_at"),
+    _text("region", null=True),
+    _text("instance_id", null=True),
+    _text("reason", null=True),
+    _count("attempts"),
+    _instant("provisioning_at", null=True),
+    _instant("deadline", null=True),
+    _text("fleet", null=True),
+    _text("request"),
+)
+sa.Index(
+    "uq_placements_open_name",
+    placements.c.name,
+    unique=True,
+    sqlite_where=OPEN_STATES,
+    postgresql_where=OPEN_STATES,
+)
+sa.Index(
+    "ix_placements_queue",
+    placements.c.state,
+    placements.c.priority.desc(),
+    placements.c.created_at,
+    placements.c.id,
+)
+sa.Index("ix_placements_newest", placements.c.created_at, placements.c.id)
+sa.Index("ix_placements_newest_in_state", placements.c.state, placements.c.created_at, placements.c.id)
+sa.Index("ix_placements_ended", placements.c.state, placements.c.updated_at)
+
+_PLACEMENT = "placements.id"
+
+attempts = sa.Table(
+    "attempts",
+    metadata,
+    sa.Column("placement_id", sa.Text, sa.ForeignKey(_PLACEMENT, ondelete="CASCADE"), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    _text("region"),
+    _instant("sent_at"),
+    _instant("send_deadline"),
+    sa.Column("epoch", sa.BigInteger, nullable=False),
+    _text("namesakes"),
+    _text("outcome", null=True),
+    _text("detail", null=True),
+)
+
+decisions = sa.Table(
+    "decisions",
+    metadata,
+    sa.Column("id", SERIAL, primary_key=True),
+    sa.Column("placement_id", sa.Text, sa.ForeignKey(_PLACEMENT, ondelete="CASCADE"), nullable=False),
+    _instant("decided_at"),
+    _text("region", null=True),
+    _text("reason", null=True),
+    _text("policy"),
+    _instant("observed_at", null=True),
+    _text("considered"),
+    sa.Index("ix_decisions_of", "placement_id", "id"),
+)
+
+idempotency_keys = sa.Table(
+    "idempotency_keys",
+    metadata,
+    _key("key"),
+    _text("digest"),
+    _text("placement_id"),
+    _instant("at"),
+    sa.Index("ix_idempotency_keys_at", "at"),
+)
+
+alerts = sa.Table(
+    "alerts",
+    metadata,
+    _key("fingerprint"),
+    _text("labels"),
+    _text("annotations"),
+    _text("state"),
+    _instant("active_at"),
+    _instant("fired_at", null=True),
+    _instant("resolved_at", null=True),
+    _instant("keep_firing_since", null=True),
+    _flag("expired"),
+)
+
+notification_log = sa.Table(
+    "notification_log",
+    metadata,
+    _key("receiver"),
+    _key("group_key"),
+    _instant("at"),
+    _text("firing"),
+    _text("resolved"),
+)
+
+outbox = sa.Table(
+    "outbox",
+    metadata,
+    _key("id"),
+    _text("receiver"),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    _instant("created_at"),
+    _instant("expires_at"),
+    _text("state"),
+    _count("tries"),
+    _instant("next_try_at"),
+    _instant("leased_until", null=True),
+    _text("last_error", null=True),
+    _instant("ended_at", null=True),
+    # next_try_at, or the lease's end while leased: one column, so that one index finds what is due.
+    _instant("due_at"),
+    sa.Index("ix_outbox_due", "receiver", "state", "due_at", "created_at", "id"),
+    sa.Index("ix_outbox_newest_in_state", "state", "created_at", "id"),
+    sa.Index("ix_outbox_newest", "created_at", "id"),
+    sa.Index("ix_outbox_ended", "state", "ended_at"),
+)
+
+events = sa.Table(
+    "events",
+    metadata,
+    sa.Column("id", SERIAL, primary_key=True),
+    _instant("at"),
+    _text("type"),
+    _text("kind"),
+    _text("subject_id"),
+    _text("name", null=True),
+    _text("region", null=True),
+    _text("detail"),
+    sa.Index("ix_events_at", "at", "id"),
+    sqlite_autoincrement=True,  # an id is never given twice, even after the newest events were deleted
+)
+
+leases = sa.Table(
+    "leases",
+    metadata,
+    _key("name"),
+    _text("holder"),
+    sa.Column("epoch", sa.BigInteger, nullable=False),
+    _instant("expires_at", null=True),
+    comment="expires_at by the server's clock; null where a file lock stands for it",
+)
+
+meta = sa.Table("meta", metadata, _key("key"), _text("value"))

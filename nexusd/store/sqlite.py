@@ -1,0 +1,210 @@
+"""SQLite: one file, one daemon, every commit synced (WAL, `synchronous=FULL`)."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
+from sqlalchemy.pool import NullPool
+
+from nexusd.core.errors import StartError, StoreBrokenError, StoreError, StoreUnavailableError
+from nexusd.store.database import one_line
+from nexusd.store.statements import Session
+
+_UNAVAILABLE = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_INTERRUPT,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PROTOCOL,
+    }
+)
+_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_BROKEN = _DAMAGED | {sqlite3.SQLITE_IOERR}
+_IO_BUT_PASSING = frozenset({sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_NOMEM})
+"""Reported as I/O errors, but caused by a full disk or want of memory."""
+
+_SETTINGS = (
+    "PRAGMA synchronous = FULL",  # an acknowledged commit survives a power cut (I2)
+    "PRAGMA foreign_keys = ON",
+    "PRAGMA temp_store = MEMORY",  # the root file system may be read-only
+    "PRAGMA journal_size_limit = 67108864",  # give disk back after a large transaction
+)
+
+
+class SqliteSession(Session):
+    _begin = "BEGIN IMMEDIATE"  # waits for the lock at once, bounded, instead of failing half-way
+
+
+class SqliteDatabase:
+    """`path` is made when absent, for its owner only. `busy_timeout_s` bounds the wait for a lock."""
+
+    errors: tuple[type[Exception], ...] = (sqlite3.Error,)
+
+    def __init__(self, path: Path, busy_timeout_s: float) -> None:
+        self.path = path.resolve()
+        self.label = f"SQLite file {self.path}"
+        self._busy_timeout_s = busy_timeout_s
+        self._lock: int | None = None
+        self._dialect = SQLiteDialect_pysqlite(paramstyle="named")
+
+    def claim(self) -> None:
+        self._check_folder()
+        self._lock = self._take_lock()
+        try:
+            self._make_file()
+            self._check_file()
+        except BaseException:
+            self.release()
+            raise
+
+    def connect(self) -> Session:
+        return SqliteSession(self._connect(), self._dialect)
+
+    def engine(self) -> sa.Engine:
+        engine = sa.create_engine("sqlite://", creator=self._connect_for_migration, poolclass=NullPool)
+
+        @sa.event.listens_for(engine, "begin")
+        def _begin(connection: sa.Connection) -> None:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+        return engine
+
+    def tables(self, session: Session) -> frozenset[str]:
+        rows = session.script("SELECT name FROM sqlite_master WHERE type = 'table'")
+        return frozenset(row[0] for row in rows)
+
+    def error_for(self, error: Exception, *, committing: bool = False) -> StoreError:  # noqa: ARG002 - SQLite knows how its COMMIT ended
+        code = getattr(error, "sqlite_errorcode", None)
+        text = f"{self.label}: {one_line(error)}"
+        if code == sqlite3.SQLITE_READONLY_DBMOVED:
+            return StoreBrokenError(f"{text} (the file was moved or deleted while in use)")
+        if code is not None and code & 0xFF in _BROKEN and code not in _IO_BUT_PASSING:
+            return StoreBrokenError(text)
+        if code is not None and (code & 0xFF in _UNAVAILABLE or code in _IO_BUT_PASSING):
+            return StoreUnavailableError(text)
+        return StoreError(text)
+
+    def start_advice(self, error: Exception) -> str:
+        code = getattr(error, "sqlite_errorcode", 0)
+        if code & 0xFF in _DAMAGED:
+            return self._damaged(one_line(error))
+        return f"cannot use the {self.label}: {one_line(error)}"
+
+    def migration_lock(self) -> None:
+        return None  # the file lock is held already
+
+    def release(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _check_folder(self) -> None:
+        folder = self.path.parent
+        if not folder.is_dir():
+            raise StartError(f"the folder {folder} does not exist: create it, or set store.url to another")
+        if self.path.is_dir():
+            raise StartError(f"{self.path} is a folder: store.url must name a file")
+
+    def _take_lock(self) -> int:
+        """An flock on `FILE.lock`, held for the life of the process: the kernel drops it, even on kill -9."""
+        path = self.path.with_name(self.path.name + ".lock")
+        try:
+            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            raise self._unusable(path, error) from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, str(os.getpid()).encode(), 0)
+        except OSError as error:
+            other = os.pread(lock, 20, 0).decode(errors="replace").strip()
+            os.close(lock)
+            if not isinstance(error, BlockingIOError):
+                raise self._unusable(path, error) from error
+            pid = f" (pid {other})" if other.isdigit() else ""
+            raise StartError(
+                f"{self.path} is in use by another nexusd{pid}: stop that one, or set another store.url"
+            ) from error
+        return lock
+
+    def _make_file(self) -> None:
+        """Before SQLite opens it, so that nobody else can ever read it; its companions copy its mode."""
+        try:
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+            folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+        except OSError as error:
+            raise self._unusable(self.path, error) from error
+
+    def _check_file(self) -> None:
+        try:
+            session = self.connect()
+        except sqlite3.Error as error:
+            raise StartError(self.start_advice(error)) from error
+        try:
+            problems = [row[0] for row in session.script("PRAGMA quick_check(1)") if row[0] != "ok"]
+            tables = self.tables(session)
+        except sqlite3.Error as error:
+            raise StartError(self.start_advice(error)) from error
+        finally:
+            session.close()
+        if problems:
+            raise StartError(self._damaged(" ".join(problems[0].split())))
+        if tables and "alembic_version" not in tables:
+            raise StartError(f"{self.path} is the database of something else: set another store.url")
+
+    def _connect(self) -> sqlite3.Connection:
+        # mode=rw: a file that was deleted while in use must not come back empty.
+        connection = sqlite3.connect(
+            f"{self.path.as_uri()}?mode=rw",
+            uri=True,
+            timeout=self._busy_timeout_s,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=256,
+        )
+        try:
+            mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+            _require_wal(mode)
+            for setting in _SETTINGS:
+                connection.execute(setting)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _connect_for_migration(self) -> sqlite3.Connection:
+        connection = self._connect()
+        # Alembic rebuilds tables by copy and drop, which must not cascade.
+        connection.execute("PRAGMA foreign_keys = OFF")
+        return connection
+
+    def _damaged(self, what: str) -> str:
+        return (
+            f"{self.path} is damaged or not a database ({what}): "
+            "restore it from a backup, or move it and its -wal file away to begin anew"
+        )
+
+    def _unusable(self, path: Path, error: OSError) -> StartError:
+        return StartError(
+            f"cannot write {path}: {error.strerror}: make it and its folder writable for "
+            f"user {os.geteuid()}, or set another store.url"
+        )
+
+
+def _require_wal(mode: str) -> None:
+    """Some file systems cannot share memory, and then SQLite quietly keeps another journal."""
+    if mode != "wal":
+        raise sqlite3.OperationalError(f"write-ahead logging is not possible here (got {mode!r})")

@@ -1,0 +1,83 @@
+"""`SqlStore`: what the daemon remembers, behind `ports.Store`. Made by `opening.open_store`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TypeVar
+
+from nexusd.core.errors import LeaseLostError
+from nexusd.ports import Transaction
+from nexusd.store.commits import GroupCommit, Job, Kind
+from nexusd.store.database import Database
+from nexusd.store.executors import Executor
+from nexusd.store.lease import Lease
+from nexusd.store.transaction import SqlTransaction
+
+T = TypeVar("T")
+
+
+class SqlStore:
+    """Transactions over one database, run one after the other and committed together.
+
+    A caller that is cancelled while it waits does not know whether its transaction was committed.
+    """
+
+    def __init__(self, database: Database, lease: Lease, executor: Executor) -> None:
+        self._database = database
+        self._lease = lease
+        self._executor = executor
+        self._commits = GroupCommit(database, lease.fence)
+        executor.start(self._commits.process)
+
+    @property
+    def epoch(self) -> int:
+        return self._lease.epoch
+
+    @property
+    def leading(self) -> bool:
+        return self._lease.leading
+
+    async def run(self, transaction: Callable[[Transaction], T]) -> T:
+        """Run it and return after a synced commit.
+
+        Raises what it raised (and nothing of it is kept), `StoreUnavailableError` (try again; its message
+        says so when a commit's outcome is unknown), or `StoreBrokenError` (end the process).
+        """
+        return await self._submit(transaction, Kind.PLAIN)
+
+    async def run_leading(self, transaction: Callable[[Transaction], T]) -> T:
+        """The same, and `LeaseLostError` unless this process holds the lease from now until the commit."""
+        if not self._lease.leading:
+            raise LeaseLostError("this process does not lead: nothing was written")
+        return await self._submit(transaction, Kind.LEADING)
+
+    async def acquire_lease(self) -> bool:
+        """Take the lease if it is free; whether it is held. Call it now and then while not leading."""
+        return await self._lease.acquire(self._run_lease)
+
+    async def renew_lease(self) -> bool:
+        """Extend the lease; whether it is still held. Call it several times within the lease's `ttl_s`."""
+        return await self._lease.renew(self._run_lease)
+
+    async def release_lease(self) -> None:
+        """Give the lease up at an orderly stop."""
+        await self._lease.release(self._run_lease)
+
+    async def close(self) -> None:
+        """Commit what was submitted, then close the database and let another process have it."""
+        await self._executor.close(self._finish)
+
+    async def _run_lease(self, work: Callable[[SqlTransaction], T], /) -> T:
+        return await self._submit(work, Kind.LEASE)
+
+    async def _submit(self, work: Callable[[SqlTransaction], T], kind: Kind) -> T:
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._executor.submit(Job(work, kind, self._lease.epoch, future))
+        return await future
+
+    def _finish(self) -> None:
+        try:
+            self._commits.close()
+        finally:
+            self._database.release()
