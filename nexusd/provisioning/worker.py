@@ -184,7 +184,8 @@ class Provisioner:
         await self._journal.move(placement, lifecycle.fail(placement, reason, now))
 
     def _must_wait_s(self, now: float) -> float:
-        if self._draining or len(self._in_flight) >= self._options.max_in_flight:
+        most = self._options.max_in_flight if self._pauses.proven else 1
+        if self._draining or len(self._in_flight) >= most:
             return IDLE_S
         return max(self._pauses.wait_s(now), self._budget.wait_s(now))
 

@@ -1,0 +1,183 @@
+"""The demo's stage: starts the emulator, the receiver and the daemon, plays the story, prints all of it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import tempfile
+import time
+from collections.abc import Coroutine, Mapping
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from nexusd import app, settings
+from nexusd.cli.demo_receiver import DemoReceiver
+from nexusd.cli.demo_story import tell
+from nexusd.cli.output import printable
+from nexusd.core.errors import StartError
+from nexusd.emulator.cloud import Cloud
+from nexusd.emulator.options import DEMO_API_KEY, EmulatorOptions
+from nexusd.emulator.server import EmulatorServer
+from nexusd.runtime.logs import LogOptions, logs_configured
+
+INSTANCES = 60
+LOOK_EVERY_S = 0.2
+READY_WITHIN_S = 30.0
+AT_ONCE = {"group_wait": "0s", "group_interval": "1s"}
+NO_FILE = Path("/dev/null")
+"""The demo's configuration is its own, whatever this machine has under /etc."""
+
+
+class Stage:
+    """Prints lines: when (seconds since the start), who, and what."""
+
+    def __init__(self) -> None:
+        self._began_at = time.monotonic()
+        self._colour = sys.stdout.isatty()
+
+    def line(self, who: str, text: str, colour: str = "0") -> None:
+        elapsed = time.monotonic() - self._began_at
+        plain = f"{elapsed:6.1f}s  {who:<9} {printable(text)}"
+        print(f"\x1b[{colour}m{plain}\x1b[0m" if self._colour else plain, flush=True)
+
+    def say(self, text: str) -> None:
+        self.line("demo", text, "1")
+
+    def told(self, status: str, alert: str, summary: str) -> None:
+        self.line("webhook", f"{status}: {alert}: {summary}", "31" if status == "firing" else "32")
+
+
+async def play(listen: str, ends_after_s: float | None) -> None:
+    """Until stopped by a signal, or for so many seconds. Raises what keeps the daemon from starting."""
+    stage = Stage()
+    stop = asyncio.Event()
+    cloud = Cloud(EmulatorOptions(instances=INSTANCES, pending_s=1.0, provisioning_s=2.0))
+    with tempfile.TemporaryDirectory(prefix="nexusd-demo-") as folder:
+        async with EmulatorServer(cloud) as server, DemoReceiver(stage.told) as receiver:
+            overrides = _configuration(server.url, receiver.url, listen, Path(folder))
+            load = partial(settings.load, NO_FILE, overrides, {})
+            loaded = load()
+            with logs_configured(LogOptions("error", "auto")):
+                await _together(
+                    app.serve(loaded, load, stop), _watch(stage, cloud, listen, stop, ends_after_s), stop
+                )
+    stage.say("ended; nothing is left behind")
+
+
+async def _together(
+    daemon: Coroutine[Any, Any, None], audience: Coroutine[Any, Any, None], stop: asyncio.Event
+) -> None:
+    """Whichever ends first ends the other; what the daemon died of is raised as it is."""
+    running = asyncio.ensure_future(daemon)
+    watching = asyncio.ensure_future(audience)
+    await asyncio.wait([running, watching], return_when=asyncio.FIRST_COMPLETED)
+    stop.set()
+    watching.cancel()
+    with suppress(asyncio.CancelledError):
+        await watching
+    await running
+
+
+def _configuration(cloud_url: str, receiver_url: str, listen: str, folder: Path) -> Mapping[str, object]:
+    """Everything is quicker than by default, so that there is something to see."""
+    return {
+        "cloudnexus.base_url": cloud_url,
+        "cloudnexus.api_key": DEMO_API_KEY,
+        "cloudnexus.timeout": "3s",
+        "polling.regions": "1s",
+        "polling.instances": "1s",
+        "placement.settle": "4s",
+        "alerts.rules": {"RegionUnhealthy": {"for": "1s"}, "NoEligibleRegion": {"for": "1s"}},
+        "receivers": [{"name": "demo", "type": "webhook", "url": receiver_url}],
+        "routes": [
+            {
+                "receivers": ["demo"],
+                "matchers": ['severity!="none"'],
+                "group_wait": "0s",
+                "group_interval": "1s",
+            }
+        ],
+        "server.listen": listen,
+        "store.url": f"sqlite:///{folder / 'nexusd.db'}",
+        "log.level": "error",
+    }
+
+
+async def _watch(
+    stage: Stage, cloud: Cloud, listen: str, stop: asyncio.Event, ends_after_s: float | None
+) -> None:
+    """The audience: waits until the daemon is ready, starts the story, and reads the events as they come."""
+    url = f"http://{listen}"
+    async with aiohttp.ClientSession(url, timeout=aiohttp.ClientTimeout(total=10)) as http:
+        stage.say("starting an emulated CloudNexus, the daemon and a webhook receiver")
+        await _ready(http)
+        status = await _get(http, "/api/v1/regions")
+        stage.say(f"polled: {INSTANCES} instances in {len(status['regions'])} regions")
+        stage.say(f"look at {url}/   {url}/metrics   {url}/api/v1/regions   (Ctrl-C ends the demo)")
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_events(http, stage), name="demo events")
+            group.create_task(_story(http, stage, cloud), name="demo story")
+            with suppress(TimeoutError):
+                async with asyncio.timeout(ends_after_s):
+                    await stop.wait()
+            raise asyncio.CancelledError
+
+
+async def _ready(http: aiohttp.ClientSession) -> None:
+    deadline = time.monotonic() + READY_WITHIN_S
+    while time.monotonic() < deadline:
+        with suppress(aiohttp.ClientError):
+            async with http.get("/-/ready") as answer:
+                if answer.status == 200:
+                    return
+        await asyncio.sleep(LOOK_EVERY_S)
+    raise StartError(f"the demo was not ready within {READY_WITHIN_S:.0f}s")
+
+
+async def _story(http: aiohttp.ClientSession, stage: Stage, cloud: Cloud) -> None:
+    async def place(name: str) -> None:
+        async with http.post("/api/v1/placements", json={"name": name, "plan": "pro"}) as answer:
+            body = await answer.json()
+            if answer.status != 202:
+                stage.say(f"{name} was refused: {body['error']['message']}")
+
+    await tell(cloud, place, stage.say)
+    stage.say("the incidents are over; the daemon goes on until Ctrl-C")
+
+
+async def _events(http: aiohttp.ClientSession, stage: Stage) -> None:
+    seen = 0
+    while True:
+        body = await _get(http, f"/api/v1/events?since={seen}")
+        for event in body["data"]:
+            seen = max(seen, int(event["id"]))
+            text = _describe(event)
+            if text is not None:
+                stage.line("nexusd", text, "36")
+        await asyncio.sleep(LOOK_EVERY_S)
+
+
+def _describe(event: Mapping[str, Any]) -> str | None:
+    """One event in a line; None for what the webhook tells anyway."""
+    subject, detail = event["subject"], event["detail"]
+    name = subject["name"] or subject["id"]
+    where = f" in {subject['region']}" if subject["region"] and subject["kind"] != "region" else ""
+    match event["type"]:
+        case "PlacementStateChanged":
+            why = f" ({detail['reason']})" if detail["reason"] else ""
+            return f"placement {name}: {detail['from']} → {detail['to']}{where}{why}"
+        case "InstanceStatusChanged" | "RegionStatusChanged":
+            return f"{subject['kind']} {name}{where}: {detail['from']} → {detail['to']}"
+        case "InstanceAppeared":
+            return f"instance {name} appeared{where}, {detail['status']}"
+        case _:
+            return None
+
+
+async def _get(http: aiohttp.ClientSession, path: str) -> Any:
+    async with http.get(path) as answer:
+        return await answer.json()

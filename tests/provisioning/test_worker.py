@@ -1,0 +1,333 @@
+"""Placing, in virtual time: the real worker and store against a cloud in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from nexusd.core.errors import ConflictError, InputError, UnavailableError
+from nexusd.core.inventory import SweepPolicy, compare
+from nexusd.core.lifecycle import Outcome, Placement, State
+from nexusd.core.placement import PlacementPolicy, PlacementRequest
+from nexusd.core.polls import INSTANCES, REGIONS, PollState
+from nexusd.core.records import Instance, Region
+from nexusd.core.regions import next_snapshot
+from nexusd.core.world import World
+from nexusd.ports import IdempotencyKey
+from nexusd.provisioning.following import FollowOptions
+from nexusd.provisioning.intake import Intake
+from nexusd.provisioning.worker import Provisioner, ProvisioningOptions
+from nexusd.store.executors import InlineExecutor
+from nexusd.store.opening import StoreOptions, open_store
+from nexusd.store.store import SqlStore
+from tests.fakes import LOST, NEVER_ARRIVED, NOT_SENT, WITHOUT_ID, Create, FakeCloudApi, NullMetrics, refusal
+from tests.virtual_time import VirtualClock, in_virtual_time
+
+EAST = Region("us-east-1", "Virginia, US", "healthy", 12.0, capacity=True)
+WEST = Region("eu-west-2", "London, UK", "healthy", 45.0, capacity=True)
+SETTLE_S = 300.0
+OPTIONS = ProvisioningOptions(PlacementPolicy(), FollowOptions(settle_s=SETTLE_S))
+
+
+class Site:
+    """A world that is polled every 10 s, and the parts under test."""
+
+    def __init__(self, store: SqlStore, clock: VirtualClock, cloud: FakeCloudApi) -> None:
+        now = clock.now()
+        self.cloud = cloud
+        self.store = store
+        self.clock = clock
+        self.world = World({name: PollState(name, 10.0, now) for name in (REGIONS, INSTANCES)})
+        self.worker = Provisioner(self.world, store, cloud, clock, NullMetrics(), OPTIONS, lambda _: None)
+        rng = random.Random(1)
+        self.intake = Intake(self.world, store, clock, rng, OPTIONS.policy, self.worker.wake)
+
+    async def poll(self) -> None:
+        """Once; what fails leaves the world as it is."""
+        try:
+            answer = await self.cloud.read_regions()
+            self.world.regions, _ = next_snapshot(self.world.regions, answer)
+            sweep = await self.cloud.sweep_instances()
+        except UnavailableError:
+            return
+        delta = compare(self.world.inventory, sweep, SweepPolicy())
+        self.world.inventory.apply(delta)
+        if delta.hold is None:
+            self.worker.swept(delta.vanished)
+
+    async def polls(self) -> None:
+        while True:
+            await asyncio.sleep(10.0)
+            await self.poll()
+
+    async def placement(self, placement: Placement) -> Placement:
+        stored = await self.store.run(lambda tx: tx.placements.get(placement.id))
+        assert stored is not None
+        return stored
+
+    async def place(self, name: str = "worker-01", **more: object) -> Placement:
+        request = PlacementRequest(name=name, plan="pro", **more)  # type: ignore[arg-type]
+        return await self.intake.accept(request, None)
+
+    async def until(self, placement: Placement, *states: State, within_s: float = 3600.0) -> Placement:
+        async with asyncio.timeout(within_s):
+            while (stored := await self.placement(placement)).state not in states:
+                await asyncio.sleep(1.0)
+        return stored
+
+    async def outcomes(self, placement: Placement) -> list[tuple[str, Outcome | None]]:
+        attempts = await self.store.run(lambda tx: tx.placements.attempts(placement.id))
+        return [(a.region, a.outcome) for a in attempts]
+
+
+@asynccontextmanager
+async def site(folder: Path, cloud: FakeCloudApi | None = None) -> AsyncIterator[Site]:
+    """Polled once, then polling and placing until the block ends, which is like `kill -9`."""
+    clock = VirtualClock()
+    cloud = cloud if cloud is not None else FakeCloudApi(clock, [EAST, WEST])
+    url = f"sqlite:///{folder / 'nexusd.db'}"
+    store = open_store(StoreOptions(url, f"test {clock.now()} {id(clock)}"), clock, InlineExecutor())
+    here = Site(store, clock, cloud)
+    await here.poll()
+    tasks = [asyncio.ensure_future(here.worker.run()), asyncio.ensure_future(here.polls())]
+    try:
+        yield here
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await store.close()
+
+
+@in_virtual_time
+async def test_a_placement_goes_to_the_nearest_region_and_is_followed_until_it_runs(tmp_path: Path) -> None:
+    async with site(tmp_path) as here:
+        accepted = await here.place()
+        placement = await here.until(accepted, State.PROVISIONING)
+        assert placement.region == "us-east-1"
+        assert placement.instance_id is not None
+        here.cloud.change(placement.instance_id, status="running")
+        await here.until(accepted, State.RUNNING, within_s=30.0)
+        assert len(here.cloud.requests) == 1
+        assert await here.outcomes(accepted) == [("us-east-1", Outcome.CREATED)]
+
+
+@pytest.mark.parametrize(
+    "create",
+    [LOST, Create(LOST.answer, listed_after_s=SETTLE_S - 1), WITHOUT_ID],
+    ids=["answer lost", "answer lost and listed late", "answer without id"],
+)
+def test_a_lost_create_is_adopted_and_never_repeated(create: Create, tmp_path: Path) -> None:
+    @in_virtual_time
+    async def scenario() -> None:
+        async with site(tmp_path) as here:
+            here.cloud.script_creates(create)
+            accepted = await here.place()
+            placement = await here.until(accepted, State.PROVISIONING)
+            while placement.instance_id is None:
+                await asyncio.sleep(1.0)
+                placement = await here.placement(accepted)
+            await asyncio.sleep(2 * SETTLE_S)
+            [made] = here.cloud.existing("worker-01")
+            assert placement.instance_id == made.id
+            assert len(here.cloud.requests) == 1
+
+    scenario()
+
+
+@in_virtual_time
+async def test_what_is_proven_absent_is_tried_in_the_next_region_and_not_before(tmp_path: Path) -> None:
+    async with site(tmp_path) as here:
+        here.cloud.script_creates(NEVER_ARRIVED)
+        accepted = await here.place()
+        await here.until(accepted, State.VERIFYING)
+        await asyncio.sleep(SETTLE_S)
+        assert len(here.cloud.requests) == 1
+        placement = await here.until(accepted, State.PROVISIONING)
+        assert placement.region == "eu-west-2"
+        assert await here.outcomes(accepted) == [
+            ("us-east-1", Outcome.ABSENT),
+            ("eu-west-2", Outcome.CREATED),
+        ]
+
+
+@in_virtual_time
+async def test_no_second_post_while_sweeps_fail(tmp_path: Path) -> None:
+    async with site(tmp_path) as here:
+        here.cloud.script_creates(NEVER_ARRIVED)
+        accepted = await here.place()
+        await here.until(accepted, State.VERIFYING)
+        here.cloud.break_(INSTANCES, UnavailableError("down"))
+        await asyncio.sleep(4 * SETTLE_S)
+        assert len(here.cloud.requests) == 1
+
+
+@in_virtual_time
+async def test_a_verification_that_can_never_end_is_held(tmp_path: Path) -> None:
+    async with site(tmp_path) as here:
+        here.cloud.script_creates(NEVER_ARRIVED)
+        accepted = await here.place()
+        await here.until(accepted, State.VERIFYING)
+        here.cloud.break_(INSTANCES, UnavailableError("down"))
+        held = await here.until(accepted, State.HELD, within_s=3 * 3600.0)
+        assert held.reason is not None
+        here.cloud.mend(INSTANCES)
+        await here.until(accepted, State.PROVISIONING)
+
+
+@in_virtual_time
+async def test_a_refusal_for_capacity_fails_over_at_once_and_the_region_cools_off(tmp_path: Path) -> None:
+    async with site(tmp_path) as here:
+        here.cloud.script_creates(refusal("capacity"))
+        accepted = await here.place()
+        placement = await here.until(accepted, State.PROVISIONING, within_s=5.0)
+        assert placement.region == "eu-west-2"
+        assert "us-east-1" in here.world.cooling_off
+
+
+@in_virtual_time
+async def test_a_rejected_request_is_posted_once_and_fails_with_the_providers_words(tmp_path: Path) -> None:
+    async with site(tmp_path) as here:
+        here.cloud.script_creates(refusal("rejected", "request", 422, "VALIDATION_ERROR"))
+        accepted = await here.place()
+        failed = await here.until(accepted, State.FAILED, within_s=5.0)
+        assert failed.reason == "CloudNexus rejected it: 422 VALIDATION_ERROR: refused: rejected"
+        await asyncio.sleep(3600.0)
+        assert len(here.cloud.requests) == 1
+
+
+@in_virtual_time
+async def test_a_refused_key_stops_all_placing_but_for_a_probe_every_five_minutes(tmp_path: Path) -> None:
+    async with site(tmp_path) as here:
+        here.cloud.script_creates(*[refusal("auth", "account", 401)] * 3)
+        for n in range(5):
+            await here.place(f"worker-{n}")
+        await asyncio.sleep(200.0)
+        assert len(here.cloud.requests) == 1
+        assert here.worker.key_refused
+        await asyncio.sleep(200.0)
+        assert len(here.cloud.requests) == 2
+
+
+@in_virtual_time
+async def test_what_could_not_be_sent_is_sent_later(tmp_path: Path) -> None:
+    async with site(tmp_path) as here:
+        here.cloud.script_creates(NOT_SENT, NOT_SENT)
+        accepted = await here.place()
+        await here.until(accepted, State.PROVISIONING, within_s=60.0)
+        assert [outcome for _, outcome in await here.outcomes(accepted)] == [
+            Outcome.NOT_SENT,
+            Outcome.NOT_SENT,
+            Outcome.CREATED,
+        ]
+
+
+@in_virtual_time
+async def test_a_dead_process_leaves_its_attempt_in_doubt_and_the_next_one_adopts(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    cloud = FakeCloudApi(clock, [EAST, WEST])
+    async with site(tmp_path, cloud) as here:
+        cloud.script_creates(Create(takes_s=5.0))
+        accepted = await here.place()
+        while not cloud.requests:
+            await asyncio.sleep(0.1)
+    async with site(tmp_path, cloud) as here:
+        placement = await here.until(accepted, State.PROVISIONING, within_s=30.0)
+        assert placement.instance_id == cloud.existing("worker-01")[0].id
+        await asyncio.sleep(2 * SETTLE_S)
+        assert len(cloud.requests) == 1
+
+
+@in_virtual_time
+async def test_nothing_is_created_on_stale_data(tmp_path: Path) -> None:
+    async with site(tmp_path) as here:
+        here.cloud.break_(REGIONS, UnavailableError("down"))
+        await asyncio.sleep(120.0)
+        accepted = await here.place()
+        await asyncio.sleep(600.0)
+        assert here.cloud.requests == []
+        placement = await here.placement(accepted)
+        assert placement.reason is not None
+        assert "old" in placement.reason
+
+
+@in_virtual_time
+async def test_creates_keep_to_the_budget(tmp_path: Path) -> None:
+    async with site(tmp_path) as here:
+        for n in range(100):
+            await here.place(f"worker-{n}")
+        await asyncio.sleep(60.0)
+        assert 35 <= len(here.cloud.requests) <= 40  # a burst of 10, then 30 a minute
+        await asyncio.sleep(60.0)
+        assert len(here.cloud.requests) <= 70
+
+
+@in_virtual_time
+async def test_a_placement_past_its_deadline_expires(tmp_path: Path) -> None:
+    async with site(tmp_path) as here:
+        here.cloud.change_region("us-east-1", capacity=False)
+        here.cloud.change_region("eu-west-2", capacity=False)
+        await here.poll()
+        accepted = await here.place(deadline=here.clock.now() + 60.0)
+        await here.until(accepted, State.EXPIRED, within_s=70.0)
+        assert here.cloud.requests == []
+
+
+@in_virtual_time
+async def test_a_name_that_an_instance_has_is_refused(tmp_path: Path) -> None:
+    async with site(tmp_path) as here:
+        here.cloud.put(Instance("inst_9", "worker-01", "running", "us-east-1"))
+        await here.poll()
+        with pytest.raises(ConflictError, match="taken by instance inst_9"):
+            await here.place()
+
+
+@in_virtual_time
+async def test_a_name_of_an_open_placement_is_refused(tmp_path: Path) -> None:
+    async with site(tmp_path) as here:
+        await here.place()
+        with pytest.raises(ConflictError, match="worker-01"):
+            await here.place()
+
+
+@in_virtual_time
+async def test_the_same_key_and_body_give_the_same_placement(tmp_path: Path) -> None:
+    async with site(tmp_path) as here:
+        request = PlacementRequest(name="worker-01", plan="pro")
+        first = await here.intake.accept(request, IdempotencyKey("k1", "digest"))
+        again = await here.intake.accept(request, IdempotencyKey("k1", "digest"))
+        assert first.id == again.id
+        with pytest.raises(ConflictError, match="another body"):
+            await here.intake.accept(request, IdempotencyKey("k1", "other"))
+
+
+@in_virtual_time
+async def test_only_a_queued_placement_can_be_cancelled(tmp_path: Path) -> None:
+    async with site(tmp_path) as here:
+        placed = await here.place()
+        await here.until(placed, State.PROVISIONING)
+        with pytest.raises(ConflictError, match="is provisioning"):
+            await here.intake.cancel(placed.id)
+
+
+@in_virtual_time
+async def test_a_plan_creates_nothing_and_says_why_not_elsewhere(tmp_path: Path) -> None:
+    async with site(tmp_path) as here:
+        decision = here.intake.plan(PlacementRequest(name="x", plan="pro", where="region.latency_ms > 20"))
+        assert decision.region == "eu-west-2"
+        assert not decision.considered[1].eligible
+        await asyncio.sleep(60.0)
+        assert here.cloud.requests == []
+
+
+@in_virtual_time
+async def test_a_where_that_cannot_compile_names_its_field(tmp_path: Path) -> None:
+    async with site(tmp_path) as here:
+        with pytest.raises(InputError) as caught:
+            await here.place(where="region.latancy_ms < 5")
+        assert caught.value.field == "where"
