@@ -1,0 +1,135 @@
+"""The outbox, on both databases."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from nexusd.ports import OutboxMessage
+from nexusd.store import outbox as outbox_module
+from nexusd.store.store import SqlStore
+from tests.store.conftest import Opener
+
+
+def message(key: str, created_at: float = 0.0, receiver: str = "ops", **more: object) -> OutboxMessage:
+    made = OutboxMessage(key, receiver, f"body of {key}\0".encode(), created_at, created_at + 86_400)
+    return replace(made, **more)  # type: ignore[arg-type]
+
+
+async def add(store: SqlStore, *messages: OutboxMessage) -> None:
+    await store.run(lambda tx: tx.outbox.add(messages))
+
+
+async def lease(store: SqlStore, now: float, limit: int = 10, receiver: str = "ops") -> list[str]:
+    leased = await store.run(lambda tx: tx.outbox.lease(receiver, now, 30.0, limit))
+    return [m.id for m in leased]
+
+
+async def test_the_oldest_due_messages_of_the_receiver_are_leased(store: SqlStore) -> None:
+    await add(
+        store,
+        message("c", 3.0),
+        message("a", 1.0, next_try_at=9.0),
+        message("b", 2.0),
+        message("later", 0.0, next_try_at=11.0),
+        message("other", 0.0, receiver="web"),
+    )
+    leased = await store.run(lambda tx: tx.outbox.lease("ops", 10.0, 30.0, 2))
+    assert leased == [
+        message("a", 1.0, next_try_at=9.0, leased_until=40.0),
+        message("b", 2.0, leased_until=40.0),
+    ]
+    assert await lease(store, 10.0) == ["c"]
+
+
+async def test_a_leased_message_is_given_again_only_when_its_lease_ends(store: SqlStore) -> None:
+    await add(store, message("a"))
+    assert await lease(store, 10.0) == ["a"]
+    assert await lease(store, 39.9) == []
+    assert await lease(store, 40.0) == ["a"]
+
+
+async def test_finishing_writes_the_outcome_and_gives_up_the_lease(store: SqlStore) -> None:
+    await add(store, message("a"))
+    (leased,) = await store.run(lambda tx: tx.outbox.lease("ops", 10.0, 30.0, 1))
+    failed = replace(leased, tries=1, next_try_at=15.0, last_error="503")
+    await store.run(lambda tx: tx.outbox.finish(failed))
+    assert await store.run(lambda tx: tx.outbox.next_due("ops")) == 15.0
+    assert await store.run(lambda tx: tx.outbox.page("pending", 5, 0)) == (
+        [replace(failed, leased_until=None)],
+        1,
+    )
+    assert await lease(store, 14.9) == []
+    assert await lease(store, 15.0) == ["a"]
+
+
+async def test_next_due_is_the_earliest_pending_and_counts_leases(store: SqlStore) -> None:
+    assert await store.run(lambda tx: tx.outbox.next_due("ops")) is None
+    await add(store, message("a", next_try_at=5.0), message("b", next_try_at=50.0))
+    assert await store.run(lambda tx: tx.outbox.next_due("ops")) == 5.0
+    assert await lease(store, 6.0) == ["a"]
+    assert await store.run(lambda tx: tx.outbox.next_due("ops")) == 36.0
+
+
+async def test_leases_of_an_earlier_process_are_released(opened: Opener) -> None:
+    first = opened()
+    await add(first, message("a", next_try_at=5.0))
+    assert await lease(first, 10.0) == ["a"]
+    await first.close()
+    second = opened()
+    await second.run(lambda tx: tx.outbox.release_leases())
+    assert await lease(second, 10.0) == ["a"]
+
+
+async def test_sent_and_dead_messages_are_leased_no_more(store: SqlStore) -> None:
+    await add(store, message("s", state="sent", ended_at=1.0), message("d", state="dead", ended_at=1.0))
+    assert await lease(store, 100.0) == []
+
+
+async def test_messages_are_counted_by_receiver_and_state(store: SqlStore) -> None:
+    await add(store, message("a"), message("b"), message("c", receiver="web", state="dead"))
+    assert await store.run(lambda tx: tx.outbox.counts()) == {("ops", "pending"): 2, ("web", "dead"): 1}
+
+
+async def test_the_oldest_pending_is_told_by_receiver(store: SqlStore) -> None:
+    await add(
+        store, message("a", 7.0), message("b", 3.0), message("c", 1.0, state="sent"), message("d", 9.0, "web")
+    )
+    assert await store.run(lambda tx: tx.outbox.oldest_pending()) == {"ops": 3.0, "web": 9.0}
+
+
+async def test_pages_are_newest_first_with_the_total(store: SqlStore) -> None:
+    await add(store, *(message(f"m{n}", float(n)) for n in range(5)), message("dead", 9.0, state="dead"))
+    page, total = await store.run(lambda tx: tx.outbox.page(None, 2, 1))
+    assert ([m.id for m in page], total) == (["m4", "m3"], 6)
+    page, total = await store.run(lambda tx: tx.outbox.page("dead", 2, 0))
+    assert ([m.id for m in page], total) == (["dead"], 1)
+
+
+async def test_a_dead_message_is_replayed_with_its_lifetime_anew(store: SqlStore) -> None:
+    await add(store, message("a", state="dead", tries=9, ended_at=90_000.0), message("b", state="dead"))
+    assert await store.run(lambda tx: tx.outbox.replay("a", 100_000.0)) == 1
+    (replayed,) = await store.run(lambda tx: tx.outbox.lease("ops", 100_000.0, 30.0, 5))
+    assert (replayed.id, replayed.tries, replayed.ended_at) == ("a", 0, None)
+    assert replayed.expires_at == 186_400.0
+
+
+async def test_all_dead_messages_are_replayed_and_no_others(store: SqlStore) -> None:
+    await add(store, message("a", state="dead"), message("b", state="dead"), message("c", state="sent"))
+    assert await store.run(lambda tx: tx.outbox.replay(None, 10.0)) == 2
+    assert await store.run(lambda tx: tx.outbox.replay("c", 10.0)) == 0
+    assert await store.run(lambda tx: tx.outbox.replay("unknown", 10.0)) == 0
+    assert await lease(store, 10.0) == ["a", "b"]
+
+
+async def test_sent_messages_are_forgotten_within_a_bound_and_others_kept(
+    store: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox_module, "FORGET_AT_MOST", 2)
+    sent = [message(f"s{n}", state="sent", ended_at=float(n)) for n in range(4)]
+    await add(store, *sent, message("dead", state="dead", ended_at=0.0), message("pending"))
+    counts = [await store.run(lambda tx: tx.outbox.forget_sent(3.0)) for _ in range(3)]
+    assert counts == [2, 1, 0]
+    page, _ = await store.run(lambda tx: tx.outbox.page(None, 10, 0))
+    assert {m.id for m in page} == {"s3", "dead", "pending"}
