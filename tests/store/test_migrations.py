@@ -1,0 +1,115 @@
+"""Migrations: what they make is what the queries expect, from base and by several replicas at once."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from nexusd.core.errors import StartError
+from nexusd.store.executors import InlineExecutor
+from nexusd.store.opening import StoreOptions, database_for, open_store
+from nexusd.store.schema import metadata
+from nexusd.store.upgrade import HEAD, SCRIPTS
+from tests.fakes import FakeClock
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def fresh_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/nexusd.db"
+    return str(request.getfixturevalue("fresh_postgres_url"))
+
+
+def engine_for(url: str) -> sa.Engine:
+    return database_for(StoreOptions(url, "me")).engine()
+
+
+async def open_and_close(url: str) -> None:
+    store = open_store(StoreOptions(url, "me"), FakeClock(), InlineExecutor())
+    await store.close()
+
+
+def indices(connection: sa.Connection) -> set[tuple[str, str]]:
+    """Every index as the database itself words it, conditions and directions included."""
+    if connection.dialect.name == "sqlite":
+        query = "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
+    else:
+        query = "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = current_schema()"
+    rows = connection.execute(sa.text(query + " ORDER BY 1"))
+    return {(name, re.sub(r"\s+", " ", sql)) for name, sql in rows if "alembic" not in name}
+
+
+async def test_a_migrated_database_is_what_the_tables_say(fresh_url: str) -> None:
+    await open_and_close(fresh_url)
+    engine = engine_for(fresh_url)
+    with engine.connect() as connection, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # indices with a direction are compared by the next test
+        context = MigrationContext.configure(
+            connection, opts={"compare_type": True, "compare_server_default": True}
+        )
+        assert compare_metadata(context, metadata) == []
+    engine.dispose()
+
+
+async def test_the_indices_are_what_the_tables_say(fresh_url: str) -> None:
+    await open_and_close(fresh_url)
+    engine = engine_for(fresh_url)
+    with engine.connect() as connection, connection.begin():
+        migrated = indices(connection)
+        metadata.drop_all(connection)
+        metadata.create_all(connection)
+        assert indices(connection) == migrated
+    engine.dispose()
+
+
+async def test_opening_again_changes_nothing_and_keeps_what_is_there(fresh_url: str) -> None:
+    store = open_store(StoreOptions(fresh_url, "me"), FakeClock(), InlineExecutor())
+    await store.run(lambda tx: tx.instances.observed(7.0))
+    await store.close()
+    store = open_store(StoreOptions(fresh_url, "me"), FakeClock(), InlineExecutor())
+    assert (await store.run(lambda tx: tx.instances.load()))[2] == 7.0
+    await store.close()
+
+
+async def test_a_newer_schema_is_refused_saying_which_is_older(fresh_url: str) -> None:
+    await open_and_close(fresh_url)
+    engine = engine_for(fresh_url)
+    with engine.begin() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = 'v9999'"))
+        connection.execute(sa.text("UPDATE meta SET value = '9.9' WHERE key = 'opened_by'"))
+    engine.dispose()
+    with pytest.raises(
+        StartError, match=r"this nexusd .* is older than .*schema v9999, last opened by nexusd 9\.9"
+    ):
+        await open_and_close(fresh_url)
+
+
+def test_several_replicas_may_start_at_once(fresh_postgres_url: str) -> None:
+    def start(number: int) -> None:
+        open_store(StoreOptions(fresh_postgres_url, f"r{number}"), FakeClock(), InlineExecutor())
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(start, range(4)))
+
+
+def test_the_newest_migration_is_the_one_that_the_start_expects() -> None:
+    config = Config()
+    config.set_main_option("script_location", SCRIPTS)
+    assert ScriptDirectory.from_config(config).get_heads() == [HEAD]
+
+
+def test_the_migrations_are_files_of_the_package() -> None:
+    folder = files("nexusd.store") / "migrations"
+    assert (folder / "env.py").is_file()
+    assert (folder / "script.py.mako").is_file()
+    assert any(file.name.startswith(HEAD) for file in (folder / "versions").iterdir())

@@ -1,0 +1,207 @@
+"""Placements, attempts, decisions and idempotency keys, on both databases."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from nexusd.core.errors import ConflictError
+from nexusd.core.lifecycle import CLOSED, OPEN, Attempt, Outcome, Placement, State
+from nexusd.core.placement import Considered, Decision, PlacementRequest, Spread
+from nexusd.store import placements as placements_module
+from nexusd.store.store import SqlStore
+from tests.store.conftest import Opener
+
+FULL = PlacementRequest(
+    name="web-1",
+    plan="pro",
+    image="debian",
+    ssh_keys=("ssh-ed25519 AAAA", "ü"),
+    regions=("eu-1", "us-1"),
+    avoid_regions=("ap-1",),
+    where="region.latency_ms < 80.0",
+    spread=Spread("web", 2),
+    priority=7,
+    deadline=999.5,
+    fleet="web",
+)
+
+
+def placement(key: str, name: str | None = None, **more: object) -> Placement:
+    priority = more.pop("priority", 0)
+    request = PlacementRequest(name or f"name-{key}", "pro", priority=priority)  # type: ignore[arg-type]
+    made = Placement(key, request, State.QUEUED, 1.0, 1.0)
+    return replace(made, **more)  # type: ignore[arg-type]
+
+
+async def insert(store: SqlStore, *placements: Placement) -> None:
+    def work(tx):
+        for one in placements:
+            tx.placements.insert(one)
+
+    await store.run(work)
+
+
+async def test_a_placement_comes_back_as_it_was_inserted(store: SqlStore) -> None:
+    whole = Placement("plc_1", FULL, State.PROVISIONING, 1.5, 2.5, "because", "eu-1", "i-1", 3, 2.25)
+    await insert(store, whole)
+    assert await store.run(lambda tx: tx.placements.get("plc_1")) == whole
+    assert await store.run(lambda tx: tx.placements.get("plc_2")) is None
+
+
+async def test_an_accepted_placement_is_there_after_a_restart(opened: Opener) -> None:
+    first = opened()
+    await insert(first, placement("a"))
+    await first.close()
+    assert await opened().run(lambda tx: tx.placements.queued(5)) == [placement("a")]
+
+
+@pytest.mark.parametrize("state", sorted(OPEN))
+async def test_an_open_name_belongs_to_one_placement(store: SqlStore, state: State) -> None:
+    await insert(store, placement("a", "web", state=state))
+    with pytest.raises(ConflictError, match="'web'"):
+        await insert(store, placement("b", "web"))
+    assert await store.run(lambda tx: tx.placements.get("b")) is None
+    assert await store.run(lambda tx: tx.placements.open_name("web")) == placement("a", "web", state=state)
+
+
+async def test_the_name_of_a_closed_placement_is_free(store: SqlStore) -> None:
+    await insert(store, *(placement(f"c-{state}", "web", state=state) for state in CLOSED))
+    assert await store.run(lambda tx: tx.placements.open_name("web")) is None
+    await insert(store, placement("b", "web"))
+
+
+async def test_a_refused_insert_leaves_the_rest_of_its_transaction_usable(store: SqlStore) -> None:
+    await insert(store, placement("a", "web"))
+
+    def work(tx):
+        with pytest.raises(ConflictError):
+            tx.placements.insert(placement("b", "web"))
+        tx.placements.insert(placement("c", "other"))
+
+    await store.run(work)
+    assert await store.run(lambda tx: tx.placements.get("c")) is not None
+
+
+async def test_an_update_happens_only_from_the_expected_state(store: SqlStore) -> None:
+    await insert(store, placement("a"))
+    creating = placement("a", state=State.CREATING, updated_at=5.0, region="eu-1", attempts=1)
+    assert await store.run(lambda tx: tx.placements.update(creating, State.QUEUED)) is True
+    cancelled = placement("a", state=State.CANCELLED, updated_at=6.0)
+    assert await store.run(lambda tx: tx.placements.update(cancelled, State.QUEUED)) is False
+    assert await store.run(lambda tx: tx.placements.get("a")) == creating
+
+
+async def test_an_update_of_nothing_is_false(store: SqlStore) -> None:
+    assert await store.run(lambda tx: tx.placements.update(placement("a"), State.QUEUED)) is False
+
+
+async def test_the_queue_is_by_priority_then_age(store: SqlStore) -> None:
+    await insert(
+        store,
+        placement("young", created_at=9.0),
+        placement("old", created_at=1.0),
+        placement("urgent", created_at=10.0, priority=5),
+        placement("low", created_at=0.0, priority=-1),
+        placement("busy", created_at=0.0, priority=9, state=State.CREATING),
+    )
+    queue = await store.run(lambda tx: tx.placements.queued(10))
+    assert [p.id for p in queue] == ["urgent", "old", "young", "low"]
+    assert [p.id for p in await store.run(lambda tx: tx.placements.queued(2))] == ["urgent", "old"]
+
+
+async def test_placements_in_states_are_oldest_first(store: SqlStore) -> None:
+    await insert(
+        store,
+        placement("v", created_at=3.0, state=State.VERIFYING),
+        placement("c", created_at=1.0, state=State.CREATING),
+        placement("h", created_at=2.0, state=State.HELD),
+        placement("q", created_at=0.0),
+    )
+    found = await store.run(
+        lambda tx: tx.placements.in_states([State.VERIFYING, State.CREATING, State.CREATING])
+    )
+    assert [p.id for p in found] == ["c", "v"]
+    assert await store.run(lambda tx: tx.placements.in_states([])) == []
+
+
+async def test_pages_are_newest_first_with_the_total(store: SqlStore) -> None:
+    await insert(store, *(placement(f"p{n}", created_at=float(n)) for n in range(5)))
+    await insert(store, placement("f", created_at=2.5, state=State.FAILED))
+    page, total = await store.run(lambda tx: tx.placements.page(None, 3, 1))
+    assert ([p.id for p in page], total) == (["p3", "f", "p2"], 6)
+    page, total = await store.run(lambda tx: tx.placements.page(State.FAILED, 3, 0))
+    assert ([p.id for p in page], total) == (["f"], 1)
+    assert await store.run(lambda tx: tx.placements.page(State.HELD, 3, 0)) == ([], 0)
+
+
+async def test_those_that_ended_since_an_instant_are_found(store: SqlStore) -> None:
+    await insert(store, *(placement(f"p{n}", state=State.FAILED, updated_at=float(n)) for n in range(4)))
+    found = await store.run(lambda tx: tx.placements.ended_since(State.FAILED, 2.0))
+    assert [p.id for p in found] == ["p2", "p3"]
+
+
+async def test_placements_are_counted_by_state(store: SqlStore) -> None:
+    await insert(store, placement("a"), placement("b"), placement("c", state=State.HELD))
+    assert await store.run(lambda tx: tx.placements.counts()) == {State.QUEUED: 2, State.HELD: 1}
+
+
+async def test_attempts_are_kept_in_order_and_finished(store: SqlStore) -> None:
+    first = Attempt("a", 1, "eu-1", 1.0, 11.0, 4, ("i-7", "i-8"))
+    second = Attempt("a", 2, "us-1", 20.0, 30.0, 5)
+    await insert(store, placement("a"))
+    await store.run(lambda tx: (tx.placements.add_attempt(second), tx.placements.add_attempt(first)))
+    done = replace(first, outcome=Outcome.REFUSED, detail="no capacity")
+    await store.run(lambda tx: tx.placements.finish_attempt(done))
+    assert await store.run(lambda tx: tx.placements.attempts("a")) == [done, second]
+
+
+async def test_decisions_come_back_whole_and_oldest_first(store: SqlStore) -> None:
+    considered = (
+        Considered("eu-1", eligible=True, rank=1, latency_ms=12.5, instances=3),
+        Considered("us-1", eligible=False, rank=None, latency_ms=None, instances=0, reasons=("no capacity",)),
+    )
+    chosen = Decision(2.0, "eu-1", None, 1.5, considered)
+    none = Decision(1.0, None, "no region data yet", None)
+    await insert(store, placement("a"))
+    await store.run(
+        lambda tx: (tx.placements.add_decision("a", none), tx.placements.add_decision("a", chosen))
+    )
+    assert await store.run(lambda tx: tx.placements.decisions("a")) == [none, chosen]
+
+
+async def test_a_key_remembers_its_first_use(store: SqlStore) -> None:
+    assert await store.run(lambda tx: tx.placements.idempotent("k")) is None
+    await store.run(lambda tx: tx.placements.remember_key("k", "digest", "a", 1.0))
+    with pytest.raises(ConflictError):
+        await store.run(lambda tx: tx.placements.remember_key("k", "other", "b", 2.0))
+    assert await store.run(lambda tx: tx.placements.idempotent("k")) == ("digest", "a")
+
+
+async def test_old_keys_are_forgotten_within_a_bound(
+    store: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(placements_module, "FORGET_AT_MOST", 2)
+    await store.run(lambda tx: [tx.placements.remember_key(f"k{n}", "d", "a", float(n)) for n in range(5)])
+    assert [await store.run(lambda tx: tx.placements.forget_keys(3.0)) for _ in range(3)] == [2, 1, 0]
+    assert await store.run(lambda tx: tx.placements.idempotent("k2")) is None
+    assert await store.run(lambda tx: tx.placements.idempotent("k3")) == ("d", "a")
+
+
+async def test_forgetting_closed_placements_takes_what_belongs_to_them_and_no_open_one(
+    store: SqlStore,
+) -> None:
+    await insert(
+        store,
+        placement("old", state=State.FAILED, updated_at=1.0),
+        placement("new", state=State.FAILED, updated_at=9.0),
+        placement("open", updated_at=1.0),
+    )
+    await store.run(lambda tx: tx.placements.add_attempt(Attempt("old", 1, "eu-1", 1.0, 2.0, 1)))
+    await store.run(lambda tx: tx.placements.add_decision("old", Decision(1.0, "eu-1", None, 1.0)))
+    assert await store.run(lambda tx: tx.placements.forget_closed(5.0)) == 1
+    assert await store.run(lambda tx: tx.placements.get("old")) is None
+    assert await store.run(lambda tx: tx.placements.attempts("old")) == []
+    assert await store.run(lambda tx: tx.placements.decisions("old")) == []
+    assert {p.id for p in (await store.run(lambda tx: tx.placements.page(None, 5, 0)))[0]} == {"new", "open"}
