@@ -288,7 +288,13 @@ class Receiver(Protocol):
     @property
     def name(self) -> str: ...
 
-    async def send(self, message: OutboxMessage) -> Delivery: ...
+    async def send(self, message: OutboxMessage) -> Delivery:
+        """One try. Fails only by what it returns; never takes longer than the receiver's time-out."""
+        ...
+
+    async def close(self) -> None:
+        """Let connections go. A later `send` makes new ones."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
