@@ -304,6 +304,21 @@ def test_no_error_repeats_a_secret(write: Write, text: str) -> None:
     assert "canary" not in complaint(write(text), {})
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "cloudnexus: {api_key: 77777}",
+        "server: {write_token: 77777}",
+        "receivers: [{name: a, type: webhook, url: 77777}]",
+        "receivers: [{name: a, type: webhook, url: 'https://x.example', secret: 77777}]",
+        "receivers: [{name: a, type: webhook, url: 'https://x.example', headers: {A: 77777}}]",
+        "colour: 77777",
+    ],
+)
+def test_no_error_repeats_a_secret_that_looks_like_a_number(write: Write, text: str) -> None:
+    assert "77777" not in complaint(write(text), {})
+
+
 # What is wrong
 
 

@@ -58,6 +58,15 @@ def test_a_client_does_not_import_the_daemons_parts(arguments: str) -> None:
     assert not imported_by(*arguments.split()) & set(HEAVY)
 
 
+def test_help_imports_no_command() -> None:
+    source = (
+        "import sys\nfrom nexusd import cli\ncli.invoke(['--help'])\n"
+        "print(*(m for m in sys.modules if m.startswith('nexusd.cli.')), file=sys.stderr)"
+    )
+    ran = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert ran.stderr.split() == ["nexusd.cli.lazy"]
+
+
 def test_help_costs_little_cpu() -> None:
     def spent_s() -> float:
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)
