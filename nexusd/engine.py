@@ -13,7 +13,7 @@ from typing import Any
 
 import structlog
 
-from nexusd.cloud.client import CloudClient
+from nexusd.cloud.client import CloudNexus
 from nexusd.core.errors import ConfigError, InputError, LeaseLostError
 from nexusd.core.events import Event
 from nexusd.core.lifecycle import State
@@ -76,12 +76,12 @@ class Engine:
         self._lasting = lasting
         self._alerting = parts.alerting(loaded)
         self._provisioning = parts.provisioning_options(loaded)
-        self._cloud = CloudClient(parts.cloud_options(loaded), parts.key_source(loaded), clock, rng, metrics)
+        self._cloud = CloudNexus(parts.cloud_options(loaded), parts.key_source(loaded), clock, rng, metrics)
         self._schedule = Schedule(clock, rng, parts.poll_timings(loaded), metrics.poll_skipped)
         self._outbox = OutboxWriter(OutboxOptions(parts.bodies(loaded)), rng)
         self._deliveries = [
-            DeliveryWorker(WebhookReceiver(options), store, clock, rng, metrics)
-            for options in parts.webhook_options(loaded)
+            DeliveryWorker(WebhookReceiver(parts.webhook_options(r), clock), store, clock, rng, metrics)
+            for r in parts.webhooks(loaded)
         ]
         self._provisioner = Provisioner(
             world, store, self._cloud, clock, metrics, self._provisioning, self._placements_changed

@@ -21,6 +21,7 @@ from nexusd.core.rules import Rule, Where
 from nexusd.core.rules_default import DEFAULT_RULES
 from nexusd.core.webhook_body import BodyOptions
 from nexusd.cycle import Alerting
+from nexusd.delivery.webhook import WebhookOptions
 from nexusd.provisioning.following import FollowOptions
 from nexusd.provisioning.worker import ProvisioningOptions
 from nexusd.runtime.schedule import PollTiming
@@ -129,6 +130,21 @@ def _where(name: str, text: str | None) -> Where | None:
 def webhooks(settings: Settings) -> list[WebhookReceiver]:
     """The receivers that this version tells."""
     return [r for r in settings.receivers if isinstance(r, WebhookReceiver)]
+
+
+def webhook_options(receiver: WebhookReceiver) -> WebhookOptions:
+    """Raises `ConfigError` for one without a URL."""
+    if receiver.url is None:
+        raise ConfigError(f"receivers: {receiver.name} has no url")
+    authorization = receiver.authorization
+    return WebhookOptions(
+        name=receiver.name,
+        url=receiver.url.get_secret_value(),
+        secrets=tuple(secret.get_secret_value() for secret in receiver.secret),
+        headers={name: value.get_secret_value() for name, value in receiver.headers.items()},
+        authorization=authorization.header().get_secret_value() if authorization is not None else None,
+        timeout_s=receiver.timeout_s,
+    )
 
 
 def _routing(settings: Settings) -> Routing:

@@ -1,0 +1,119 @@
+"""Real processes: starting, being looked at, being reloaded, stopping, and refusing to start."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from pathlib import Path
+
+import aiohttp
+import pytest
+import yaml
+
+from nexusd.emulator.cloud import Cloud
+from nexusd.emulator.options import EmulatorOptions
+from nexusd.emulator.server import EmulatorServer
+from tests.e2e.daemon import KEY, DaemonProcess, run_to_end
+
+OPTIONS = EmulatorOptions(api_key=KEY, instances=30, pending_s=0.2, provisioning_s=0.4)
+
+
+async def test_it_serves_what_it_polled_and_stops_in_order(tmp_path: Path) -> None:
+    async with EmulatorServer(Cloud(OPTIONS)) as server, DaemonProcess(tmp_path, server.url) as daemon:
+        assert len((await daemon.get("/api/v1/regions"))["regions"]) == 6
+        assert (await daemon.get("/api/v1/instances"))["meta"]["total"] == 30
+        assert (await daemon.get("/api/v1/status"))["version"]
+        assert 'nexusd_instances{region="us-east-1",status="running"}' in await daemon.text("/metrics")
+        assert await daemon.status("/") == 200
+        assert await daemon.status("/-/healthy") == 200
+        assert await daemon.stop() == 0
+    assert "Traceback" not in daemon.log.read_text()
+
+
+async def test_a_reload_takes_a_new_configuration_and_refuses_a_bad_one(tmp_path: Path) -> None:
+    async with EmulatorServer(Cloud(OPTIONS)) as server, DaemonProcess(tmp_path, server.url) as daemon:
+        good = yaml.safe_load(daemon.config.read_text())
+        daemon.config.write_text(yaml.safe_dump({**good, "poling": {}}))
+        async with aiohttp.ClientSession() as http, http.post(f"{daemon.url}/-/reload") as answer:
+            assert answer.status == 400
+            assert "polling" in await answer.text()
+        good["polling"]["regions"] = "400ms"
+        daemon.config.write_text(yaml.safe_dump(good))
+        daemon.process.send_signal(signal.SIGHUP)
+        async with asyncio.timeout(10.0):
+            while 'nexusd_poll_interval_seconds{resource="regions"} 0.4' not in await _metrics(daemon):
+                await asyncio.sleep(0.05)
+        assert await daemon.stop() == 0
+
+
+async def _metrics(daemon: DaemonProcess) -> str:
+    """Empty while the server is between two configurations."""
+    try:
+        return await daemon.text("/metrics")
+    except aiohttp.ClientError:
+        return ""
+
+
+async def test_a_rotated_key_is_picked_up(tmp_path: Path) -> None:
+    cloud = Cloud(OPTIONS)
+    async with EmulatorServer(cloud) as server, DaemonProcess(tmp_path, server.url) as daemon:
+        (tmp_path / "api-key").write_text("another")
+        async with asyncio.timeout(10.0):
+            while await daemon.status("/-/ready") == 200:
+                await asyncio.sleep(0.05)
+        (tmp_path / "api-key").write_text(KEY)
+        await daemon.ready()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--listen", "127.0.0.1:{busy}"], "cannot listen on 127.0.0.1:{busy}"),
+        (["--store", "sqlite:////proc/nowhere/nexusd.db"], "/proc/nowhere"),
+    ],
+    ids=["busy port", "unusable store"],
+)
+async def test_what_keeps_it_from_starting_is_one_line_and_exit_1(
+    tmp_path: Path, arguments: list[str], said: str
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        busy = taken.getsockname()[1]
+        given = [argument.format(busy=busy) for argument in arguments]
+        code, _, err = await run_to_end(tmp_path, "run", *given, CN_API_KEY=KEY)
+    lines = [line for line in err.splitlines() if line.startswith("nexusd:")]
+    assert (code, len(lines)) == (1, 1), err
+    assert said.format(busy=busy) in lines[0]
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("configuration", "said"),
+    [
+        ("cloudnexus:\n  api_key: x\n  base_ulr: https://a\n", "base_url"),
+        ("cloudnexus: {api_key: x, base_url: 'http://example.com'}\n", "https"),
+        ("polling: {regions: 15s}\n", "api_key"),
+    ],
+    ids=["unknown key", "plain http", "no key"],
+)
+async def test_a_bad_configuration_is_one_line_and_exit_2(
+    tmp_path: Path, configuration: str, said: str
+) -> None:
+    file = tmp_path / "nexusd.yaml"
+    file.write_text(configuration)
+    code, _, err = await run_to_end(tmp_path, "run", "--config", str(file))
+    assert code == 2, err
+    assert said in err
+    assert len(err.splitlines()) == 1
+
+
+async def test_a_second_daemon_on_the_same_store_exits(tmp_path: Path) -> None:
+    async with EmulatorServer(Cloud(OPTIONS)) as server, DaemonProcess(tmp_path, server.url):
+        store = f"sqlite:///{tmp_path / 'nexusd.db'}"
+        code, _, err = await run_to_end(
+            tmp_path, "run", "--listen", "127.0.0.1:0", "--store", store, CN_API_KEY=KEY
+        )
+        assert code == 1
+        assert "nexusd.db" in err
