@@ -35,6 +35,7 @@ class MetricsRegistry:
     """`ports.Metrics`. `receivers`: names, so that their series exist before the first notification."""
 
     def __init__(self, receivers: Iterable[str] = ()) -> None:
+        names = tuple(receivers)
         self._regions = BoundedValues((), MAX_REGIONS)
         self._statuses = BoundedValues(INSTANCE_STATUSES)
         self._endpoints = BoundedValues({endpoint for endpoint, _ in _REQUESTS}, 4)
@@ -43,15 +44,14 @@ class MetricsRegistry:
         self._resources = BoundedValues(_RESOURCES, 0)
         self._poll_failures = BoundedValues(_POLL_FAILURES)
         self._outcomes = BoundedValues((o.value for o in Outcome), 0)
-        self._receivers = BoundedValues(receivers, 100)
+        self._receivers = BoundedValues(names, 100)
         self._notification_failures = BoundedValues(_NOTIFICATION_FAILURES, 20)
         self._notification_codes = BoundedValues((*_CODES, *_TRANSPORT_FAILURES), 20)
         self._circuit_open = False
         self._reload_successful = True
         self._declare_polls()
         self._declare_outcomes()
-        self._declare_notifications(receivers)
-        self.expect_regions(())
+        self._declare_notifications(names)
 
     def _declare_polls(self) -> None:
         self._poll_runs = Counter("nexusd_poll_runs", "Polls of a resource that ended.", ("resource",))
@@ -106,7 +106,7 @@ class MetricsRegistry:
             "nexusd_event_loop_lag_seconds", "How late the event loop ran a timer.", bounds=_LAG_BUCKETS_S
         )
 
-    def _declare_notifications(self, receivers: Iterable[str]) -> None:
+    def _declare_notifications(self, receivers: tuple[str, ...]) -> None:
         self._notifications = Counter(
             "nexusd_notifications", "Notifications that were tried to the end.", ("receiver",)
         )
@@ -193,10 +193,6 @@ class MetricsRegistry:
 
     def loop_lag(self, lag_s: float) -> None:
         self._loop_lag.observe(lag_s)
-
-    @property
-    def circuit_open(self) -> bool:
-        return self._circuit_open
 
     def reloaded(self, *, successful: bool) -> None:
         """The last reload's outcome; 1 from the start, which is itself a successful load."""

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-import structlog
 from aiohttp import web
 
-from nexusd.core.errors import ConfigError
 from nexusd.ports import Daemon
-from nexusd.web.metrics import MetricsRegistry
-
-log = structlog.get_logger(__name__)
 
 
 class ProbeRoutes:
-    def __init__(self, daemon: Daemon, metrics: MetricsRegistry) -> None:
+    def __init__(self, daemon: Daemon) -> None:
         self._daemon = daemon
-        self._metrics = metrics
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -33,13 +27,8 @@ class ProbeRoutes:
         return _verdict("ready", self._daemon.not_ready())
 
     async def reload(self, _request: web.Request) -> web.Response:
-        try:
-            await self._daemon.reload()
-        except ConfigError as error:
-            self._metrics.reloaded(successful=False)
-            log.warning("reload_refused", error=str(error))
-            raise
-        self._metrics.reloaded(successful=True)
+        """A configuration that cannot be used raises `ConfigError`, which is answered with 400."""
+        await self._daemon.reload()
         return _plain("nexusd has read its configuration again\n", HTTPStatus.OK)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import ssl
@@ -9,6 +10,7 @@ from ipaddress import ip_address
 
 import structlog
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from nexusd.core.errors import ConfigError, StartError
 from nexusd.ports import Clock, Daemon, Placements, Store
@@ -28,6 +30,9 @@ from nexusd.web.tallies import TallyReader
 log = structlog.get_logger(__name__)
 
 _KEEPALIVE_S = 75.0
+_LINGERING_S = 2.0
+"""How long the rest of a refused body is read away, so that its sender gets to see the refusal."""
+
 _SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; base-uri 'none'",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -48,8 +53,9 @@ class WebServer:
         metrics: MetricsRegistry,
         clock: Clock,
     ) -> None:
+        """Raises `ConfigError` when the files of `server.tls` cannot be used."""
         self._options = options
-        self._tls: ssl.SSLContext | None = None
+        self._tls = _tls_context(options.tls) if options.tls is not None else None
         self._addresses: list[tuple[str, int]] = []
         app = self._application()
         tallies = TallyReader(store, clock, options.store_timeout_s)
@@ -58,22 +64,22 @@ class WebServer:
         app.add_routes(InventoryRoutes(daemon, clock).routes())
         app.add_routes(PlacementRoutes(options, placements, store, clock).routes())
         app.add_routes(HistoryRoutes(store, clock, options.store_timeout_s).routes())
-        app.add_routes(ProbeRoutes(daemon, metrics).routes())
+        app.add_routes(ProbeRoutes(daemon).routes())
         app.add_routes([web.get("/metrics", Scrape(options, daemon, store, metrics, clock, tallies).handle)])
         app.add_routes(PageRoutes(options, daemon, store, clock, tallies).routes())
         self._runner = web.AppRunner(
             app,
             access_log=None,
+            logger=_protocol_log(),
             auto_decompress=False,  # a request is refused, not inflated
             keepalive_timeout=_KEEPALIVE_S,
+            lingering_time=_LINGERING_S,
             shutdown_timeout=options.shutdown_timeout_s,
         )
 
     async def start(self) -> None:
         """Listen. Raises `StartError` when that cannot be, and then nothing is left behind."""
         options = self._options
-        if options.tls is not None:
-            self._tls = _tls_context(options.tls)
         await self._runner.setup()
         site = web.TCPSite(self._runner, options.host or None, options.port, ssl_context=self._tls)
         try:
@@ -93,18 +99,6 @@ class WebServer:
             host = "127.0.0.1" if "." in host else "::1"
         scheme = "https" if self._tls is not None else "http"
         return f"{scheme}://{_address(host, port)}/"
-
-    def reload_tls(self) -> None:
-        """Read certificate and key again, for the connections to come. Raises `ConfigError`; the old ones
-        are then used on.
-        """
-        if self._tls is None or self._options.tls is None:
-            return
-        try:
-            _tls_context(self._options.tls)  # on trial: a bad pair must not spoil the context in use
-            _load_files(self._tls, self._options.tls)
-        except StartError as error:
-            raise ConfigError(str(error)) from error
 
     async def stop(self) -> None:
         """Take no more connections; let the requests under way end, for `shutdown_timeout_s` at most."""
@@ -130,15 +124,21 @@ async def _add_headers(_request: web.Request, response: web.StreamResponse) -> N
         response.headers.setdefault(name, value)
 
 
+def _protocol_log() -> logging.Logger:
+    """aiohttp's own log, without a traceback for every client that speaks no HTTP."""
+    logger = logging.getLogger(f"{__name__}.protocol")
+    logger.addFilter(_not_the_clients_fault)
+    return logger
+
+
+def _not_the_clients_fault(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+
+
 def _tls_context(files: TlsFiles) -> ssl.SSLContext:
-    """Raises `StartError`, which names the files and nothing that is in them."""
+    """Raises `ConfigError`, which names the files and nothing that is in them."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    _load_files(context, files)
-    return context
-
-
-def _load_files(context: ssl.SSLContext, files: TlsFiles) -> None:
     try:
         context.load_cert_chain(files.cert_file, files.key_file, password="")
         if files.client_ca_file is not None:
@@ -146,7 +146,8 @@ def _load_files(context: ssl.SSLContext, files: TlsFiles) -> None:
             context.verify_mode = ssl.CERT_REQUIRED
     except (OSError, ValueError) as error:
         names = ", ".join(str(f) for f in (files.cert_file, files.key_file, files.client_ca_file) if f)
-        raise StartError(f"cannot use server.tls ({names}): {_reason(error)}") from error
+        raise ConfigError(f"server.tls: cannot use {names}: {_reason(error)}") from error
+    return context
 
 
 def _address(host: str, port: int) -> str:

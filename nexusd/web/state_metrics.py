@@ -162,16 +162,11 @@ class StateMetrics:
         ]
         found = [
             (
-                _labels(
-                    alertname=labels.get("alertname", ""),
-                    severity=labels.get("severity", ""),
-                    state=alert.state.value,
-                ),
+                _labels(alertname=alert.name, severity=alert.label("severity"), state=alert.state.value),
                 1,
             )
             for alert in moment.world.alerts.values()
             if alert.state in _SHOWN_ALERT_STATES
-            for labels in [dict(alert.labels)]
         ]
         yield gauge("nexusd_alerts", "Alerts that are pending or firing.", tally([*zeros, *found]).items())
 

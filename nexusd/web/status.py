@@ -24,8 +24,6 @@ _SEVERITIES = ("critical", "warning", "info")
 
 
 class StatusRoutes:
-    """`started_at` is when the web server was made, which is when the daemon started."""
-
     def __init__(
         self, version: str, daemon: Daemon, store: Store, clock: Clock, tallies: TallyReader
     ) -> None:
@@ -34,7 +32,6 @@ class StatusRoutes:
         self._store = store
         self._clock = clock
         self._tallies = tallies
-        self._started_at = clock.now()
 
     def routes(self) -> list[web.RouteDef]:
         return [web.get("/api/v1/status", self.status)]
@@ -47,8 +44,8 @@ class StatusRoutes:
         world = self._daemon.world
         return {
             "version": self._version,
-            "started_at": shaper.time(self._started_at),
-            "uptime_s": round(shaper.now - self._started_at, 3),
+            "started_at": shaper.time(started_at(world)),
+            "uptime_s": round(shaper.now - started_at(world), 3),
             "leader": self._store.leading,
             "ready": self._daemon.not_ready() is None,
             "not_ready_reason": self._daemon.not_ready(),
@@ -76,6 +73,11 @@ class StatusRoutes:
         }
 
 
+def started_at(world: World) -> float:
+    """When this process began to look. The web server itself is made anew at each reload."""
+    return min(poll.known_since for poll in world.polls.values())
+
+
 def instance_counts(world: World) -> Json:
     by_status: Counter[str] = Counter(dict.fromkeys(INSTANCE_STATUSES, 0))
     by_region: Counter[str] = Counter()
@@ -97,14 +99,20 @@ def pressing_alerts(alerts: Iterable[Alert], limit: int) -> list[Alert]:
     )
 
 
+def alert_counts(alerts: Iterable[Alert]) -> Counter[AlertState]:
+    """By state, without those of severity `none`: a watchdog that fires is as it should be."""
+    return Counter(alert.state for alert in alerts if alert.label("severity") != "none")
+
+
 def _urgency(alert: Alert) -> tuple[bool, int, float, str]:
-    severity = dict(alert.labels).get("severity", "")
+    severity = alert.label("severity")
     rank = _SEVERITIES.index(severity) if severity in _SEVERITIES else len(_SEVERITIES)
-    return alert.state is not AlertState.FIRING, rank, alert.active_at, alert.fingerprint
+    quiet = alert.state is not AlertState.FIRING or severity == "none"
+    return quiet, rank, alert.active_at, alert.fingerprint
 
 
 def _alerts(world: World, shaper: Shaper) -> Json:
-    states = Counter(alert.state for alert in world.alerts.values())
+    states = alert_counts(world.alerts.values())
     return {
         "firing": states[AlertState.FIRING],
         "pending": states[AlertState.PENDING],

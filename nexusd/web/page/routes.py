@@ -34,7 +34,6 @@ class PageRoutes:
         self._store = store
         self._clock = clock
         self._tallies = tallies
-        self._started_at = clock.now()
         folder = files(__package__)
         self._files = {name: folder.joinpath(name).read_bytes() for name in _FILES}
 
@@ -52,7 +51,6 @@ class PageRoutes:
             placements=placements,
             not_ready=self._daemon.not_ready(),
             leading=self._store.leading,
-            started_at=self._started_at,
             shaper=Shaper(self._clock.now(), self._clock.utc_offset_s()),
         )
         return web.Response(

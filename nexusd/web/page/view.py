@@ -13,7 +13,7 @@ from nexusd.core.world import World
 from nexusd.web.metrics import INSTANCE_STATUSES
 from nexusd.web.page.html import Html, element, table
 from nexusd.web.shapes import Shaper
-from nexusd.web.status import pressing_alerts
+from nexusd.web.status import alert_counts, pressing_alerts, started_at
 from nexusd.web.tallies import Tallies
 
 REFRESH_S = 15
@@ -33,7 +33,6 @@ class View:
     placements: list[Placement] | None
     not_ready: str | None
     leading: bool
-    started_at: float
     shaper: Shaper
 
 
@@ -60,7 +59,7 @@ def render(view: View) -> str:
 def _headline(view: View) -> Html:
     polls = sorted(view.world.polls.values(), key=lambda p: p.resource)
     facts = [_fact(poll, view.shaper) for poll in polls]
-    firing = sum(a.state is AlertState.FIRING for a in view.world.alerts.values())
+    firing = alert_counts(view.world.alerts.values())[AlertState.FIRING]
     ready = "ready" if view.not_ready is None else f"not ready: {view.not_ready}"
     facts.insert(0, element("li", ready, class_="good" if view.not_ready is None else "bad"))
     facts.append(
@@ -209,12 +208,11 @@ def _alerts(view: View) -> Html:
 
 
 def _alert_row(alert: Alert, shaper: Shaper) -> list[object]:
-    labels = dict(alert.labels)
-    about = ", ".join(f"{k}={v}" for k, v in sorted(labels.items()) if k not in ("alertname", "severity"))
-    firing = alert.state is AlertState.FIRING
+    about = ", ".join(f"{k}={v}" for k, v in sorted(alert.labels) if k not in ("alertname", "severity"))
+    firing = alert.state is AlertState.FIRING and alert.label("severity") != "none"
     return [
-        labels.get("alertname", ""),
-        labels.get("severity", ""),
+        alert.name,
+        alert.label("severity"),
         element("td", alert.state.value, class_="bad" if firing else "poor"),
         about,
         dict(alert.annotations).get("summary", ""),
@@ -228,7 +226,7 @@ def _daemon(view: View) -> Html:
     dead = sum(n for (_, state), n in outbox.items() if state == "dead")
     facts = (
         ("Version", view.version),
-        ("Running for", ago(view.shaper.now - view.started_at)),
+        ("Running for", ago(view.shaper.now - started_at(view.world))),
         ("Leader", "yes" if view.leading else "no"),
         ("Notifications waiting", str(waiting)),
         ("Notifications dead", str(dead)),

@@ -1,0 +1,228 @@
+"""The daemon, the placements and the store as the web server sees them, over plain dicts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+from nexusd.core.alerts import Alert, AlertState
+from nexusd.core.errors import ConflictError, NexusdError, NotFoundError
+from nexusd.core.events import Event
+from nexusd.core.inventory import Inventory
+from nexusd.core.lifecycle import Attempt, Placement, State
+from nexusd.core.placement import Considered, Decision, PlacementRequest
+from nexusd.core.polls import INSTANCES, REGIONS, PollState
+from nexusd.core.records import Instance, Region
+from nexusd.core.regions import KnownRegion, RegionSnapshot
+from nexusd.core.world import World
+from nexusd.ports import IdempotencyKey
+from tests.fakes import EPOCH
+
+T = TypeVar("T")
+
+NOW = EPOCH
+"""2023-11-14T22:13:20Z."""
+
+
+def instance(number: int, status: str = "running", region: str = "us-east-1", **more: Any) -> Instance:
+    return Instance(id=f"inst_{number}", name=f"worker-{number}", status=status, region=region, **more)
+
+
+def world_of(instances: Iterable[Instance] = (), regions: Iterable[Region] = ()) -> World:
+    """Everything read 10 s ago."""
+    polls = {
+        name: PollState(name, interval, NOW - 100, NOW - 10, NOW - 10)
+        for name, interval in ((REGIONS, 15.0), (INSTANCES, 30.0))
+    }
+    inventory = Inventory()
+    inventory.restore({i.id: i for i in instances}, {}, NOW - 10)
+    return World(
+        polls=polls,
+        inventory=inventory,
+        regions=RegionSnapshot(NOW - 10, {r.slug: KnownRegion(r) for r in regions}),
+    )
+
+
+VIRGINIA = Region("us-east-1", "Virginia, US", "healthy", 12.0, capacity=True)
+LONDON = Region("eu-west-2", "London, UK", "healthy", 45.0, capacity=False)
+EVERYWHERE = (VIRGINIA, LONDON)
+JUDGED = (
+    Considered("us-east-1", eligible=True, rank=1, latency_ms=12.0, instances=42),
+    Considered(
+        "eu-west-2", eligible=False, rank=None, latency_ms=45.0, instances=7, reasons=("no capacity",)
+    ),
+)
+
+
+@dataclass
+class FakeDaemon:
+    world: World = field(default_factory=lambda: world_of([instance(1)], EVERYWHERE))
+    judged: tuple[Considered, ...] = JUDGED
+    unready: str | None = None
+    unhealthy: str | None = None
+    reload_error: NexusdError | None = None
+    reloads: int = 0
+
+    def not_ready(self) -> str | None:
+        return self.unready
+
+    def not_healthy(self) -> str | None:
+        return self.unhealthy
+
+    async def reload(self) -> None:
+        self.reloads += 1
+        if self.reload_error is not None:
+            raise self.reload_error
+
+    def eligibility(self) -> tuple[Considered, ...]:
+        return self.judged
+
+
+def placement(number: int = 1, state: State = State.QUEUED, **more: Any) -> Placement:
+    request = PlacementRequest(name=f"worker-{number:02}", plan="pro")
+    given: dict[str, Any] = {"created_at": NOW - 60, "updated_at": NOW - 60, "request": request} | more
+    return Placement(id=f"plc_{number:026}", state=state, **given)
+
+
+def decision(**more: Any) -> Decision:
+    given: dict[str, Any] = {
+        "decided_at": NOW - 5,
+        "region": "us-east-1",
+        "reason": None,
+        "observed_at": NOW - 10,
+    }
+    return Decision(**(given | {"considered": JUDGED} | more))
+
+
+@dataclass
+class FakePlacements:
+    """Remembers what it was asked; `error` is raised instead of an answer."""
+
+    error: Exception | None = None
+    accepted: list[tuple[PlacementRequest, IdempotencyKey | None]] = field(default_factory=list)
+    planned: list[PlacementRequest] = field(default_factory=list)
+    cancelled: list[str] = field(default_factory=list)
+    keys: dict[str, tuple[str, Placement]] = field(default_factory=dict)
+
+    async def accept(self, request: PlacementRequest, key: IdempotencyKey | None) -> Placement:
+        if self.error is not None:
+            raise self.error
+        if key is not None and key.key in self.keys:
+            digest, earlier = self.keys[key.key]
+            if digest != key.digest:
+                raise ConflictError("Idempotency-Key: was used for another body; use a new key")
+            return earlier
+        self.accepted.append((request, key))
+        made = replace(placement(len(self.accepted)), request=request)
+        if key is not None:
+            self.keys[key.key] = key.digest, made
+        return made
+
+    def plan(self, request: PlacementRequest) -> Decision:
+        if self.error is not None:
+            raise self.error
+        self.planned.append(request)
+        return decision()
+
+    async def cancel(self, placement_id: str) -> Placement:
+        if self.error is not None:
+            raise self.error
+        self.cancelled.append(placement_id)
+        if placement_id != placement().id:
+            raise NotFoundError(f"there is no placement {placement_id}")
+        return placement(state=State.CANCELLED)
+
+
+class FakePlacementsTable:
+    def __init__(self) -> None:
+        self.rows: dict[str, Placement] = {}
+        self.made_attempts: dict[str, list[Attempt]] = {}
+        self.made_decisions: dict[str, list[Decision]] = {}
+
+    def put(self, *placements: Placement) -> None:
+        self.rows.update({p.id: p for p in placements})
+
+    def get(self, placement_id: str) -> Placement | None:
+        return self.rows.get(placement_id)
+
+    def page(self, state: State | None, limit: int, offset: int) -> tuple[list[Placement], int]:
+        found = [p for p in reversed(self.rows.values()) if state in (None, p.state)]
+        return found[offset : offset + limit], len(found)
+
+    def counts(self) -> Mapping[State, int]:
+        return Counter(p.state for p in self.rows.values())
+
+    def attempts(self, placement_id: str) -> list[Attempt]:
+        return self.made_attempts.get(placement_id, [])
+
+    def decisions(self, placement_id: str) -> list[Decision]:
+        return self.made_decisions.get(placement_id, [])
+
+
+@dataclass
+class FakeOutboxTable:
+    numbers: dict[tuple[str, str], int] = field(default_factory=dict)
+    oldest: dict[str, float] = field(default_factory=dict)
+
+    def counts(self) -> dict[tuple[str, str], int]:
+        return dict(self.numbers)
+
+    def oldest_pending(self) -> dict[str, float]:
+        return dict(self.oldest)
+
+
+@dataclass
+class FakeEventsTable:
+    rows: list[Event] = field(default_factory=list)
+
+    def since(self, event_id: int | None, at: float | None, limit: int) -> list[Event]:
+        if event_id is not None:
+            return [e for e in self.rows if (e.id or 0) > event_id][:limit]
+        if at is not None:
+            return [e for e in self.rows if e.at >= at][:limit]
+        return self.rows[-limit:]
+
+
+class FakeStore:
+    """One transaction: itself. `error` is raised by every run; `hangs` makes it never answer."""
+
+    def __init__(self) -> None:
+        self.placements = FakePlacementsTable()
+        self.outbox = FakeOutboxTable()
+        self.events = FakeEventsTable()
+        self.error: Exception | None = None
+        self.hangs = False
+        self.runs = 0
+        self.leading = True
+        self.epoch = 1
+
+    async def run(self, transaction: Callable[[Any], T]) -> T:
+        self.runs += 1
+        if self.hangs:
+            await asyncio.Event().wait()
+        if self.error is not None:
+            raise self.error
+        return transaction(self)
+
+    async def run_leading(self, transaction: Callable[[Any], T]) -> T:
+        return await self.run(transaction)
+
+
+def alert(
+    name: str = "RegionUnhealthy",
+    state: AlertState = AlertState.FIRING,
+    severity: str = "warning",
+    **labels: str,
+) -> Alert:
+    own = {"alertname": name, "severity": severity, **labels}
+    return Alert(
+        fingerprint=f"{abs(hash(tuple(own.items()))):016x}"[:16],
+        labels=tuple(sorted(own.items())),
+        annotations=(("summary", f"{name} in {labels.get('region', 'general')}"),),
+        state=state,
+        active_at=NOW - 300,
+        fired_at=NOW - 200 if state is AlertState.FIRING else None,
+    )

@@ -1,0 +1,102 @@
+"""A real `WebServer` on loopback over the fakes, and a real client for it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from nexusd.web.metrics import MetricsRegistry
+from nexusd.web.options import WebOptions
+from nexusd.web.server import WebServer
+from tests.fakes import FakeClock
+from tests.web.fakes import FakeDaemon, FakePlacements, FakeStore
+
+OPTIONS = WebOptions(version="1.2.3", port=0)
+BODY = {"name": "worker-01", "plan": "pro"}
+
+
+@dataclass(frozen=True)
+class Reply:
+    status: int
+    headers: Any
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def text(self) -> str:
+        return self.body.decode()
+
+    @property
+    def error(self) -> Any:
+        """The error's content; fails unless it has CloudNexus's shape."""
+        content = self.json
+        assert set(content) == {"error"}
+        assert set(content["error"]) == {"code", "message", "details"}
+        assert content["error"]["details"] is None or isinstance(content["error"]["details"], list)
+        return content["error"]
+
+    @property
+    def fields(self) -> list[str]:
+        """The fields that the error names."""
+        return [detail["field"] for detail in self.error["details"] or []]
+
+
+@dataclass
+class Site:
+    daemon: FakeDaemon = field(default_factory=FakeDaemon)
+    placements: FakePlacements = field(default_factory=FakePlacements)
+    store: FakeStore = field(default_factory=FakeStore)
+    clock: FakeClock = field(default_factory=FakeClock)
+    metrics: MetricsRegistry = field(default_factory=MetricsRegistry)
+    options: WebOptions = OPTIONS
+    server: WebServer = field(init=False)
+    session: aiohttp.ClientSession = field(init=False)
+
+    @asynccontextmanager
+    async def running(self, **options: Any) -> AsyncIterator[Site]:
+        self.options = replace(self.options, **options)
+        self.server = WebServer(
+            self.options, self.daemon, self.placements, self.store, self.metrics, self.clock
+        )
+        await self.server.start()
+        try:
+            async with aiohttp.ClientSession(auto_decompress=False) as self.session:
+                yield self
+        finally:
+            await self.server.stop()
+
+    @property
+    def port(self) -> int:
+        port = urlsplit(self.server.url).port
+        assert port is not None
+        return port
+
+    async def ask(self, method: str, path: str, **more: Any) -> Reply:
+        async with self.session.request(method, self.server.url.rstrip("/") + path, **more) as response:
+            return Reply(response.status, response.headers, await response.read())
+
+    async def get(self, path: str, **more: Any) -> Reply:
+        return await self.ask("GET", path, **more)
+
+    async def post(self, path: str, content: object, **more: Any) -> Reply:
+        return await self.ask("POST", path, json=content, **more)
+
+    async def send(self, raw: bytes) -> bytes:
+        """Bytes as they are, and all that comes back until the server closes the connection."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        writer.write(raw)
+        await writer.drain()
+        try:
+            return await asyncio.wait_for(reader.read(), 5)
+        finally:
+            writer.close()

@@ -1,0 +1,168 @@
+"""`/api/v1/regions` and `/api/v1/instances`."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from nexusd.core.inventory import Inventory
+from nexusd.core.records import Specs
+from nexusd.web.inventory import Filter
+from tests.web.fakes import EVERYWHERE, instance, world_of
+from tests.web.site import Site
+
+
+async def test_regions_come_with_what_makes_them_eligible_or_not(site: Site) -> None:
+    answer = await site.get("/api/v1/regions")
+
+    assert answer.status == 200
+    assert answer.json["observed_at"] == "2023-11-14T22:13:10.000Z"
+    london = next(r for r in answer.json["regions"] if r["slug"] == "eu-west-2")
+    assert london == {
+        "slug": "eu-west-2",
+        "name": "London, UK",
+        "status": "healthy",
+        "latency_ms": 45.0,
+        "capacity": False,
+        "eligible": False,
+        "rank": None,
+        "reasons": ["no capacity"],
+        "instances": 7,
+    }
+
+
+async def test_regions_are_empty_and_undated_before_the_first_poll(site: Site) -> None:
+    site.daemon.world = world_of()
+    site.daemon.world.regions = site.daemon.world.regions.__class__(None, {})
+    answer = await site.get("/api/v1/regions")
+    assert answer.json == {"regions": [], "observed_at": None}
+
+
+async def test_a_listed_region_that_was_not_judged_yet_is_not_eligible(site: Site) -> None:
+    site.daemon.judged = ()
+    answer = await site.get("/api/v1/regions")
+    assert [r["eligible"] for r in answer.json["regions"]] == [False, False]
+
+
+async def test_an_instance_has_the_fields_that_cloudnexus_documents(site: Site) -> None:
+    specs = Specs(4, 16, 200)
+    one = instance(7, public_ip="192.0.2.7", created_at="2023-01-02T05:04:05+02:00", specs=specs)
+    site.daemon.world = world_of([one], EVERYWHERE)
+
+    row = (await site.get("/api/v1/instances")).json["data"][0]
+
+    assert row == {
+        "id": "inst_7",
+        "name": "worker-7",
+        "status": "running",
+        "region": "us-east-1",
+        "public_ip": "192.0.2.7",
+        "specs": {"cpu": 4, "ram_gb": 16, "disk_gb": 200},
+        "plan": None,
+        "image": None,
+        "created_at": "2023-01-02T03:04:05.000Z",
+    }
+
+
+async def test_a_creation_time_that_cannot_be_read_is_null(site: Site) -> None:
+    site.daemon.world = world_of([instance(1, created_at="yesterday")])
+    assert (await site.get("/api/v1/instances")).json["data"][0]["created_at"] is None
+
+
+async def test_instances_are_paged_twenty_at_a_time_unless_asked_otherwise(site: Site) -> None:
+    site.daemon.world = world_of(instance(n) for n in range(45))
+
+    first = (await site.get("/api/v1/instances")).json
+    last = (await site.get("/api/v1/instances?limit=30&offset=30")).json
+
+    assert first["meta"] == {"total": 45, "limit": 20, "offset": 0}
+    assert len(first["data"]) == 20
+    assert [r["id"] for r in last["data"]] == [f"inst_{n}" for n in range(30, 45)]
+
+
+async def test_pages_put_together_are_the_whole_fleet_once(site: Site) -> None:
+    site.daemon.world = world_of(instance(n, region=f"r{n % 3}") for n in range(37))
+    seen = [
+        row["id"]
+        for offset in range(0, 40, 10)
+        for row in (await site.get(f"/api/v1/instances?limit=10&offset={offset}")).json["data"]
+    ]
+    assert sorted(seen) == sorted(f"inst_{n}" for n in range(37))
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("region=r0", {"a0", "a2"}),
+        ("status=stopped", {"a2", "a3"}),
+        ("region=r0&status=stopped", {"a2"}),
+        ("name=worker-1", {"a1"}),
+        ("name=worker-1&region=r0", set()),
+        ("name=worker", set()),
+        ("region=nowhere", set()),
+        ("status=", set()),
+    ],
+)
+async def test_instances_are_filtered_by_whole_values(site: Site, query: str, expected: set[str]) -> None:
+    fleet = [instance(n, "stopped" if n >= 2 else "running", f"r{n % 2}") for n in range(4)]
+    site.daemon.world = world_of(fleet)
+
+    answer = (await site.get(f"/api/v1/instances?{query}")).json
+
+    assert {row["id"].replace("inst_", "a") for row in answer["data"]} == expected
+    assert answer["meta"]["total"] == len(expected)
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("limit=0", "limit"),
+        ("limit=101", "limit"),
+        ("limit=-1", "limit"),
+        ("limit=ten", "limit"),
+        ("limit=1.0", "limit"),
+        ("limit=", "limit"),
+        ("limit=%D9%A3", "limit"),
+        ("limit=" + "9" * 30, "limit"),
+        ("offset=-1", "offset"),
+        ("offset=" + "9" * 18, "offset"),
+        ("limit=5&limit=6", "limit"),
+        ("region=" + "x" * 1025, "region"),
+        ("name=a&name=b", "name"),
+    ],
+)
+async def test_a_bad_parameter_is_named(site: Site, query: str, field: str) -> None:
+    answer = await site.get(f"/api/v1/instances?{query}")
+    assert (answer.status, answer.error["code"], answer.fields) == (400, "VALIDATION_ERROR", [field])
+    assert field in answer.error["message"]
+
+
+async def test_an_offset_past_the_end_is_an_empty_page(site: Site) -> None:
+    answer = (await site.get("/api/v1/instances?offset=1000000000")).json
+    assert (answer["data"], answer["meta"]["total"]) == ([], 1)
+
+
+async def test_hostile_text_from_the_cloud_is_answered_as_it_is(site: Site) -> None:
+    site.daemon.world = world_of([instance(1, status='</script>\x00"\n\u202e')])
+    assert (await site.get("/api/v1/instances")).json["data"][0]["status"] == '</script>\x00"\n\u202e'
+
+
+def _hundred_thousand() -> Inventory:
+    return world_of(
+        instance(n, "stopped" if n == 99_999 else "running", f"r{n % 10}") for n in range(100_000)
+    ).inventory
+
+
+def test_any_page_of_a_hundred_thousand_instances_is_quick() -> None:
+    inventory = _hundred_thousand()
+    pages = [
+        (Filter(), 99_900),
+        (Filter("r3"), 9_900),
+        (Filter(status="stopped"), 0),
+        (Filter(name="worker-5"), 0),
+    ]
+    started = time.process_time()
+    for wanted, offset in pages * 5:
+        wanted.page(inventory, 100, offset)
+    assert (time.process_time() - started) / 20 < 0.05
