@@ -135,7 +135,7 @@ def create_order(body: Mapping[str, object]) -> CreateOrder:
 
 
 def unknown_region(slug: str) -> RefusalError:
-    return _invalid([{"field": "region", "message": f"there is no region {slug!r}"}])
+    return _invalid([{"field": "region", "message": f"must be the slug of a listed region, not {slug!r}"}])
 
 
 def _integer(

@@ -29,6 +29,7 @@ from nexusd.emulator.cloud import Cloud, SeenCreate
 from nexusd.emulator.effects import Answer
 from nexusd.emulator.faults import Call
 from nexusd.emulator.plan import Plan
+from nexusd.emulator.protocol import ErrorResponseServer
 from nexusd.emulator.wire import Reply, break_off, send, send_dripping, send_truncated
 
 BASE_PATH = "/v1"
@@ -84,7 +85,7 @@ class EmulatorServer:
 
     def protocols(self) -> web.Server:
         """The factory of HTTP protocols, to serve the cloud over another transport than TCP."""
-        return web.Server(self._serve, access_log=None, lingering_time=0)
+        return ErrorResponseServer(self._serve, access_log=None, lingering_time=0)
 
     async def accept(self) -> None:
         """Listen (again, after `refuse`) on the same port. Raises `StartError` when it is taken."""
