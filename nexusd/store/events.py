@@ -10,12 +10,12 @@ import sqlalchemy as sa
 
 from nexusd.core.events import Event, Subject
 from nexusd.store.schema import SERIAL, events
-from nexusd.store.statements import Row, Session, Values, given, insert_of
+from nexusd.store.statements import Insert, Row, Session, Values, given
 
 FORGET_AT_MOST = 10_000
 """Rows that one call deletes at most, so that no retention holds the store for long."""
 
-_APPEND = insert_of(events).returning(events.c.id)
+_APPEND = Insert(events)
 _AFTER_ID = (
     sa.select(events)
     .where(events.c.id > given("after", SERIAL))
@@ -45,8 +45,8 @@ class Events:
 
     def append(self, events: Iterable[Event]) -> list[Event]:
         appended = list(events)
-        ids = self._session.returning(_APPEND, [_values(event) for event in appended])
-        return [replace(event, id=row[0]) for event, row in zip(appended, ids, strict=True)]
+        ids = self._session.insert(_APPEND, [_values(event) for event in appended])
+        return [replace(event, id=number) for event, number in zip(appended, ids, strict=True)]
 
     def since(self, event_id: int | None, at: float | None, limit: int) -> list[Event]:
         if at is not None:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from nexusd.ports import OutboxMessage
 from nexusd.store.schema import outbox
-from nexusd.store.statements import Session, Values, given, insert_of, parameters
+from nexusd.store.statements import Insert, Session, Values, given, parameters
 
 PENDING, SENT, DEAD = "pending", "sent", "dead"
 
@@ -44,7 +44,7 @@ _ID = _t.id == given("which", sa.Text)
 _RECEIVER = _t.receiver == given("receiver", sa.Text)
 _IN_STATE = _t.state == given("in_state", sa.Text)
 
-_ADD = insert_of(outbox)
+_ADD = Insert(outbox)
 DUE = (
     _MESSAGE.where(_RECEIVER, _IN_STATE, _t.due_at <= _NOW)
     .order_by(_t.due_at, _t.created_at, _t.id)

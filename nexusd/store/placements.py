@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from nexusd.core.errors import ConflictError
 from nexusd.core.lifecycle import CLOSED, Attempt, Outcome, Placement, State
 from nexusd.core.placement import Considered, Decision, PlacementRequest
-from nexusd.store.schema import OPEN_STATES, attempts, decisions, idempotency_keys, placements
-from nexusd.store.statements import InsertAbsent, Row, Session, Values, given, insert_of, parameters
+from nexusd.store.schema import CLOSED_STATES, OPEN_STATES, attempts, decisions, idempotency_keys, placements
+from nexusd.store.statements import Insert, InsertAbsent, Row, Session, Values, given, parameters
 
 FORGET_AT_MOST = 10_000
 """Rows that one call deletes at most, so that no retention holds the store for long."""
@@ -47,16 +47,20 @@ _HOW_MANY = sa.select(sa.func.count()).select_from(placements)
 _HOW_MANY_IN_STATE = _HOW_MANY.where(_IN_STATE)
 QUEUE = _RECORD.where(_IN_STATE).order_by(_t.priority.desc(), _t.created_at, _t.id).limit(_LIMIT)
 _ALL_IN_STATE = _RECORD.where(_IN_STATE).order_by(_t.created_at, _t.id)
-_ENDED = _RECORD.where(_IN_STATE, _t.updated_at >= given("since", sa.Double)).order_by(_t.updated_at)
+ENDED = _RECORD.where(_IN_STATE, CLOSED_STATES, _t.updated_at >= given("since", sa.Double)).order_by(
+    _t.updated_at
+)
 _COUNTS = sa.select(_t.state, sa.func.count()).group_by(_t.state)
 OPEN_NAME = _RECORD.where(_t.name == given("name", sa.Text), OPEN_STATES)
 _FORGET_CLOSED = sa.delete(placements).where(
     _t.id.in_(
-        sa.select(_t.id).where(_IN_STATE, _t.updated_at < given("before", sa.Double)).limit(_LIMIT),
+        sa.select(_t.id)
+        .where(_IN_STATE, CLOSED_STATES, _t.updated_at < given("before", sa.Double))
+        .limit(_LIMIT),
     )
 )
 
-_ADD_ATTEMPT = insert_of(attempts)
+_ADD_ATTEMPT = Insert(attempts)
 _FINISH_ATTEMPT = (
     sa.update(attempts)
     .where(
@@ -67,7 +71,7 @@ _FINISH_ATTEMPT = (
 _ATTEMPTS = (
     sa.select(attempts).where(attempts.c.placement_id == given("which", sa.Text)).order_by(attempts.c.number)
 )
-_ADD_DECISION = insert_of(decisions)
+_ADD_DECISION = Insert(decisions)
 _DECISIONS = (
     sa.select(decisions).where(decisions.c.placement_id == given("which", sa.Text)).order_by(decisions.c.id)
 )
@@ -135,7 +139,7 @@ class Placements:
         return sorted(found, key=lambda placement: (placement.created_at, placement.id))
 
     def ended_since(self, state: State, since: float) -> list[Placement]:
-        return self._all(_ENDED, {"in_state": state.value, "since": since})
+        return self._all(ENDED, {"in_state": state.value, "since": since})
 
     def counts(self) -> dict[State, int]:
         return {State(state): count for state, count in self._session.rows(_COUNTS)}

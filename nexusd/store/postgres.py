@@ -11,7 +11,7 @@ from sqlalchemy.pool import NullPool
 
 from nexusd.core.errors import ConfigError, StartError, StoreBrokenError, StoreError, StoreUnavailableError
 from nexusd.store.database import one_line
-from nexusd.store.statements import Row, Session, Statement, Values
+from nexusd.store.statements import Insert, InsertReturningId, Session, Statement, Values
 
 _MIGRATION_LOCK = 0x6E65787573  # "nexus": the advisory lock that migrations share
 _MIGRATION_WAIT_S = 60
@@ -28,20 +28,24 @@ _LOST_CLASSES = frozenset({"08", "57"})
 class PostgresSession(Session):
     _begin = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 
+    def __init__(self, connection: Any, dialect: sa.Dialect) -> None:
+        super().__init__(connection, dialect)
+        self._returning: dict[Insert, InsertReturningId] = {}
+
     def commit(self) -> None:
         super().commit()
         # COMMIT of a failed transaction is answered by ROLLBACK, without an error.
         if self._cursor.statusmessage != "COMMIT":
             raise StoreError(f"the commit was answered by {self._cursor.statusmessage}")
 
-    def _returning(self, statement: Statement, rows: Sequence[Values]) -> list[Row]:
-        sql, defaults = self._compile(statement)
+    def _insert_numbered(self, statement: Insert, rows: Sequence[Values]) -> list[int]:
+        sql, defaults = self._compile(self._returning.setdefault(statement, InsertReturningId(statement)))
         self._cursor.executemany(sql, self._clean_many(defaults, rows), returning=True)
-        found: list[Row] = []
+        numbers: list[int] = []
         while True:
-            found += self._cursor.fetchall()
+            numbers += (row[0] for row in self._cursor.fetchall())
             if not self._cursor.nextset():
-                return found
+                return numbers
 
     def _clean(self, values: Values) -> Values:
         """PostgreSQL's text cannot hold NUL, which a cloud's answer may well contain."""

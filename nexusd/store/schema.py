@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from nexusd.core.lifecycle import OPEN
+from nexusd.core.lifecycle import CLOSED, OPEN
 
 _NAMES = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -23,6 +23,7 @@ SERIAL = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 """SQLite gives rowids only to a column declared INTEGER."""
 
 OPEN_STATES = sa.text("state IN ({})".format(", ".join(f"'{state}'" for state in sorted(OPEN))))
+CLOSED_STATES = sa.text("state IN ({})".format(", ".join(f"'{state}'" for state in sorted(CLOSED))))
 """Literal, because a partial index serves only a query that repeats its condition word for word."""
 
 
@@ -125,7 +126,13 @@ sa.Index(
 )
 sa.Index("ix_placements_newest", placements.c.created_at, placements.c.id)
 sa.Index("ix_placements_newest_in_state", placements.c.state, placements.c.created_at, placements.c.id)
-sa.Index("ix_placements_ended", placements.c.state, placements.c.updated_at)
+sa.Index(
+    "ix_placements_ended",
+    placements.c.state,
+    placements.c.updated_at,
+    sqlite_where=CLOSED_STATES,  # so that taking one in and moving it on need not keep it up
+    postgresql_where=CLOSED_STATES,
+)
 
 _PLACEMENT = "placements.id"
 

@@ -56,18 +56,36 @@ class InsertAbsent:
         return built
 
 
-Statement: TypeAlias = Executable | Upsert | InsertAbsent
+@dataclass(frozen=True, eq=False, slots=True)
+class Insert:
+    """Insert rows of every column but a generated id."""
+
+    table: sa.Table
+
+    def build(self, insert: Callable[[sa.Table], DialectInsert]) -> Executable:
+        names = [c.name for c in self.table.columns if c is not self.table.autoincrement_column]
+        built: Executable = insert(self.table).values(parameters(self.table, names))
+        return built
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class InsertReturningId:
+    """The same, and give the generated id back."""
+
+    insert: Insert
+
+    def build(self, insert: Callable[[sa.Table], DialectInsert]) -> Executable:
+        built: Any = self.insert.build(insert)
+        returning: Executable = built.returning(self.insert.table.autoincrement_column)
+        return returning
+
+
+Statement: TypeAlias = Executable | Upsert | InsertAbsent | Insert | InsertReturningId
 
 
 def parameters(table: sa.Table, names: Iterable[str]) -> dict[str, sa.BindParameter[Any]]:
     """Each named column set from the parameter of its own name."""
     return {name: sa.bindparam(name, type_=table.c[name].type) for name in names}
-
-
-def insert_of(table: sa.Table) -> sa.Insert:
-    """Insert of every column but a generated id."""
-    names = [c.name for c in table.columns if c is not table.autoincrement_column]
-    return sa.insert(table).values(parameters(table, names))
 
 
 def given(name: str, type_: sa.types.TypeEngine[Any] | type[sa.types.TypeEngine[Any]]) -> Any:
@@ -95,7 +113,7 @@ class Session:
         self._connection = connection
         self._cursor = connection.cursor()
         self._dialect = dialect
-        self._insert = postgresql.insert if dialect.name == "postgresql" else sqlite.insert
+        self._dialect_insert = postgresql.insert if dialect.name == "postgresql" else sqlite.insert
         self._compiled: dict[Statement, tuple[str, dict[str, object]]] = {}
         self.wrote = False
 
@@ -128,12 +146,12 @@ class Session:
             count += self._cursor.rowcount
         return count
 
-    def returning(self, statement: Statement, rows: Iterable[Values]) -> list[Row]:
-        """Run an INSERT … RETURNING once for each row; what each returned, in order."""
-        found: list[Row] = []
+    def insert(self, statement: Insert, rows: Iterable[Values]) -> list[int]:
+        """Insert rows into a table that numbers them; their numbers, in order."""
+        found: list[int] = []
         for chunk in chunks(rows):
             self.wrote = True
-            found += self._returning(statement, chunk)
+            found += self._insert_numbered(statement, chunk)
         return found
 
     def begin(self) -> None:
@@ -169,8 +187,8 @@ class Session:
         """The statement in this database's words, for EXPLAIN."""
         return self._compile(statement)[0]
 
-    def _returning(self, statement: Statement, rows: Sequence[Values]) -> list[Row]:
-        return [row for values in rows for row in self.rows(statement, values)]
+    def _insert_numbered(self, statement: Insert, rows: Sequence[Values]) -> list[int]:
+        raise NotImplementedError
 
     def _prepare(self, statement: Statement, values: Values | None) -> tuple[str, Values]:
         sql, defaults = self._compile(statement)
@@ -189,7 +207,7 @@ class Session:
         """The SQL, and the parameters whose values the statement itself carries."""
         found = self._compiled.get(statement)
         if found is None:
-            built = statement if isinstance(statement, Executable) else statement.build(self._insert)
+            built = statement if isinstance(statement, Executable) else statement.build(self._dialect_insert)
             compiled = built.compile(dialect=self._dialect)  # type: ignore[attr-defined]
             defaults = {name: value for name, value in compiled.params.items() if value is not None}
             found = self._compiled[statement] = (str(compiled), defaults)

@@ -12,6 +12,7 @@ depends_on = None
 
 SERIAL = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 OPEN_STATES = sa.text("state IN ('creating', 'held', 'provisioning', 'queued', 'verifying')")
+CLOSED_STATES = sa.text("state IN ('cancelled', 'expired', 'failed', 'running')")
 
 
 def upgrade() -> None:
@@ -146,7 +147,14 @@ def upgrade() -> None:
         sa.Column("request", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_placements")),
     )
-    op.create_index("ix_placements_ended", "placements", ["state", "updated_at"], unique=False)
+    op.create_index(
+        "ix_placements_ended",
+        "placements",
+        ["state", "updated_at"],
+        unique=False,
+        sqlite_where=CLOSED_STATES,
+        postgresql_where=CLOSED_STATES,
+    )
     op.create_index("ix_placements_newest", "placements", ["created_at", "id"], unique=False)
     op.create_index(
         "ix_placements_newest_in_state", "placements", ["state", "created_at", "id"], unique=False
