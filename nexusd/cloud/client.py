@@ -1,0 +1,297 @@
+"""`ports.CloudApi` over HTTP: retries, limits, and what an answer's status means. Built by `app`.
+
+async with CloudNexus(options, KeyFile(path), clock, rng, metrics) as cloud:
+    sweep = await cloud.sweep_instances()
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self, TypeVar
+
+import structlog
+
+from nexusd.cloud.create import REQUEST as POST_INSTANCES
+from nexusd.cloud.create import Post, SendGuard, judge, post_once
+from nexusd.cloud.faults import TRANSPORT_ERRORS, explain
+from nexusd.cloud.http import Answer, Http, read_answer, status_label
+from nexusd.cloud.key import KeySource
+from nexusd.cloud.limits import RETRY_AFTER_UNSAID_S, CircuitBreaker, HoldBack, Pace, retry_after_s
+from nexusd.cloud.options import CloudOptions
+from nexusd.cloud.pages import PageReader
+from nexusd.cloud.stitch import Page
+from nexusd.cloud.sweep import sweep
+from nexusd.cloud.wire import PartialPageError, decode_regions, encode_create
+from nexusd.core.answers import CreateAnswer, CreateRequest, NotSent, Unknown
+from nexusd.core.errors import (
+    ApiError,
+    BadAnswerError,
+    RefusedError,
+    ThrottledError,
+    UnauthorizedError,
+    UnavailableError,
+)
+from nexusd.core.inventory import Sweep
+from nexusd.core.polls import INSTANCES, REGIONS
+from nexusd.core.regions import RegionList
+from nexusd.ports import Clock, Metrics
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+_UNHELPED_REASONS = frozenset({"circuit_open", "tls", "redirect", "too_large", "partial"})
+
+
+class CloudNexus:
+    """The CloudNexus API. One for the process: limits, hold-back and circuit are for the API as a whole."""
+
+    def __init__(
+        self, options: CloudOptions, key: KeySource, clock: Clock, rng: random.Random, metrics: Metrics
+    ) -> None:
+        self._options = options
+        self._clock = clock
+        self._random = rng
+        self._metrics = metrics
+        self._http = Http(options, key)
+        self._slots = asyncio.Semaphore(options.max_concurrent_requests)
+        self._pace = Pace(options.max_requests_per_second)
+        self._hold = HoldBack()
+        self._circuit = CircuitBreaker(
+            options.circuit_failures,
+            options.circuit_first_wait_s,
+            options.circuit_longest_wait_s,
+            self._circuit_changed,
+        )
+        self._pages = PageReader()
+        self._answered_at: dict[str, float] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close all connections. Nothing can be asked afterwards."""
+        await self._http.close()
+
+    def last_answer_at(self, resource: str) -> float | None:
+        """See `ports.CloudApi`."""
+        return self._answered_at.get(resource)
+
+    async def read_regions(self) -> RegionList:
+        """All regions (reference: GET /regions). Raises `ApiError`."""
+        began_at = self._clock.now()
+        regions = await self._get("/regions", "", lambda body: decode_regions(body, "GET /regions"))
+        ended_at = self._answered_at[REGIONS] = self._clock.now()
+        return RegionList(began_at, ended_at, regions)
+
+    async def sweep_instances(self) -> Sweep:
+        """All instances (reference: GET /instances), complete and consistent. Raises `ApiError`."""
+        began_at = self._clock.now()
+        concurrency, most = self._options.max_concurrent_requests, self._options.max_instances
+        instances = None
+        try:
+            async with asyncio.timeout(self._options.sweep_timeout_s):
+                instances = await sweep(self._read_page, concurrency, most)
+        except TimeoutError:
+            pass  # raised below, outside this block, without what was cancelled as its context
+        if instances is None:
+            raise UnavailableError(
+                f"GET /instances: not read within {self._options.sweep_timeout_s:g} s", "timeout"
+            )
+        self._pages.swept()
+        return Sweep(began_at, self._clock.now(), instances)
+
+    async def create_instance(self, request: CreateRequest, deadline: float) -> CreateAnswer:
+        """POST exactly once (reference: POST /instances); see `ports.CloudApi`."""
+        try:
+            body = encode_create(request)
+        except ValueError as error:
+            return NotSent(
+                f"{POST_INSTANCES}: the request cannot be written as JSON ({type(error).__name__})"
+            )
+        guard = SendGuard(self._clock.now, deadline)
+        try:
+            async with asyncio.timeout(max(0.0, deadline - self._clock.now())), self._slots:
+                await self._pace.turn()
+                return await self._create(request, body, guard, deadline)
+        except TimeoutError:
+            pass
+        if guard.sent:
+            return Unknown(f"{POST_INSTANCES}: no complete answer before the deadline")
+        return NotSent(f"{POST_INSTANCES}: it could not be sent before the deadline")
+
+    async def _create(
+        self, request: CreateRequest, body: bytes, guard: SendGuard, deadline: float
+    ) -> CreateAnswer:
+        held_s = self._hold.remaining_s(self._now())
+        if held_s > 0:
+            return NotSent(f"{POST_INSTANCES}: the API asked to be left alone for {held_s:.0f} s more")
+        if self._circuit.open:
+            return NotSent(f"{POST_INSTANCES}: the circuit is open, the API has failed repeatedly")
+        began_s = self._now()
+        timeout_s = max(0.001, min(self._options.timeout_s, deadline - self._clock.now()))
+        post = await post_once(self._http, body, guard, timeout_s, self._options.max_body_bytes)
+        self._count_post(post, self._now() - began_s)
+        said = None
+        if post.answer is not None and post.answer.status >= 400:
+            said = self._http.error_answer(post.answer, self._held_back(post.answer))
+        return judge(post, said, request, self._options.refusals)
+
+    def _count_post(self, post: Post, duration_s: float) -> None:
+        if post.answer is not None:
+            code = status_label(post.answer.status)
+        else:
+            code = post.error.reason if post.error is not None else "reset"
+        self._metrics.api_request("/instances", "POST", code, duration_s)
+        if isinstance(post.error, UnauthorizedError):
+            return
+        if post.answer is None or post.answer.status >= 500 or post.answer.status == 408:
+            self._circuit.failed(self._now(), probe=False)
+        else:
+            self._circuit.succeeded()
+
+    # reading
+
+    async def _read_page(self, offset: int, limit: int) -> Page:
+        def decode(body: bytes) -> Page:
+            try:
+                page = self._pages.decode(body, offset)
+            except PartialPageError:
+                self._answered_at[INSTANCES] = self._clock.now()
+                raise
+            self._answered_at[INSTANCES] = self._clock.now()
+            return page
+
+        return await self._get("/instances", f"?limit={limit}&offset={offset}", decode)
+
+    async def _get(self, path: str, query: str, decode: Callable[[bytes], T]) -> T:
+        """GET and decode, tried again while that may help and the budget lasts. Raises `ApiError`."""
+        ends_s = self._now() + self._options.get_budget_s
+        tries = 0
+        while True:
+            tries += 1
+            try:
+                return await self._try_get(path, query, decode, ends_s)
+            except ApiError as error:
+                failure = error  # judged below, outside this block: it must not become its own context
+            pause_s = max(self._backoff_s(tries), self._hold.remaining_s(self._now()))
+            over = tries >= self._options.get_tries or self._now() + pause_s >= ends_s
+            if over or self._circuit.open or not _may_help(failure):
+                raise failure
+            self._metrics.api_retry(path)
+            await asyncio.sleep(pause_s)
+
+    async def _try_get(self, path: str, query: str, decode: Callable[[bytes], T], ends_s: float) -> T:
+        """One try, when the API lets itself be asked."""
+        request = f"GET {path}"
+        async with self._slots:
+            await self._pace.turn()
+            await self._wait_held_back(request, ends_s)
+            headers = self._http.authorization()
+            probe = self._circuit.enter(self._now())
+            began_s = self._now()
+            code = ""
+            try:
+                timeout_s = max(0.001, min(self._options.timeout_s, ends_s - began_s))
+                answer = await self._exchange(request, path + query, headers, timeout_s)
+                code = status_label(answer.status)
+                value = decode(self._usable(request, answer))
+            except ApiError as error:
+                code = code or error.reason
+                self._learn(error, probe=probe)
+                raise
+            except BaseException:
+                self._circuit.abandoned(probe=probe)
+                raise
+            else:
+                self._circuit.succeeded()
+                return value
+            finally:
+                if code:
+                    self._metrics.api_request(path, "GET", code, self._now() - began_s)
+
+    async def _wait_held_back(self, request: str, ends_s: float) -> None:
+        """Wait while the API asked to be left alone. Raises `ThrottledError` when the budget ends first."""
+        while (wait_s := self._hold.remaining_s(self._now())) > 0:
+            if self._now() + wait_s >= ends_s:
+                raise ThrottledError(
+                    f"{request}: the API asked to be left alone for {wait_s:.0f} s more", wait_s
+                )
+            await asyncio.sleep(wait_s)
+
+    async def _exchange(self, request: str, target: str, headers: dict[str, str], timeout_s: float) -> Answer:
+        """One request and its answer, whatever the status. Raises `ApiError` when there is none."""
+        http = self._http
+        try:
+            async with http.getting().get(
+                http.url(target), headers=headers, allow_redirects=False, timeout=http.timeout(timeout_s)
+            ) as response:
+                return await read_answer(response, self._options.max_body_bytes, request)
+        except TRANSPORT_ERRORS as error:
+            failure = explain(error, request)
+        raise failure
+
+    def _usable(self, request: str, answer: Answer) -> bytes:
+        """The body of a 2xx. Raises the `ApiError` that any other status is."""
+        status = answer.status
+        if 200 <= status < 300:
+            return answer.body
+        if 300 <= status < 400:
+            raise BadAnswerError(f"{request}: {status}, redirects are not followed", "redirect")
+        wait_s = self._held_back(answer)
+        said = self._http.error_answer(answer, wait_s)
+        if status in (401, 403):
+            raise UnauthorizedError(f"{request}: the key is refused: {said}")
+        if status == 408:
+            raise UnavailableError(f"{request}: {said}", "timeout")
+        if status == 429:
+            raise ThrottledError(f"{request}: {said}", wait_s or RETRY_AFTER_UNSAID_S)
+        if 400 <= status < 500:
+            raise RefusedError(status, said.code, said.message or f"{request} is refused", said.details)
+        raise UnavailableError(f"{request}: {said}", "server_error")
+
+    def _held_back(self, answer: Answer) -> float | None:
+        """The answer's `Retry-After` in seconds, clamped; that of a 429 or 5xx holds the whole API back."""
+        wait_s = retry_after_s(answer.retry_after, self._clock.now() + self._clock.utc_offset_s())
+        if wait_s is None and answer.status == 429:
+            wait_s = RETRY_AFTER_UNSAID_S
+        if wait_s is not None and (answer.status == 429 or answer.status >= 500):
+            self._hold.extend(self._now(), wait_s)
+        return wait_s
+
+    def _learn(self, error: ApiError, *, probe: bool) -> None:
+        """Tell the circuit what a failed GET shows: an API that refuses or throttles is alive."""
+        dead = isinstance(error, UnavailableError) or (
+            isinstance(error, BadAnswerError) and error.reason != "partial"
+        )
+        if dead:
+            self._circuit.failed(self._now(), probe=probe)
+        else:
+            self._circuit.succeeded()
+
+    def _backoff_s(self, tries: int) -> float:
+        """Exponential backoff with full jitter."""
+        longest_s = min(self._options.backoff_longest_s, self._options.backoff_first_s * 2 ** (tries - 1))
+        return self._random.uniform(0.0, longest_s)
+
+    def _circuit_changed(self, state: str) -> None:
+        self._metrics.api_circuit(state)
+        log.warning("api_circuit_changed", state=state)
+
+    def _now(self) -> float:
+        """Loop time: what durations are measured by."""
+        return asyncio.get_running_loop().time()
+
+
+def _may_help(failure: ApiError) -> bool:
+    """Whether the same GET may succeed when tried again."""
+    retried = isinstance(failure, UnavailableError | ThrottledError | BadAnswerError)
+    return retried and failure.reason not in _UNHELPED_REASONS

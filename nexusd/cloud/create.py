@@ -1,0 +1,117 @@
+"""`POST /instances`, sent exactly once, and what is known afterwards (I1). Called by `client`.
+
+`SendGuard` stands directly before the first byte. aiohttp hands headers and body to the socket together, at
+the moment the body is asked to write itself (`_GuardedBody`): before that moment nothing has left, after it
+everything may have. aiohttp never repeats a POST, no redirect is followed, and the connection is new.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.payload import BytesPayload
+
+from nexusd.cloud.faults import TRANSPORT_ERRORS, explain
+from nexusd.cloud.http import Answer, Http, read_answer
+from nexusd.cloud.refusals import ErrorAnswer, RefusalRule, classify
+from nexusd.cloud.wire import decode_created
+from nexusd.core.answers import CreateAnswer, Created, CreateRequest, NotSent, Unknown
+from nexusd.core.errors import ApiError
+
+REQUEST = "POST /instances"
+
+
+class SendGuard:
+    """Lets the request out at most once, and not after `deadline` (an instant of `now`)."""
+
+    __slots__ = ("_deadline", "_now", "_shut", "sent")
+
+    def __init__(self, now: Callable[[], float], deadline: float) -> None:
+        self._now = now
+        self._deadline = deadline
+        self._shut = False
+        self.sent = False
+
+    def open(self) -> None:
+        """Called directly before the first byte. Raises `TimeoutError`, and then no byte leaves."""
+        if self._shut or self.sent or self._now() >= self._deadline:
+            raise TimeoutError("too late to send")
+        self.sent = True
+
+    def shut(self) -> None:
+        """Nothing leaves from now on that has not left yet."""
+        self._shut = True
+
+
+class _GuardedBody(BytesPayload):
+    """A body that asks the guard before anything is written, the headers before it included."""
+
+    def __init__(self, body: bytes, guard: SendGuard) -> None:
+        super().__init__(body, content_type="application/json")
+        self._guard = guard
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        self._guard.open()
+        await super().write(writer)
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        self._guard.open()
+        await super().write_with_length(writer, content_length)
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """How one POST went: the answer, or the error instead of it."""
+
+    sent: bool
+    answer: Answer | None = None
+    error: ApiError | None = None
+
+
+async def post_once(http: Http, body: bytes, guard: SendGuard, timeout_s: float, max_bytes: int) -> Post:
+    """Send it. Raises nothing but `asyncio.CancelledError`."""
+    try:
+        async with http.posting().post(
+            http.url("/instances"),
+            data=_GuardedBody(body, guard),
+            headers=http.authorization(),
+            allow_redirects=False,
+            timeout=http.timeout(timeout_s),
+        ) as response:
+            answer = await read_answer(response, max_bytes, REQUEST)
+    except ApiError as error:
+        return Post(guard.sent, error=error)
+    except TRANSPORT_ERRORS as error:
+        return Post(guard.sent, error=explain(error, REQUEST))
+    finally:
+        guard.shut()
+    return Post(guard.sent, answer=answer)
+
+
+def judge(
+    post: Post, said: ErrorAnswer | None, request: CreateRequest, rules: tuple[RefusalRule, ...]
+) -> CreateAnswer:
+    """What is known after it. `said` is what an error answer says, None for a 2xx or none at all."""
+    if not post.sent:
+        return NotSent(str(post.error) if post.error else f"{REQUEST}: answered before it was sent")
+    if post.answer is None:
+        return Unknown(str(post.error))
+    status = post.answer.status
+    if 200 <= status < 300:
+        return _created(post.answer, request)
+    if 300 <= status < 400:
+        return Unknown(f"{REQUEST}: {status}, redirects are not followed")
+    if said is not None and 400 <= status < 500 and status != 408:
+        return classify(said, request.region, rules)
+    return Unknown(f"{REQUEST}: {said if said is not None else status}")
+
+
+def _created(answer: Answer, request: CreateRequest) -> CreateAnswer:
+    try:
+        return Created(decode_created(answer.body, request))
+    except (ValueError, RecursionError):
+        return Unknown(
+            f"{REQUEST}: {answer.status}, but its body cannot be read or is about another instance"
+        )

@@ -1,0 +1,86 @@
+"""Where the API key comes from. A key file is looked at on each request, so rotation needs no restart."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Protocol
+
+from nexusd.core.errors import UnauthorizedError
+
+MAX_KEY_BYTES = 4096
+_REDACTED = "[key]"
+
+
+class KeySource(Protocol):
+    """Gives the key to use now. Raises `UnauthorizedError`, which never contains the key."""
+
+    def current(self) -> str: ...
+
+
+class LiteralKey:
+    """A key given as a value."""
+
+    __slots__ = ("_key",)
+
+    def __init__(self, key: str) -> None:
+        self._key = key.strip()
+
+    def current(self) -> str:
+        return _checked(self._key, "the API key")
+
+    def __repr__(self) -> str:
+        return "LiteralKey(***)"
+
+
+class KeyFile:
+    """A key in a file, read again when the file's inode, size or modification time changes."""
+
+    __slots__ = ("_key", "_path", "_stamp")
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._stamp: tuple[int, int, int, int] | None = None
+        self._key = ""
+
+    def current(self) -> str:
+        try:
+            status = self._path.stat()
+            stamp = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+            if stamp != self._stamp:
+                self._key = self._read()
+                self._stamp = stamp
+        except OSError as error:
+            self._stamp = None
+            reason = error.strerror or type(error).__name__
+            raise UnauthorizedError(f"cannot read the API key file {self._path}: {reason}") from error
+        return _checked(self._key, f"the API key file {self._path}")
+
+    def _read(self) -> str:
+        with self._path.open("rb") as file:
+            return file.read(MAX_KEY_BYTES + 1).decode("utf-8", "replace").strip()
+
+    def __repr__(self) -> str:
+        return f"KeyFile({os.fspath(self._path)!r})"
+
+
+def redact(value: object, key: str) -> object:
+    """The same JSON value with every occurrence of the key in its strings replaced.
+
+    An API may quote the key it refuses; what it says is logged and shown.
+    """
+    if isinstance(value, str):
+        return value.replace(key, _REDACTED) if key else value
+    if isinstance(value, list):
+        return [redact(item, key) for item in value]
+    if isinstance(value, dict):
+        return {str(redact(name, key)): redact(item, key) for name, item in value.items()}
+    return value
+
+
+def _checked(key: str, where: str) -> str:
+    if not key:
+        raise UnauthorizedError(f"{where} is empty")
+    if len(key) > MAX_KEY_BYTES or not all("!" <= character <= "~" for character in key):
+        raise UnauthorizedError(f"{where} does not hold a key: one word of visible ASCII is expected")
+    return key

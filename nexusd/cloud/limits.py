@@ -1,0 +1,136 @@
+"""What holds requests back: the rate limit, `Retry-After`, and the circuit breaker. All in loop time.
+
+One of each for the whole API, kept by `client`. None of them sleeps but `Pace.turn`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+
+from nexusd.core.errors import UnavailableError
+
+RETRY_AFTER_LEAST_S = 1.0
+RETRY_AFTER_MOST_S = 300.0
+RETRY_AFTER_UNSAID_S = 5.0
+"""Waited after a 429 that does not say how long."""
+
+_NOT_WORTH_A_TIMER_S = 0.002
+
+
+def retry_after_s(header: str | None, now: float) -> float | None:
+    """`Retry-After` (RFC 9110, 10.2.3) as seconds from `now` (UTC epoch), clamped to 1–300 s.
+
+    None when the header is absent or cannot be read.
+    """
+    if header is None:
+        return None
+    text = header.strip()
+    try:
+        wait_s = float(int(text))
+    except ValueError:
+        try:
+            at = parsedate_to_datetime(text)
+        except (ValueError, TypeError, IndexError, OverflowError):
+            return None
+        wait_s = (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp() - now
+    except OverflowError:
+        wait_s = RETRY_AFTER_MOST_S if not text.startswith("-") else RETRY_AFTER_LEAST_S
+    return min(RETRY_AFTER_MOST_S, max(RETRY_AFTER_LEAST_S, wait_s))
+
+
+class Pace:
+    """A token bucket of one token: requests leave at least `1 / per_second` s apart, in order of arrival."""
+
+    __slots__ = ("_interval_s", "_next_at")
+
+    def __init__(self, per_second: float) -> None:
+        self._interval_s = 1.0 / per_second
+        self._next_at = 0.0
+
+    async def turn(self) -> None:
+        """Wait for this caller's turn."""
+        now = asyncio.get_running_loop().time()
+        turn_at = max(now, self._next_at)
+        self._next_at = turn_at + self._interval_s
+        if turn_at - now > _NOT_WORTH_A_TIMER_S:
+            await asyncio.sleep(turn_at - now)
+
+
+class HoldBack:
+    """Until when the whole API asked to be left alone."""
+
+    __slots__ = ("_until",)
+
+    def __init__(self) -> None:
+        self._until = 0.0
+
+    def extend(self, now: float, wait_s: float) -> None:
+        self._until = max(self._until, now + wait_s)
+
+    def remaining_s(self, now: float) -> float:
+        return max(0.0, self._until - now)
+
+
+class CircuitBreaker:
+    """Opens after `failures` in a row; then one probe at a time, each failed one doubling the wait.
+
+    `changed` is told `open` or `closed`.
+    """
+
+    def __init__(
+        self, failures: int, first_wait_s: float, longest_wait_s: float, changed: Callable[[str], None]
+    ) -> None:
+        self._limit = failures
+        self._first_wait_s = first_wait_s
+        self._longest_wait_s = longest_wait_s
+        self._changed = changed
+        self._failed = 0
+        self._wait_s = 0.0
+        self._probe_at = 0.0
+        self._probing = False
+        self._open = False
+
+    @property
+    def open(self) -> bool:
+        return self._open
+
+    def enter(self, now: float) -> bool:
+        """Ask to send a request; True when it is the probe. Raises `UnavailableError` (`circuit_open`)."""
+        if not self._open:
+            return False
+        if self._probing or now < self._probe_at:
+            raise UnavailableError(
+                "the API has failed repeatedly; waiting before it is tried again", "circuit_open"
+            )
+        self._probing = True
+        return True
+
+    def succeeded(self) -> None:
+        """The API answered."""
+        self._failed = 0
+        self._probing = False
+        if self._open:
+            self._open = False
+            self._changed("closed")
+
+    def failed(self, now: float, *, probe: bool) -> None:
+        """The API gave no usable answer. Of an open circuit only the probe counts."""
+        self._failed += 1
+        if self._open:
+            if probe:
+                self._probing = False
+                self._wait_s = min(self._longest_wait_s, 2 * self._wait_s)
+                self._probe_at = now + self._wait_s
+        elif self._failed >= self._limit:
+            self._open = True
+            self._wait_s = self._first_wait_s
+            self._probe_at = now + self._wait_s
+            self._changed("open")
+
+    def abandoned(self, *, probe: bool) -> None:
+        """The request was given up before anything was learnt."""
+        if probe:
+            self._probing = False
