@@ -6,7 +6,7 @@ import asyncio
 import random
 from dataclasses import replace
 
-from nexusd.cloud.client import CloudClient
+from nexusd.cloud.client import CloudNexus
 from nexusd.runtime.clock import SystemClock
 from nexusd.settings import Settings, parts
 from nexusd.web.metrics import MetricsRegistry
@@ -23,5 +23,5 @@ def count_regions(settings: Settings) -> int:
 async def _count_regions(settings: Settings) -> int:
     options = replace(parts.cloud_options(settings), get_tries=TRIES)
     key, metrics = parts.key_source(settings), MetricsRegistry(())
-    async with CloudClient(options, key, SystemClock(), random.SystemRandom(), metrics) as cloud:
+    async with CloudNexus(options, key, SystemClock(), random.SystemRandom(), metrics) as cloud:
         return len((await cloud.read_regions()).regions)

@@ -65,7 +65,6 @@ def test_check_answers_in_json(run: Run, write: Write) -> None:
 @pytest.fixture
 def cloud() -> Iterator[FakeDaemon]:
     """CloudNexus as far as its regions go (reference: GET /regions)."""
-    pytest.importorskip("nexusd.cloud.client")
     fake = FakeDaemon()
     fake.start()
     yield fake
