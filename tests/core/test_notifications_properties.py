@@ -1,0 +1,151 @@
+"""What holds of notifications whatever alerts do: nothing that fired is lost, nothing is said twice."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nexusd.core.alerts import Alert, AlertState, fingerprint
+from nexusd.core.matchers import parse_matcher
+from nexusd.core.notifications import LoggedNotification, LogKey, Message, Route, Routing, plan
+
+START = 1_000_000.0
+LABELS = tuple(
+    tuple(sorted({"alertname": name, "severity": "warning", "region": region}.items()))
+    for name in ("A", "B")
+    for region in ("eu", "us")
+)
+ROUTINGS = (
+    Routing({"ops": True, "dev": True}),
+    Routing(
+        {"ops": True, "dev": True}, (Route(("ops",), continues=True), Route(("dev",), group_by=("...",)))
+    ),
+    Routing(
+        {"ops": True, "dev": True},
+        (Route(("dev",), (parse_matcher("alertname=A"),), group_wait_s=0.0), Route(("ops",))),
+    ),
+)
+
+
+@dataclass
+class Office:
+    """Alerts flip, time passes, messages are kept with the time at which they were made."""
+
+    routing: Routing
+    forgets: bool = False
+    now: float = START
+    alerts: dict[str, Alert] = field(default_factory=dict)
+    log: dict[LogKey, LoggedNotification] = field(default_factory=dict)
+    sent: list[tuple[float, Message]] = field(default_factory=list)
+    fired: dict[str, set[float]] = field(default_factory=lambda: defaultdict(set))
+    due: float | None = None
+
+    def flip(self, number: int) -> None:
+        labels = LABELS[number]
+        mark = fingerprint(labels)
+        alert = self.alerts.get(mark)
+        if alert is not None and alert.state is AlertState.FIRING:
+            self.alerts[mark] = replace(alert, state=AlertState.RESOLVED, resolved_at=self.now)
+        else:
+            self.alerts[mark] = Alert(mark, labels, (), AlertState.FIRING, self.now, self.now)
+            self.fired[mark].add(self.now)
+        self.tell()
+
+    def wait(self, seconds: float) -> None:
+        """Plan whenever it is due, as the cycle does."""
+        until = self.now + seconds
+        while self.due is not None and self.due <= until:
+            assert self.due > self.now, "planning again at once would change nothing: it would spin"
+            self.now = self.due
+            self.tell()
+        self.now = until
+        self.tell()
+
+    def tell(self) -> None:
+        planned = plan(self.alerts.values(), self.routing, self.log, self.now)
+        self.sent += [(self.now, message) for message in planned.messages]
+        self.log.update({(e.receiver, e.group_key): e for e in planned.log})
+        for key in planned.forgotten_log:
+            del self.log[key]
+        for mark in planned.forgotten:
+            del self.alerts[mark]
+        if self.forgets:
+            over = {f for f, a in self.alerts.items() if a.state is AlertState.RESOLVED}
+            self.alerts = {f: a for f, a in self.alerts.items() if f not in over}
+        self.due = planned.next_due
+
+
+def receivers_of(labels: tuple[tuple[str, str], ...], routing: Routing) -> set[str]:
+    if not routing.routes or routing.routes[0].continues:
+        return {"ops", "dev"}
+    return {"dev"} if dict(labels)["alertname"] == "A" else {"ops"}
+
+
+def check(office: Office) -> None:
+    """After all is over: everything that fired was told to everybody concerned, and that it ended."""
+    for labels in LABELS:
+        mark = fingerprint(labels)
+        if not office.fired[mark]:
+            continue
+        for receiver in receivers_of(labels, office.routing):
+            told = [
+                alert
+                for _, message in office.sent
+                for alert in message.alerts
+                if message.receiver == receiver and alert.fingerprint == mark
+            ]
+            assert told, "it fired and nobody was told"
+            assert told[-1].state is AlertState.RESOLVED, "the last that was said is that it fires"
+    assert office.alerts == {}
+    assert office.log == {}
+    by_group: dict[tuple[str, str], list[tuple[float, Message]]] = defaultdict(list)
+    for at, message in office.sent:
+        by_group[message.receiver, message.group_key].append((at, message))
+    for messages in by_group.values():
+        for (before, first), (at, second) in pairwise(messages):
+            same = {(a.fingerprint, a.state) for a in first.alerts} == {
+                (a.fingerprint, a.state) for a in second.alerts
+            }
+            still_firing = any(a.state is AlertState.FIRING for a in first.alerts)
+            assert not (same and still_firing) or at - before >= 4 * 3600.0
+            assert not still_firing or at - before >= 300.0
+
+
+ACTIONS = st.lists(
+    st.one_of(st.integers(0, 3), st.sampled_from((1.0, 9.0, 11.0, 299.0, 400.0, 15_000.0))), max_size=30
+)
+
+
+@given(st.sampled_from(ROUTINGS), ACTIONS)
+@settings(max_examples=200, deadline=None)
+def test_what_fired_is_told_to_all_concerned_and_nothing_is_said_twice(
+    routing: Routing, actions: list[int | float]
+) -> None:
+    office = Office(routing)
+    play(office, actions)
+    check(office)
+
+
+def play(office: Office, actions: list[int | float]) -> None:
+    for action in actions:
+        if isinstance(action, int):
+            office.flip(action)
+        else:
+            office.wait(action)
+    for number, labels in enumerate(LABELS):
+        alert = office.alerts.get(fingerprint(labels))
+        if alert is not None and alert.state is AlertState.FIRING:
+            office.flip(number)
+    office.wait(2000.0)
+
+
+def test_the_check_notices_who_forgets_an_alert_before_its_end_was_told() -> None:
+    office = Office(ROUTINGS[0], forgets=True)
+    play(office, [0, 400.0])
+    with pytest.raises(AssertionError):
+        check(office)
