@@ -61,8 +61,8 @@ class StoreUnavailableError(StoreError):
 
 
 class StoreBrokenError(StoreError):
-    """An I/O error, or a database found damaged while it runs: nothing more may be trusted to it, and what was
-    under way may or may not be kept. End the process.
+    """An I/O error, or a database found damaged while it runs: nothing more may be trusted to it, and what
+    was under way may or may not be kept. End the process.
     """
 
 
