@@ -38,6 +38,9 @@ log = structlog.get_logger(__name__)
 
 LEASE_TRIES_S = 5.0
 """How often the lease is renewed, or tried for."""
+FOLLOW_EVERY_S = 5.0
+"""How often the instances are read while a placement is followed, if a sweep takes less than this:"""
+CHEAP_SWEEP_S = 0.5
 HURRIED = frozenset({State.PROVISIONING.value, State.VERIFYING.value})
 """A placement that comes into one of these wants a listing soon."""
 
@@ -164,8 +167,16 @@ class Engine:
             while True:
                 async with self._schedule.turn(resource):
                     await poll()
+                if resource == INSTANCES and self._provisioner.following and self._sweeps_are_cheap():
+                    await asyncio.sleep(FOLLOW_EVERY_S)
+                    self._schedule.hurry(INSTANCES)
 
         await until_stopped(turns(), self.stop)
+
+    def _sweeps_are_cheap(self) -> bool:
+        """Whether the listing may be read oftener than its interval while somebody waits for an instance."""
+        poll = self._lasting.world.polls[INSTANCES]
+        return poll.interval_s > FOLLOW_EVERY_S and (poll.duration_s or 0.0) < CHEAP_SWEEP_S
 
     async def _lead(self, cycle: Cycle) -> None:
         """Place and notify while this process holds the lease; wait for it while another does."""

@@ -199,7 +199,8 @@ def _with_details(message: str, details: Any) -> str:
     entries = details if isinstance(details, list) else [details] if details else []
     for entry in entries[:10]:
         said = _words(entry)
-        if said and said not in message:
+        repeated = isinstance(entry, dict) and str(entry.get("message") or said) in message
+        if said and said not in message and not repeated:
             message += f"; {said}"
     return printable(message)
 

@@ -48,6 +48,7 @@ class Follower:
         self._term_began_at = clock.now()
         self._doubts: dict[str, Doubt] = {}
         self._vanished: set[str] = set()
+        self.following = False
 
     def swept(self, vanished: Iterable[str]) -> None:
         """A complete listing was applied to the world; `vanished` names the instances it confirmed gone."""
@@ -55,6 +56,7 @@ class Follower:
 
     async def follow_open(self) -> None:
         placements = await self._store.run(lambda tx: tx.placements.in_states(FOLLOWED))
+        self.following = bool(placements)
         vanished, self._vanished = self._vanished, set()
         for placement in placements:
             if placement.state is State.PROVISIONING:

@@ -76,6 +76,11 @@ class Provisioner:
         self.progressed_at = clock.now()
 
     @property
+    def following(self) -> bool:
+        """Whether a placement waits for what a listing shows."""
+        return self._follower.following
+
+    @property
     def key_refused(self) -> bool:
         """Whether the last create was refused for the key, and none is sent now."""
         return self._pauses.auth and self._pauses.wait_s(self._clock.now()) > 0
