@@ -94,7 +94,7 @@ class WebServer:
     @property
     def url(self) -> str:
         """Where the page is, as seen from this machine. Known once started."""
-        host, port = self._addresses[0]
+        host, port = min(self._addresses, key=lambda address: ":" in address[0])
         if ip_address(host).is_unspecified:
             host = "127.0.0.1" if "." in host else "::1"
         scheme = "https" if self._tls is not None else "http"

@@ -212,16 +212,16 @@ class FakeStore:
 
 
 def alert(
-    name: str = "RegionUnhealthy",
+    alertname: str = "RegionUnhealthy",
     state: AlertState = AlertState.FIRING,
     severity: str = "warning",
     **labels: str,
 ) -> Alert:
-    own = {"alertname": name, "severity": severity, **labels}
+    own = {"alertname": alertname, "severity": severity, **labels}
     return Alert(
         fingerprint=f"{abs(hash(tuple(own.items()))):016x}"[:16],
         labels=tuple(sorted(own.items())),
-        annotations=(("summary", f"{name} in {labels.get('region', 'general')}"),),
+        annotations=(("summary", f"{alertname} in {labels.get('region', 'general')}"),),
         state=state,
         active_at=NOW - 300,
         fired_at=NOW - 200 if state is AlertState.FIRING else None,

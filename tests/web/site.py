@@ -19,6 +19,7 @@ from tests.fakes import FakeClock
 from tests.web.fakes import FakeDaemon, FakePlacements, FakeStore
 
 OPTIONS = WebOptions(version="1.2.3", port=0)
+PLAIN = {"Accept-Encoding": "identity"}
 BODY = {"name": "worker-01", "plan": "pro"}
 
 
@@ -70,7 +71,7 @@ class Site:
         )
         await self.server.start()
         try:
-            async with aiohttp.ClientSession(auto_decompress=False) as self.session:
+            async with aiohttp.ClientSession(headers=PLAIN, auto_decompress=False) as self.session:
                 yield self
         finally:
             await self.server.stop()
