@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 import msgspec
 import sqlalchemy as sa
@@ -11,6 +10,8 @@ import sqlalchemy as sa
 from nexusd.core.events import Event, Subject
 from nexusd.store.schema import SERIAL, events
 from nexusd.store.statements import Insert, Row, Session, Values, given
+
+_json = msgspec.json.Encoder().encode
 
 FORGET_AT_MOST = 10_000
 """Rows that one call deletes at most, so that no retention holds the store for long."""
@@ -46,7 +47,10 @@ class Events:
     def append(self, events: Iterable[Event]) -> list[Event]:
         appended = list(events)
         ids = self._session.insert(_APPEND, [_values(event) for event in appended])
-        return [replace(event, id=number) for event, number in zip(appended, ids, strict=True)]
+        return [
+            Event(event.at, event.type, event.subject, event.detail, number)
+            for event, number in zip(appended, ids, strict=True)
+        ]
 
     def since(self, event_id: int | None, at: float | None, limit: int) -> list[Event]:
         if at is not None:
@@ -73,7 +77,7 @@ def _values(event: Event) -> Values:
         "subject_id": subject.id,
         "name": subject.name,
         "region": subject.region,
-        "detail": msgspec.json.encode(event.detail).decode(),
+        "detail": _json(event.detail).decode(),
     }
 
 

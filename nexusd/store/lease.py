@@ -30,6 +30,7 @@ NAME = "leader"
 class LeaseStatements:
     """`acquire` gives the epoch, or no row while another holds it; `fence` and `renew` a row when held.
 
+    `evict`: ends the session of a holder whose time is over and who is stuck in a transaction.
     `expires`: whether the lease ends unless it is renewed.
     """
 
@@ -37,6 +38,7 @@ class LeaseStatements:
     renew: Statement
     fence: Statement
     release: Statement
+    evict: Statement | None
     expires: bool
 
 
@@ -91,6 +93,8 @@ class Lease:
             row = session.first(self._statements.renew, self._values(self.epoch))
             if row is not None:
                 return self.epoch
+        if self._statements.evict is not None:
+            session.rows(self._statements.evict, self._values(self.epoch))
         row = session.first(self._statements.acquire, self._values(self.epoch))
         return row[0] if row is not None else None
 
@@ -129,17 +133,23 @@ _MINE = sa.and_(
 )
 
 
-def postgres_lease() -> LeaseStatements:
+def postgres_lease(idle_s: float) -> LeaseStatements:
+    """`idle_s`: how long a transaction of an expired holder may last before its session is ended.
+
+    The server ends a transaction that idles; but not one whose client was stopped half-way through sending,
+    and the row it locked would keep every successor out.
+    """
+    backend = sa.func.pg_backend_pid()
     now = sa.cast(sa.extract("epoch", sa.func.clock_timestamp()), sa.Double)
     expires_at = now + given("ttl", sa.Double)
     free = sa.or_(leases.c.expires_at.is_(None), leases.c.expires_at <= now)
     term = sa.case((sa.or_(free, leases.c.holder != _ME), leases.c.epoch + 1), else_=leases.c.epoch)
     acquire = (
         postgresql.insert(leases)
-        .values(name=_LEASE, holder=_ME, epoch=1, expires_at=expires_at)
+        .values(name=_LEASE, holder=_ME, epoch=1, expires_at=expires_at, backend=backend)
         .on_conflict_do_update(
             index_elements=[leases.c.name],
-            set_={"holder": _ME, "epoch": term, "expires_at": expires_at},
+            set_={"holder": _ME, "epoch": term, "expires_at": expires_at, "backend": backend},
             where=sa.or_(free, leases.c.holder == _ME),
         )
         .returning(leases.c.epoch)
@@ -147,9 +157,10 @@ def postgres_lease() -> LeaseStatements:
     held = sa.update(leases).where(_MINE, leases.c.expires_at > now)
     return LeaseStatements(
         acquire=acquire,
-        renew=held.values(expires_at=expires_at).returning(leases.c.epoch),
+        renew=held.values(expires_at=expires_at, backend=backend).returning(leases.c.epoch),
         fence=held.values(epoch=leases.c.epoch).returning(leases.c.epoch),
         release=sa.update(leases).where(_MINE).values(expires_at=sa.null()),
+        evict=_evict(now, idle_s),
         expires=True,
     )
 
@@ -165,4 +176,30 @@ def sqlite_lease() -> LeaseStatements:
     )
     held: Any = sa.select(leases.c.epoch).where(_MINE)
     release = sa.update(leases).where(_MINE).values(holder="")
-    return LeaseStatements(acquire=acquire, renew=held, fence=held, release=release, expires=False)
+    return LeaseStatements(
+        acquire=acquire, renew=held, fence=held, release=release, evict=None, expires=False
+    )
+
+
+def _evict(now: sa.ColumnElement[float], idle_s: float) -> Statement:
+    """Of a session of one's own role only, which needs no privilege and ends nothing of anybody else's."""
+    activity = sa.table(
+        "pg_stat_activity",
+        sa.column("pid", sa.Integer),
+        sa.column("usename", sa.Text),
+        sa.column("application_name", sa.Text),
+        sa.column("xact_start", sa.DateTime(timezone=True)),
+    )
+    began = sa.cast(sa.extract("epoch", activity.c.xact_start), sa.Double)
+    return (
+        sa.select(sa.func.pg_terminate_backend(activity.c.pid))
+        .join_from(leases, activity, activity.c.pid == leases.c.backend)
+        .where(
+            leases.c.name == _LEASE,
+            leases.c.expires_at <= now,
+            activity.c.usename == sa.func.current_user(),
+            activity.c.application_name == "nexusd",
+            activity.c.pid != sa.func.pg_backend_pid(),
+            began <= now - idle_s,
+        )
+    )

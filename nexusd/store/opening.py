@@ -26,7 +26,7 @@ class StoreOptions:
     """`url` as product.md, section 7; it may hold a password. `holder` names this process and no other, ever
     (host, pid and something random). Times in seconds.
 
-    `lock_timeout_s` bounds the wait for another's lock. `idle_s`: PostgreSQL ends a transaction that this
+    `lock_timeout_s` bounds the wait for another's lock. `idle_s`: PostgreSQL ends a transaction that a
     process leaves unfinished for so long, as a stopped one does.
     """
 
@@ -44,11 +44,17 @@ def open_store(options: StoreOptions, clock: Clock, executor: Executor | None = 
     Raises `ConfigError` (the URL, or a driver that is not installed) and `StartError` (the database cannot be
     used, is damaged, is newer than this nexusd, or is in use). `executor`: None means a thread of its own.
     """
-    database = database_for(options)
+    return open_on(
+        database_for(options), options, clock, executor if executor is not None else WriterThread()
+    )
+
+
+def open_on(database: Database, options: StoreOptions, clock: Clock, executor: Executor) -> SqlStore:
+    """The same on a database of one's own making. Raises `StartError`."""
     database.claim()
     try:
         lease = _ready(database, options, clock)
-        return SqlStore(database, lease, executor if executor is not None else WriterThread())
+        return SqlStore(database, lease, executor)
     except BaseException:
         database.release()
         raise
@@ -56,7 +62,7 @@ def open_store(options: StoreOptions, clock: Clock, executor: Executor | None = 
 
 def _ready(database: Database, options: StoreOptions, clock: Clock) -> Lease:
     one_daemon = isinstance(database, SqliteDatabase)
-    statements = sqlite_lease() if one_daemon else postgres_lease()
+    statements = sqlite_lease() if one_daemon else postgres_lease(options.idle_s)
     lease = Lease(statements, options.holder, options.lease_ttl_s, clock)
     try:
         session = database.connect()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, cast
 
 import sqlalchemy as sa
@@ -38,14 +38,31 @@ class PostgresSession(Session):
         if self._cursor.statusmessage != "COMMIT":
             raise StoreError(f"the commit was answered by {self._cursor.statusmessage}")
 
+    def _execute_many(self, sql: str, rows: Sequence[Values]) -> int:
+        if len(rows) == 1:
+            self._cursor.execute(sql, rows[0])
+            count: int = self._cursor.rowcount
+            return count
+        count = super()._execute_many(sql, rows)
+        self._rearm()
+        return count
+
     def _insert_numbered(self, statement: Insert, rows: Sequence[Values]) -> list[int]:
         sql, defaults = self._compile(self._returning.setdefault(statement, InsertReturningId(statement)))
-        self._cursor.executemany(sql, self._clean_many(defaults, rows), returning=True)
-        numbers: list[int] = []
-        while True:
+        clean = self._clean_many(defaults, rows)
+        if len(rows) == 1:
+            self._cursor.execute(sql, clean[0])
+            return [row[0] for row in self._cursor.fetchall()]
+        self._cursor.executemany(sql, clean, returning=True)
+        numbers = [row[0] for row in self._cursor.fetchall()]
+        while self._cursor.nextset():
             numbers += (row[0] for row in self._cursor.fetchall())
-            if not self._cursor.nextset():
-                return numbers
+        self._rearm()
+        return numbers
+
+    def _rearm(self) -> None:
+        """psycopg's pipeline ends with a Flush, after which PostgreSQL does not time an idle transaction."""
+        self._cursor.execute("SELECT")
 
     def _clean(self, values: Values) -> Values:
         """PostgreSQL's text cannot hold NUL, which a cloud's answer may well contain."""
@@ -54,7 +71,7 @@ class PostgresSession(Session):
                 return {name: _without_nul(value) for name, value in values.items()}
         return values
 
-    def _clean_many(self, defaults: Values, rows: Sequence[Values]) -> Iterable[Values]:
+    def _clean_many(self, defaults: Values, rows: Sequence[Values]) -> Sequence[Values]:
         return [self._clean(row) for row in super()._clean_many(defaults, rows)]
 
 

@@ -242,6 +242,7 @@ leases = sa.Table(
     _text("holder"),
     sa.Column("epoch", sa.BigInteger, nullable=False),
     _instant("expires_at", null=True),
+    sa.Column("backend", sa.Integer),
     comment="expires_at by the server's clock; null where a file lock stands for it",
 )
 

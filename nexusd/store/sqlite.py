@@ -44,6 +44,19 @@ _SETTINGS = (
 class SqliteSession(Session):
     _begin = "BEGIN IMMEDIATE"  # waits for the lock at once, bounded, instead of failing half-way
 
+    def __init__(self, connection: sqlite3.Connection, dialect: sa.Dialect, path: Path) -> None:
+        super().__init__(connection, dialect)
+        self._path = path
+        self._file = _identity(path)
+
+    def begin(self) -> None:
+        # With a write-ahead log SQLite itself does not notice, and what it commits is gone with the file.
+        if _identity(self._path) != self._file:
+            moved = sqlite3.OperationalError("the file was moved or deleted while in use")
+            moved.sqlite_errorcode = sqlite3.SQLITE_READONLY_DBMOVED
+            raise moved
+        super().begin()
+
     def _insert_numbered(self, statement: Insert, rows: Sequence[Values]) -> list[int]:
         """The rowid: a quarter quicker than RETURNING, which builds a table of what it returns."""
         cursor = self._cursor
@@ -78,7 +91,7 @@ class SqliteDatabase:
             raise
 
     def connect(self) -> Session:
-        return SqliteSession(self._connect(), self._dialect)
+        return SqliteSession(self._connect(), self._dialect, self.path)
 
     def engine(self) -> sa.Engine:
         engine = sa.create_engine("sqlite://", creator=self._connect_for_migration, poolclass=NullPool)
@@ -97,7 +110,7 @@ class SqliteDatabase:
         code = getattr(error, "sqlite_errorcode", None)
         text = f"{self.label}: {one_line(error)}"
         if code == sqlite3.SQLITE_READONLY_DBMOVED:
-            return StoreBrokenError(f"{text} (the file was moved or deleted while in use)")
+            return StoreBrokenError(text)
         if code is not None and code & 0xFF in _BROKEN and code not in _IO_BUT_PASSING:
             return StoreBrokenError(text)
         if code is not None and (code & 0xFF in _UNAVAILABLE or code in _IO_BUT_PASSING):
@@ -219,3 +232,11 @@ def _require_wal(mode: str) -> None:
     """Some file systems cannot share memory, and then SQLite quietly keeps another journal."""
     if mode != "wal":
         raise sqlite3.OperationalError(f"write-ahead logging is not possible here (got {mode!r})")
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

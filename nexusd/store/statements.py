@@ -142,8 +142,7 @@ class Session:
         count = 0
         for chunk in chunks(rows):
             self.wrote = True
-            self._cursor.executemany(sql, self._clean_many(defaults, chunk))
-            count += self._cursor.rowcount
+            count += self._execute_many(sql, self._clean_many(defaults, chunk))
         return count
 
     def insert(self, statement: Insert, rows: Iterable[Values]) -> list[int]:
@@ -187,6 +186,11 @@ class Session:
         """The statement in this database's words, for EXPLAIN."""
         return self._compile(statement)[0]
 
+    def _execute_many(self, sql: str, rows: Sequence[Values]) -> int:
+        self._cursor.executemany(sql, rows)
+        count: int = self._cursor.rowcount
+        return count
+
     def _insert_numbered(self, statement: Insert, rows: Sequence[Values]) -> list[int]:
         raise NotImplementedError
 
@@ -200,7 +204,7 @@ class Session:
         """What the driver can take of the values."""
         return values
 
-    def _clean_many(self, defaults: Values, rows: Sequence[Values]) -> Iterable[Values]:
+    def _clean_many(self, defaults: Values, rows: Sequence[Values]) -> Sequence[Values]:
         return [{**defaults, **row} for row in rows] if defaults else rows
 
     def _compile(self, statement: Statement) -> tuple[str, dict[str, object]]:

@@ -71,10 +71,10 @@ class SqlStore:
     async def _run_lease(self, work: Callable[[SqlTransaction], T], /) -> T:
         return await self._submit(work, Kind.LEASE)
 
-    async def _submit(self, work: Callable[[SqlTransaction], T], kind: Kind) -> T:
+    def _submit(self, work: Callable[[SqlTransaction], T], kind: Kind) -> asyncio.Future[T]:
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._executor.submit(Job(work, kind, self._lease.epoch, future))
-        return await future
+        return future
 
     def _finish(self) -> None:
         try:

@@ -82,6 +82,7 @@ def upgrade() -> None:
         sa.Column("holder", sa.Text(), nullable=False),
         sa.Column("epoch", sa.BigInteger(), nullable=False),
         sa.Column("expires_at", sa.Double(), nullable=True),
+        sa.Column("backend", sa.Integer(), nullable=True),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_leases")),
         comment="expires_at by the server's clock; null where a file lock stands for it",
     )
