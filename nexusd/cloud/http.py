@@ -10,6 +10,7 @@ from __future__ import annotations
 import ssl
 from dataclasses import dataclass
 from http import HTTPStatus
+from pathlib import Path
 
 import aiohttp
 from yarl import URL
@@ -20,7 +21,7 @@ from nexusd.cloud.key import KeySource, redact
 from nexusd.cloud.options import CloudOptions, check_base_url
 from nexusd.cloud.refusals import ErrorAnswer
 from nexusd.cloud.wire import decode_error
-from nexusd.core.errors import BadAnswerError, UnavailableError
+from nexusd.core.errors import BadAnswerError, ConfigError, UnavailableError
 
 _KEEP_ALIVE_S = 60.0
 _KNOWN_STATUSES = frozenset(int(status) for status in HTTPStatus)
@@ -43,7 +44,9 @@ class Http:
         self._base = check_base_url(options.base_url)
         self._key = key
         self._last_key = ""
-        self._tls = Tls(options)
+        self._tls: Tls | None = None
+        if self._base.startswith("https:"):
+            self._tls = Tls(options.ca_file)
         self._getting: aiohttp.ClientSession | None = None
         self._posting: aiohttp.ClientSession | None = None
         self.closed = False
@@ -63,23 +66,27 @@ class Http:
         return {"Authorization": f"Bearer {self._last_key}"}
 
     def getting(self) -> aiohttp.ClientSession:
-        self._tls.refresh()
+        if self._tls is not None:
+            self._tls.refresh()
         if self._getting is None:
             self._getting = self._session(
                 aiohttp.TCPConnector(
                     limit=self._options.max_concurrent_requests,
-                    ssl=self._tls.context,
+                    ssl=self._tls.context if self._tls is not None else True,
                     keepalive_timeout=_KEEP_ALIVE_S,
                 )
             )
         return self._getting
 
     def posting(self) -> aiohttp.ClientSession:
-        self._tls.refresh()
+        if self._tls is not None:
+            self._tls.refresh()
         if self._posting is None:
             self._posting = self._session(
                 aiohttp.TCPConnector(
-                    limit=self._options.max_concurrent_requests, ssl=self._tls.context, force_close=True
+                    limit=self._options.max_concurrent_requests,
+                    ssl=self._tls.context if self._tls is not None else True,
+                    force_close=True,
                 )
             )
         return self._posting
@@ -115,7 +122,28 @@ class Http:
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             trust_env=False,
+            middlewares=(_never_repeat,),
         )
+
+
+class ConnectionLostError(aiohttp.ClientError):
+    """The connection ended before an answer came."""
+
+
+async def _never_repeat(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Keep aiohttp from sending a GET again by itself, past the rate limit and the circuit.
+
+    It does so for lost connections, which it knows by their types.
+    """
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError):
+        pass
+    raise ConnectionLostError
 
 
 async def read_answer(response: aiohttp.ClientResponse, max_bytes: int, request: str) -> Answer:
@@ -132,37 +160,32 @@ async def read_answer(response: aiohttp.ClientResponse, max_bytes: int, request:
 class Tls:
     """Which certificates are trusted: the system's, or those of a CA file, read again when it changes.
 
-    A certificate that leaves the file stays trusted until a restart.
+    A certificate that leaves the file stays trusted until a restart. Raises `ConfigError` for a file that
+    cannot be used.
     """
 
-    def __init__(self, options: CloudOptions) -> None:
-        self._file = options.ca_file
+    def __init__(self, ca_file: Path | None) -> None:
+        self._file = ca_file
         self._stamp: tuple[int, int] | None = None
-        self.context = ssl.create_default_context(cafile=self._file)
-        if self._file is not None:
-            self._stamp = self._stamped()
+        self.context = (
+            ssl.create_default_context() if ca_file is None else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        )
+        self.refresh()
 
     def refresh(self) -> None:
+        """Look at the file. One that is away for a moment changes nothing."""
         if self._file is None:
             return
-        stamp = self._stamped()
-        if stamp is not None and stamp != self._stamp:
-            self._stamp = stamp
-            try:
-                self.context.load_verify_locations(self._file)
-            except OSError as error:
-                raise UnavailableError(
-                    f"cannot use the CA file {self._file}: {error.strerror}", "tls"
-                ) from error
-
-    def _stamped(self) -> tuple[int, int] | None:
-        if self._file is None:
-            return None
         try:
             status = self._file.stat()
-        except OSError:
-            return None
-        return status.st_ino, status.st_mtime_ns
+            stamp = (status.st_ino, status.st_mtime_ns)
+            if stamp != self._stamp:
+                self.context.load_verify_locations(self._file)
+                self._stamp = stamp
+        except OSError as error:
+            if self._stamp is None:
+                why = error.strerror or "not a certificate"
+                raise ConfigError(f"cloudnexus: cannot use the CA file {self._file}: {why}") from error
 
 
 def status_label(status: int) -> str:

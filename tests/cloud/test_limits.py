@@ -1,0 +1,189 @@
+"""`Retry-After`, base URLs, the refusal table and regions: the parts that need no server."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nexusd.cloud.limits import retry_after_s
+from nexusd.cloud.options import CloudOptions, check_base_url
+from nexusd.cloud.refusals import KINDS, SCOPES, ErrorAnswer, RefusalRule, classify
+from nexusd.cloud.stitch import Page, Run, agree, slide
+from nexusd.cloud.wire import decode_error, decode_page, decode_regions, one_line
+from nexusd.core.errors import BadAnswerError, ConfigError
+from nexusd.core.records import Instance
+
+NOW = 1_700_000_000.0
+
+
+@pytest.mark.parametrize(
+    ("header", "wait_s"),
+    [
+        (None, None),
+        ("", None),
+        ("soon", None),
+        ("30", 30.0),
+        ("0", 1.0),
+        ("-1", 1.0),
+        ("86400", 300.0),
+        ("9" * 400, 300.0),
+        ("Tue, 14 Nov 2023 22:14:20 GMT", 60.0),
+        ("Tue, 14 Nov 2023 22:14:20 -0000", 60.0),
+        ("Tue, 14 Nov 2023 20:00:00 GMT", 1.0),
+        ("Tue, 14 Nov 2033 20:00:00 GMT", 300.0),
+        ("Tue, 99 Nov 2023 99:99:99 GMT", None),
+    ],
+)
+def test_retry_after_is_seconds_or_a_date_between_1_and_300_s(
+    header: str | None, wait_s: float | None
+) -> None:
+    assert retry_after_s(header, NOW) == wait_s
+
+
+@given(st.text())
+def test_no_retry_after_breaks_anything(header: str) -> None:
+    wait_s = retry_after_s(header, NOW)
+    assert wait_s is None or 1.0 <= wait_s <= 300.0
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://api.cloudnexus.io/v1",
+        "http://127.0.0.1:8080/v1",
+        "http://127.9.9.9/",
+        "http://localhost:1/v1",
+        "http://[::1]:1/v1",
+    ],
+)
+def test_https_and_plain_loopback_are_accepted(url: str) -> None:
+    assert check_base_url(url) == url.rstrip("/")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://api.cloudnexus.io/v1",
+        "http://127.0.0.1.example.com/v1",
+        "http://localhost.example.com",
+        "http://10.0.0.1/v1",
+        "http://0.0.0.0/v1",
+        "ftp://api.cloudnexus.io",
+        "api.cloudnexus.io/v1",
+        "https://",
+        "https://user:secret@api.cloudnexus.io/v1",
+        "https://api.cloudnexus.io/v1?x=1",
+        "https://api.cloudnexus.io/v1#x",
+        "https://[::1",
+        "",
+    ],
+)
+def test_any_other_base_url_is_a_configuration_error_without_its_password(url: str) -> None:
+    with pytest.raises(ConfigError, match=r"cloudnexus\.base_url") as caught:
+        CloudOptions(url)
+    assert "secret" not in str(caught.value)
+
+
+@given(st.integers(400, 499), st.text(max_size=30), st.text(max_size=30))
+def test_every_4xx_is_a_refusal_of_a_known_kind(status: int, code: str, message: str) -> None:
+    refused = classify(ErrorAnswer(status, code, message), "us-east-1")
+    assert refused.kind in KINDS
+    assert refused.scope in SCOPES
+
+
+def test_a_refusal_rule_of_an_unknown_kind_or_scope_is_a_configuration_error() -> None:
+    with pytest.raises(ConfigError, match="kind 'full'"):
+        RefusalRule("full", "region")
+    with pytest.raises(ConfigError, match="scope 'world'"):
+        RefusalRule("quota", "region", scope_unnamed="world")
+
+
+@pytest.mark.parametrize(
+    ("value", "latency_ms"),
+    [
+        (12, 12.0),
+        (12.5, 12.5),
+        (0, 0.0),
+        (None, None),
+        (-1, None),
+        ("12", None),
+        (True, None),
+        (10**400, None),
+    ],
+)
+def test_a_latency_that_is_no_sound_number_is_unknown(value: object, latency_ms: float | None) -> None:
+    body = json.dumps({"regions": [{"slug": "a", "avg_latency_ms": value}]}).encode()
+    assert decode_regions(body, "GET /regions")["a"].latency_ms == latency_ms
+
+
+@pytest.mark.parametrize(
+    ("value", "capacity"),
+    [(True, True), (False, False), (3, True), (0, False), (None, False), ("false", False), (-1, False)],
+)
+def test_capacity_is_there_only_when_it_is_surely_said(value: object, capacity: bool) -> None:
+    body = json.dumps({"regions": [{"slug": "a", "capacity": value}]}).encode()
+    assert decode_regions(body, "GET /regions")["a"].capacity is capacity
+
+
+def test_an_unknown_region_status_is_kept_and_is_not_healthy() -> None:
+    region = decode_regions(b'{"regions": [{"slug": "a", "status": "sunny"}]}', "GET /regions")["a"]
+    assert (region.status, region.healthy) == ("sunny", False)
+
+
+@given(st.binary(max_size=200))
+def test_no_body_breaks_the_decoders(body: bytes) -> None:
+    decode_error(body)
+    for decode in (decode_page, decode_regions):
+        with contextlib.suppress(BadAnswerError):
+            decode(body, "GET /x")
+
+
+def test_foreign_text_is_one_bounded_line() -> None:
+    assert one_line("a\r\nb\x00\x1b[31mc\u2028d" + "x" * 999).startswith("a b [31mc d")
+    assert len(one_line("x" * 999)) == 500
+
+
+def _page(offset: int, ids: str, total: int = 100, limit: int = 4) -> Page:
+    return Page(offset, limit, total, tuple(Instance(i, "", "running", "r") for i in ids))
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "fits"),
+    [
+        ("abcd", "defg", True),
+        ("abcd", "cdef", True),
+        ("abcd", "efgh", False),
+        ("abcd", "ceef", False),
+        ("abcd", "bc", False),
+        ("abcd", "", False),
+    ],
+)
+def test_runs_agree_when_the_tail_of_one_is_the_head_of_the_other(left: str, right: str, fits: bool) -> None:
+    assert agree(_page(0, left), _page(3, right)) is fits
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "shift"),
+    [
+        ("abcd", "abcd", 0),
+        ("abcd", "xabc", 1),
+        ("abcd", "bcde", -1),
+        ("abcd", "axbc", None),
+        ("abcd", "acde", None),
+        ("abcd", "xacd", None),
+        ("abcd", "wxyz", None),
+        ("abcd", "", None),
+    ],
+)
+def test_a_page_that_only_moved_says_by_how_much(before: str, after: str, shift: int | None) -> None:
+    assert slide(_page(10, before), _page(10, after)) == shift
+
+
+def test_options_are_plain_values() -> None:
+    assert CloudOptions("https://api.cloudnexus.io/v1", ca_file=Path("ca.pem")).timeout_s == 10.0
+    assert Run(1, 1, _page(0, "a")).page.reaches_end is False
