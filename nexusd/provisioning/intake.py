@@ -98,6 +98,8 @@ class Intake:
             compiled(request.where)
         except InputError as error:
             raise InputError(str(error), error.field or "where") from error
+        if request.spread is not None:
+            raise InputError("spread: this version does not place by spread yet; leave it out", "spread")
         if request.deadline is not None and request.deadline <= self._clock.now():
             raise InputError("deadline: has passed already", "deadline")
 
