@@ -11,6 +11,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY nexusd nexusd
 RUN /opt/build/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /dist . \
  && /opt/nexusd/bin/pip install --no-cache-dir --no-deps --no-index /dist/*.whl \
+ && /opt/nexusd/bin/pip check \
  && /opt/nexusd/bin/pip uninstall --yes --quiet setuptools pip
 
 FROM ${BASE}
