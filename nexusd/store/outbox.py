@@ -59,9 +59,7 @@ _RELEASE = (
     .where(_IN_STATE, _t.leased_until.is_not(None))
     .values(leased_until=sa.null(), due_at=_t.next_try_at)
 )
-_NEXT_DUE = (
-    sa.select(_t.due_at).where(_RECEIVER, _IN_STATE).order_by(_t.due_at, _t.created_at, _t.id).limit(1)
-)
+NEXT_DUE = sa.select(_t.due_at).where(_RECEIVER, _IN_STATE).order_by(_t.due_at, _t.created_at, _t.id).limit(1)
 _COUNTS = sa.select(_t.receiver, _t.state, sa.func.count()).group_by(_t.receiver, _t.state)
 _OLDEST = sa.select(_t.receiver, sa.func.min(_t.created_at)).where(_IN_STATE).group_by(_t.receiver)
 _NEWEST = _MESSAGE.order_by(_t.created_at.desc(), _t.id.desc()).limit(_LIMIT).offset(_OFFSET)
@@ -122,7 +120,7 @@ class Outbox:
         self._session.execute(_RELEASE, {"in_state": PENDING})
 
     def next_due(self, receiver: str) -> float | None:
-        row = self._session.first(_NEXT_DUE, {"receiver": receiver, "in_state": PENDING})
+        row = self._session.first(NEXT_DUE, {"receiver": receiver, "in_state": PENDING})
         return row[0] if row is not None else None
 
     def counts(self) -> dict[tuple[str, str], int]:

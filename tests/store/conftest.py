@@ -38,13 +38,10 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def postgres_url(cluster: Cluster) -> str:
-    there = {
-        row[0]
-        for row in cluster.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'", SHARED)
-    }
-    ours = ", ".join(sorted(there & metadata.tables.keys()))
-    if ours:
-        cluster.execute(f"TRUNCATE {ours} RESTART IDENTITY", SHARED)
+    there = {row[0] for row in cluster.execute("SELECT tablename FROM pg_tables", SHARED)}
+    ours = [table.name for table in reversed(metadata.sorted_tables) if table.name in there]
+    if ours:  # quicker than TRUNCATE for a few rows
+        cluster.execute("; ".join(f"DELETE FROM {name}" for name in ours), SHARED)
     return cluster.url(SHARED)
 
 

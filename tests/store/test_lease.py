@@ -7,12 +7,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator
 
 import pytest
 
-from nexusd.core.errors import LeaseLostError
+from nexusd.core.errors import LeaseLostError, StoreUnavailableError
+from nexusd.store.commits import Job, Kind
 from nexusd.store.executors import InlineExecutor
 from nexusd.store.opening import StoreOptions, open_store
 from nexusd.store.store import SqlStore
@@ -209,8 +211,6 @@ async def test_work_begun_in_an_earlier_term_is_not_written_in_a_later_one(
     assert await one.acquire_lease()
     expire(cluster)
     late = one._commits  # what was submitted in term 1 …
-    from nexusd.store.commits import Job, Kind
-
     job = Job(lambda tx: write(tx, "stale"), Kind.LEADING, 1, asyncio.get_running_loop().create_future())
     assert await one.acquire_lease()  # … runs in term 2
     assert one.epoch == 2
@@ -290,10 +290,7 @@ async def test_a_leader_that_was_stopped_and_goes_on_writes_nothing(
         assert leader.stdout.readline() == f"{moment}\n"
         os.kill(leader.pid, signal.SIGSTOP)
         successor = replicas.start("successor", ttl_s=60)
-        deadline = time.monotonic() + 10
-        while not await _acquired(successor):
-            assert time.monotonic() < deadline
-            await asyncio.sleep(0.05)
+        await _until_acquired(successor)
         await successor.run_leading(lambda tx: write(tx, "Successor"))
         os.kill(leader.pid, signal.SIGCONT)
         answer, _ = await asyncio.to_thread(leader.communicate, "\n", 20)
@@ -304,10 +301,41 @@ async def test_a_leader_that_was_stopped_and_goes_on_writes_nothing(
     assert await written(successor) == ["Stale", "Stale", "Successor"]
 
 
-async def _acquired(store: SqlStore) -> bool:
-    from nexusd.core.errors import StoreUnavailableError
+async def test_an_expired_leader_stuck_where_the_server_does_not_end_it_is_evicted(
+    replicas: Replicas, cluster: Cluster, postgres_url: str, clock: FakeClock
+) -> None:
+    threaded = open_store(
+        StoreOptions(postgres_url, "stuck", lease_ttl_s=0.5, lock_timeout_s=0.5, idle_s=1.0), clock
+    )
+    assert await threaded.acquire_lease()
+    inside, leave = threading.Event(), threading.Event()
 
-    try:
-        return await store.acquire_lease()
-    except StoreUnavailableError:  # the stopped leader's row is still locked
-        return False
+    def stuck(tx) -> None:
+        tx.session.script("SET idle_in_transaction_session_timeout = 0")
+        write(tx, "stale")
+        inside.set()
+        leave.wait(10)
+        write(tx, "stale")
+
+    writing = asyncio.ensure_future(threaded.run_leading(stuck))
+    await asyncio.to_thread(inside.wait, 10)
+    successor = replicas.start("successor")
+    await _until_acquired(successor)
+    leave.set()
+    with pytest.raises(StoreUnavailableError):
+        await writing
+    await successor.run_leading(lambda tx: write(tx, "Successor"))
+    assert await written(successor) == ["Successor"]
+    await threaded.close()
+
+
+async def _until_acquired(store: SqlStore) -> None:
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            if await store.acquire_lease():
+                return
+        except StoreUnavailableError:
+            pass  # the old leader's transaction still holds the row
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.02)

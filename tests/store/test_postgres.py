@@ -14,7 +14,8 @@ from nexusd.core.errors import StoreBrokenError, StoreError, StoreUnavailableErr
 from nexusd.store.executors import InlineExecutor
 from nexusd.store.opening import StoreOptions, open_on
 from nexusd.store.postgres import PostgresDatabase, PostgresSession
-from nexusd.store.statements import Session
+from nexusd.store.schema import marks
+from nexusd.store.statements import Session, Upsert
 from nexusd.store.store import SqlStore
 from tests.fakes import FakeClock
 from tests.store.cluster import Cluster
@@ -194,3 +195,22 @@ def test_a_commit_that_was_answered_by_rollback_is_an_error() -> None:
     session = PostgresSession(SimpleNamespace(cursor=lambda: cursor), SimpleNamespace(name="postgresql"))  # type: ignore[arg-type]
     with pytest.raises(StoreError, match="ROLLBACK"):
         session.commit()
+
+
+async def test_the_server_ends_a_transaction_left_idle_after_many_rows_at_once(
+    cluster: Cluster, postgres_url: str, store: SqlStore
+) -> None:
+    session = PostgresDatabase(sa.make_url(postgres_url), 1.0, 5.0, 0.2).connect()
+    ((backend,),) = session.script("SELECT pg_backend_pid()")
+    session.begin()
+    session.many(Upsert(marks, ("resource", "observed_at"), ("observed_at",)), _ROWS)
+    for _ in range(200):
+        if cluster.execute(f"SELECT count(*) FROM pg_stat_activity WHERE pid = {backend}") == [(0,)]:
+            break
+        await asyncio.sleep(0.01)
+    with pytest.raises(psycopg.errors.IdleInTransactionSessionTimeout):
+        session.commit()
+    session.close()
+
+
+_ROWS = [{"resource": name, "observed_at": 1.0} for name in ("a", "b", "c")]
