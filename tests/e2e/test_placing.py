@@ -21,14 +21,13 @@ CREATES = Match(endpoint="instances", method="POST")
 @pytest.mark.parametrize(
     "effects",
     [
-        (Drop("after_commit"),),
-        (Answer(500, after_commit=True),),
-        (Truncate(),),
-        (Omit(("id",)),),
-        (LateAnswer(3.0),),
-        (Drop("after_commit"), ListLag(1.5)),
+        pytest.param((Drop("after_commit"),), id="dropped"),
+        pytest.param((Answer(500, after_commit=True),), id="500", marks=pytest.mark.slow),
+        pytest.param((Truncate(),), id="truncated", marks=pytest.mark.slow),
+        pytest.param((Omit(("id",)),), id="without id"),
+        pytest.param((LateAnswer(3.0),), id="late", marks=pytest.mark.slow),
+        pytest.param((Drop("after_commit"), ListLag(1.5)), id="listed late", marks=pytest.mark.slow),
     ],
-    ids=["dropped", "500", "truncated", "without id", "late", "dropped and listed late"],
 )
 async def test_a_create_whose_answer_is_lost_makes_one_instance_that_is_adopted(
     tmp_path: Path, effects: tuple[Effect, ...]
