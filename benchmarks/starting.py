@@ -1,0 +1,22 @@
+"""What a start of the command costs, beside an interpreter that does nothing."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+
+
+def _cpu_s(*arguments: str) -> float:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def help_cpu_s() -> float:
+    return _cpu_s("-m", "nexusd", "--help")
+
+
+def bare_python_cpu_s() -> float:
+    return _cpu_s("-c", "pass")
