@@ -48,20 +48,20 @@ def emulate(
     """
     import asyncio
 
-    from nexusd.emulator.durations import parse_duration
     from nexusd.emulator.options import EmulatorOptions
     from nexusd.emulator.scenario import load_scenario
 
     host, port = _address(listen)
+    boot_s = _duration("--boot-time", boot_time)
+    lag_s = _duration("--list-lag", list_lag)
     try:
-        boot_s = parse_duration(boot_time)
         options = EmulatorOptions(
             seed=seed,
             api_key=api_key,
             instances=instances,
             pending_s=boot_s / 4,
             provisioning_s=boot_s * 3 / 4,
-            list_lag_s=parse_duration(list_lag),
+            list_lag_s=lag_s,
             page_cap=page_cap,
             latency_jitter_ms=jitter,
         )
@@ -103,6 +103,15 @@ def _announce(cloud: Cloud, url: str, faults: int) -> None:
     )
     print(f'  try:    curl -H "Authorization: Bearer {key}" "{url}/instances?limit=2"')
     print(f"  nexusd: NEXUSD_CLOUDNEXUS__BASE_URL={url} CN_API_KEY={key} nexusd run", flush=True)
+
+
+def _duration(option: str, text: str) -> float:
+    from nexusd.emulator.durations import parse_duration
+
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise ConfigError(f"{option} {error}") from error
 
 
 def _address(listen: str) -> tuple[str, int]:

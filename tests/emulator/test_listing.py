@@ -119,3 +119,23 @@ def test_ids_are_unique_and_lead_back_to_their_numbers(seed: int) -> None:
 )
 def test_what_is_no_id_leads_nowhere(text: str) -> None:
     assert Identity(1).number(text) is None
+
+
+class SamePlace(random.Random):
+    """Always chooses the same place of the listing."""
+
+    def randrange(self, *_: object) -> int:
+        return 5
+
+
+def test_an_instance_that_comes_back_shares_its_place_with_none_that_came_meanwhile() -> None:
+    cloud = a_cloud(instances=10)
+    rng = SamePlace(1)
+    for _ in range(3):
+        inserted = cloud._fleet.insert_at_random(rng, cloud.now)
+        assert inserted is not None
+        cloud._fleet.vanish(inserted)
+    for inserted in cloud._fleet._rows[10:]:
+        cloud._fleet.restore(inserted)
+    listing = cloud._fleet.listing(None)
+    assert len({listing[index].rank for index in range(len(listing))}) == 13
