@@ -112,6 +112,16 @@ def test_an_alert_that_ends_before_it_could_be_told_is_told_as_ended() -> None:
     assert desk.alerts == {}
 
 
+def test_a_second_short_incident_is_told_though_the_end_of_the_first_was() -> None:
+    desk = Desk()
+    desk.put(fired(region="b"), ended(fired(region="a"), T0 + 3.0))
+    assert len(desk.at(T0 + 10.0)) == 1
+    again = ended(fired(region="a", at=T0 + 1000.0), T0 + 1003.0)
+    desk.put(again)
+    (message,) = desk.at(T0 + 1010.0)
+    assert again in message.alerts
+
+
 def test_a_receiver_that_is_not_told_of_ends_hears_only_of_firing() -> None:
     desk = Desk(Routing({"ops": False}))
     alert = fired()
