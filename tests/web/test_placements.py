@@ -301,6 +301,11 @@ async def test_a_placement_that_does_not_exist_is_a_404(site: Site, method: str,
     assert (answer.status, answer.error["code"]) == (404, "NOT_FOUND")
 
 
+async def test_a_database_is_not_asked_for_what_can_be_no_id(site: Site) -> None:
+    await site.get("/api/v1/placements/%00")
+    assert site.store.runs == 0
+
+
 async def test_a_list_is_newest_first_and_pages(site: Site) -> None:
     site.store.placements.put(*(placement(n) for n in range(1, 26)))
 
