@@ -55,6 +55,8 @@ class Intake:
             earlier = _earlier(tx, key)
             if earlier is not None:
                 return earlier
+            if request.deadline is not None and request.deadline <= now:
+                raise InputError("deadline: has passed already", "deadline")
             if holder is not None:
                 raise ConflictError(
                     f"name: {request.name!r} is taken by instance {holder.id} in {holder.region}"
@@ -100,8 +102,6 @@ class Intake:
             raise InputError(str(error), error.field or "where") from error
         if request.spread is not None:
             raise InputError("spread: this version does not place by spread yet; leave it out", "spread")
-        if request.deadline is not None and request.deadline <= self._clock.now():
-            raise InputError("deadline: has passed already", "deadline")
 
 
 def _earlier(tx: Transaction, key: IdempotencyKey | None) -> Placement | None:

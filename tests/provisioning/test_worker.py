@@ -331,3 +331,14 @@ async def test_a_where_that_cannot_compile_names_its_field(tmp_path: Path) -> No
         with pytest.raises(InputError) as caught:
             await here.place(where="region.latancy_ms < 5")
         assert caught.value.field == "where"
+
+
+@in_virtual_time
+async def test_a_deadline_that_has_passed_is_refused_but_not_to_a_repeated_request(tmp_path: Path) -> None:
+    async with site(tmp_path) as here:
+        request = PlacementRequest(name="worker-01", plan="pro", deadline=here.clock.now() + 5.0)
+        first = await here.intake.accept(request, IdempotencyKey("k1", "digest"))
+        await asyncio.sleep(10.0)
+        assert (await here.intake.accept(request, IdempotencyKey("k1", "digest"))).id == first.id
+        with pytest.raises(InputError, match="has passed"):
+            await here.intake.accept(request, None)
