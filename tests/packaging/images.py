@@ -35,6 +35,7 @@ def built_image() -> Iterator[Image]:
         container = buildah("from", "scratch").strip()
         buildah("add", "--quiet", container, f"{debian()}", "/", timeout_s=300.0)
         buildah("commit", "--quiet", "--rm", container, base, timeout_s=300.0)
+    before = image_id()
     buildah(
         "build",
         "--layers",
@@ -45,12 +46,19 @@ def built_image() -> Iterator[Image]:
         str(REPOSITORY),
         timeout_s=900.0,
     )
+    if before and before != image_id():
+        buildah("rmi", before)
     container = buildah("from", IMAGE).strip()
     try:
         config = json.loads(buildah("inspect", "--type=image", IMAGE))["Docker"]["config"]
         yield Image(Path(buildah("mount", container).strip()), config)
     finally:
         buildah("rm", container)
+
+
+def image_id() -> str:
+    """Of the image of this tree as last built; empty before the first time."""
+    return buildah("images", "--quiet", "--no-trunc", "--filter", f"reference={IMAGE}").strip()
 
 
 def buildah(*arguments: str, timeout_s: float = 120.0) -> str:

@@ -35,7 +35,7 @@ polling: {{regions: 1s, instances: 1s}}
 server: {{listen: "127.0.0.1:{port}"}}
 log: {{level: {level}}}
 """
-QUICK_WATCHDOG = "[Service]\nWatchdogSec=3s\n"
+QUICK = "[Service]\nWatchdogSec=3s\nTimeoutStartSec=4s\n"
 SERVICE = "nexusd.service"
 
 
@@ -70,8 +70,8 @@ class Machine:
     def journal(self) -> str:
         return run(self.command("journalctl", "--no-pager", "--output=cat", f"--unit={SERVICE}"))
 
-    def configure(self, level: str = "info") -> None:
-        text = CONFIG.format(cloud_url=self.cloud_url, port=self.port, level=level)
+    def configure(self, level: str = "info", cloud_url: str | None = None) -> None:
+        text = CONFIG.format(cloud_url=cloud_url or self.cloud_url, port=self.port, level=level)
         (self.root / "etc/nexusd/nexusd.yaml").write_text(text)
 
 
@@ -93,7 +93,7 @@ def install(root: Path) -> None:
     shutil.copy(REPOSITORY / "systemd/nexusd.service", root / "etc/systemd/system/nexusd.service")
     overrides = root / "etc/systemd/system/nexusd.service.d"
     overrides.mkdir()
-    (overrides / "quick.conf").write_text(QUICK_WATCHDOG)
+    (overrides / "quick.conf").write_text(QUICK)
     key = root / "etc/credstore/nexusd.cloudnexus.api_key"
     key.parent.mkdir(mode=0o700, exist_ok=True)
     key.write_text(f"{API_KEY}\n")
@@ -155,6 +155,18 @@ def test_a_start_returns_when_the_daemon_is_ready(started: Machine) -> None:
     assert started.shows("ActiveState") == "active"
     assert status_of(started.port, "/-/ready") == 200
     assert "instances" in started.shows("StatusText")
+
+
+def test_a_start_waits_for_a_cloud_that_cannot_be_reached(machine: Machine) -> None:
+    machine.configure(cloud_url=f"http://127.0.0.1:{free_port()}/v1")
+    try:
+        machine.systemctl("start", "--no-block", SERVICE)
+        time.sleep(10.0)  # more than twice TimeoutStartSec
+        assert machine.shows("ActiveState") == "activating"
+        assert machine.shows("NRestarts") == "0"
+    finally:
+        machine.systemctl("stop", SERVICE)
+        machine.configure()
 
 
 def test_it_runs_as_nobody_in_particular(started: Machine) -> None:

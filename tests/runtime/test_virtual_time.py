@@ -78,7 +78,7 @@ async def test_aiohttp_talks_to_itself_over_loopback() -> None:
 
 def test_a_run_that_passes_its_limit_is_stopped() -> None:
     async def forever() -> None:
-        while True:  # noqa: ASYNC110 - a run without end is the point
+        while True:
             await asyncio.sleep(60.0)
 
     with pytest.raises(VirtualTimeError):
