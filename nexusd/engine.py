@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Coroutine, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
 
 from nexusd.cloud.client import CloudNexus
-from nexusd.core.errors import ConfigError, InputError, LeaseLostError
+from nexusd.core.errors import ConfigError, InputError, LeaseLostError, StoreUnavailableError
 from nexusd.core.events import Event
 from nexusd.core.lifecycle import State
 from nexusd.core.placement import PlacementPolicy
@@ -193,6 +194,8 @@ class Engine:
                 log.warning("lease_lost", epoch=store.epoch)
 
     async def _lead_one_term(self) -> None:
+        with suppress(StoreUnavailableError):  # leases that are not given back now run out by themselves
+            await self._lasting.store.run_leading(lambda tx: tx.outbox.release_leases())
         async with asyncio.TaskGroup() as group:
             renewal = group.create_task(self._renew(), name="lease")
             async with asyncio.TaskGroup() as workers:
