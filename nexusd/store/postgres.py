@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.pool import NullPool
 
-from nexusd.core.errors import ConfigError, StartError, StoreBrokenError, StoreError, StoreUnavailableError
+from nexusd.core.errors import ConfigError, StoreBrokenError, StoreError, StoreUnavailableError
 from nexusd.store.database import one_line
 from nexusd.store.statements import Insert, InsertReturningId, Session, Statement, Values
 
@@ -91,12 +91,7 @@ class PostgresDatabase:
         self.label = f"PostgreSQL database {url.database or ''}{where}"
 
     def claim(self) -> None:
-        """Several replicas share it; the lease says which one leads."""
-        try:
-            session = self.connect()
-        except self._psycopg.Error as error:
-            raise StartError(self.start_advice(error)) from error
-        session.close()
+        """Nothing: several replicas share it, and the lease says which one leads."""
 
     def connect(self) -> Session:
         connection = self._connect(autocommit=True, lock_timeout_s=self._lock_timeout_s)

@@ -24,16 +24,24 @@ _QUICK = ("fsync=off", "full_page_writes=off", "listen_addresses=", "max_connect
 class Cluster:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._connections: dict[str, psycopg.Connection] = {}
 
     def url(self, database: str) -> str:
         return f"postgresql://postgres@/{database}?host={self.folder}"
 
     def execute(self, sql: str, database: str = "postgres") -> list[tuple[Any, ...]]:
-        with psycopg.connect(
-            host=str(self.folder), user="postgres", dbname=database, autocommit=True
-        ) as connection:
-            cursor = connection.execute(sql.encode())
-            return cursor.fetchall() if cursor.description else []
+        connection = self._connections.get(database)
+        if connection is None:
+            connection = psycopg.connect(
+                host=str(self.folder), user="postgres", dbname=database, autocommit=True
+            )
+            self._connections[database] = connection
+        cursor = connection.execute(sql.encode())
+        return cursor.fetchall() if cursor.description else []
+
+    def close(self) -> None:
+        for connection in self._connections.values():
+            connection.close()
 
 
 @contextmanager
@@ -75,6 +83,7 @@ def running_cluster() -> Iterator[Cluster]:
             cluster = Cluster(folder)
             _await_ready(cluster, server)
             yield cluster
+            cluster.close()
         finally:
             server.send_signal(signal.SIGINT)
             server.wait(30)

@@ -233,7 +233,7 @@ async def test_a_takeover_waits_for_the_leaders_commit_under_way(
         cluster_sees = cluster.execute("SELECT count(*) FROM pg_locks WHERE NOT granted", SHARED)
         assert cluster_sees == [(0,)]
         try:
-            cluster.execute("SET lock_timeout = 50; UPDATE leases SET holder = 'two'", SHARED)
+            cluster.execute("SET LOCAL lock_timeout = 50; UPDATE leases SET holder = 'two'", SHARED)
         except Exception as error:
             taken.append(error)
         return "A"

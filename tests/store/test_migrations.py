@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 from pathlib import Path
 
@@ -21,6 +22,13 @@ from nexusd.store.opening import StoreOptions, database_for, open_store
 from nexusd.store.schema import metadata
 from nexusd.store.upgrade import HEAD, SCRIPTS
 from tests.fakes import FakeClock
+
+REPLICA = """
+import sys
+from nexusd.runtime.clock import SystemClock
+from nexusd.store.opening import StoreOptions, open_store
+open_store(StoreOptions(sys.argv[1], "replica"), SystemClock())
+"""
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -95,11 +103,14 @@ async def test_a_newer_schema_is_refused_saying_which_is_older(fresh_url: str) -
 
 
 def test_several_replicas_may_start_at_once(fresh_postgres_url: str) -> None:
-    def start(number: int) -> None:
-        open_store(StoreOptions(fresh_postgres_url, f"r{number}"), FakeClock(), InlineExecutor())
-
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(start, range(4)))
+    starting = [
+        subprocess.Popen(
+            [sys.executable, "-c", REPLICA, fresh_postgres_url], stderr=subprocess.PIPE, text=True
+        )
+        for _ in range(3)
+    ]
+    ended = [(replica.communicate(timeout=60)[1], replica.returncode) for replica in starting]
+    assert ended == [("", 0)] * 3
 
 
 def test_the_newest_migration_is_the_one_that_the_start_expects() -> None:
