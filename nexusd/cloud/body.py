@@ -30,18 +30,13 @@ async def read_body(response: aiohttp.ClientResponse, max_bytes: int, request: s
 
 
 async def _read_plain(content: aiohttp.StreamReader, max_bytes: int, request: str) -> bytes:
-    body = await content.readany()
-    if content.at_eof() and len(body) <= max_bytes:
-        return body
-    parts = [body]
-    size = len(body)
+    parts: list[bytes] = []
+    size = 0
     while part := await content.readany():
         size += len(part)
         if size > max_bytes:
             raise _too_large(request, max_bytes)
         parts.append(part)
-    if size > max_bytes:
-        raise _too_large(request, max_bytes)
     return b"".join(parts)
 
 

@@ -5,8 +5,6 @@ A run is what one page answered: rows that stood next to each other at one momen
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import msgspec
 
 from nexusd.core.records import Instance
@@ -96,11 +94,3 @@ def slide(before: Page, after: Page) -> int | None:
         shift = old.index(new[0])
         return -shift if old[shift:] == new[: len(old) - shift] else None
     return None
-
-
-def union(runs: Iterable[Run]) -> dict[str, Instance]:
-    """All instances of the runs by id, each as it was last read."""
-    instances: dict[str, Instance] = {}
-    for run in sorted(runs, key=lambda run: run.number):
-        instances.update([(row.id, row) for row in run.page.rows])
-    return instances

@@ -37,7 +37,7 @@ import asyncio
 import itertools
 from collections.abc import Awaitable, Callable, Iterable
 
-from nexusd.cloud.stitch import Page, Run, agree, fault, share_a_row, slide, union
+from nexusd.cloud.stitch import Page, Run, agree, fault, share_a_row, slide
 from nexusd.core.errors import BadAnswerError
 from nexusd.core.records import Instance
 
@@ -50,6 +50,7 @@ ReadPage = Callable[[int, int], Awaitable[Page]]
 _READS_PER_PAGE = 4
 _READS_BESIDES = 60
 _TRIES_OF_A_BAD_PAGE = 3
+_RUNS_A_STEP = 50
 
 
 async def sweep(
@@ -86,7 +87,7 @@ class _Sweep:
             if mends:
                 await self._read_all(mends)
                 continue
-            instances = union(self._runs.values())
+            instances = await self._union()
             if len(instances) != self._total:
                 await self._search(frozenset(instances))
             elif doubtful := self._doubtful():
@@ -194,6 +195,15 @@ class _Sweep:
 
     # the count
 
+    async def _union(self) -> dict[str, Instance]:
+        """All instances of the runs by id, each as last read. Lets others run every few thousand rows."""
+        instances: dict[str, Instance] = {}
+        for number, run in enumerate(sorted(self._runs.values(), key=lambda run: run.number)):
+            instances.update([(row.id, row) for row in run.page.rows])
+            if number % _RUNS_A_STEP == _RUNS_A_STEP - 1:
+                await asyncio.sleep(0)
+        return instances
+
     def _doubtful(self) -> list[int]:
         """One offset for each total that is not the newest and was not yet seen to give way to it."""
         settled = {self._total} | self._outdated.get(self._total, set())
@@ -218,7 +228,7 @@ class _Sweep:
             if await self._bisect(offsets) or self._epoch != epoch:
                 return
         await self._read_all(sorted(self._runs, key=lambda offset: self._runs[offset].number))
-        if self._epoch == epoch and union(self._runs.values()).keys() == found and not self._mends():
+        if self._epoch == epoch and (await self._union()).keys() == found and not self._mends():
             raise _partial(f"meta.total is {self._total}, but {len(found)} distinct ids are listed")
 
     async def _bisect(self, offsets: list[int]) -> bool:

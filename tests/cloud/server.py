@@ -38,7 +38,7 @@ class Reply:
     """`cut`: send only so many bytes of the body, then close. `drop`: send nothing and close.
 
     `raw`: send this instead of everything else. `after_s`: wait first. `drip_s`: wait that long between
-    bytes of the body. `close`: close the connection afterwards.
+    bytes of the body. `close`: close the connection afterwards. `endless`: go on sending after `raw`.
     """
 
     status: int = 200
@@ -50,6 +50,7 @@ class Reply:
     after_s: float = 0.0
     drip_s: float = 0.0
     close: bool = False
+    endless: bool = False
 
 
 def reply(payload: object, status: int = 200, **headers: str) -> Reply:
@@ -121,6 +122,9 @@ class Server:
         if reply.raw is not None:
             writer.write(reply.raw)
             await writer.drain()
+            while reply.endless:
+                writer.write(bytes(65_536))
+                await writer.drain()
             return not reply.close
         headers = {
             "Content-Type": "application/json",

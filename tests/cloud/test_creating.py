@@ -280,6 +280,21 @@ async def test_no_byte_of_the_request_precedes_the_guard() -> None:
     assert all(not any(received) for received in seen)
 
 
+def test_the_guard_lets_a_request_out_once() -> None:
+    guard = create.SendGuard(lambda: 0.0, deadline=1.0)
+    guard.open()
+    with pytest.raises(TimeoutError):
+        guard.open()
+
+
+def test_a_shut_guard_lets_nothing_out() -> None:
+    guard = create.SendGuard(lambda: 0.0, deadline=1.0)
+    guard.shut()
+    with pytest.raises(TimeoutError):
+        guard.open()
+    assert not guard.sent
+
+
 @in_virtual_time
 async def test_the_answer_is_not_awaited_past_the_deadline() -> None:
     async with cloud(answering(Reply(after_s=3600.0)), timeout_s=300.0) as c:
