@@ -193,10 +193,12 @@ class App:
     async def _reloads(self) -> None:
         while await _first(self._reload_wanted, self._stop):
             self._reload_wanted.clear()
-            self._notifier.reloading()
+            if self._started():
+                self._notifier.reloading()
             with suppress(ConfigError):
                 await self.reload()
-            self._notifier.ready(self._status())
+            if self._started():
+                self._notifier.ready(self._status())
 
     async def _tell_ready(self) -> None:
         """READY=1 after the first snapshots, then the state in one line now and then."""
