@@ -18,7 +18,7 @@ from pathlib import Path
 import structlog
 
 from nexusd import settings
-from nexusd.core.errors import ConfigError, StoreUnavailableError
+from nexusd.core.errors import ConfigError, LeaseLostError, StoreUnavailableError
 from nexusd.core.placement import Considered, PlacementRequest, rank
 from nexusd.core.polls import INSTANCES, REGIONS, PollState, unauthorized
 from nexusd.core.world import World
@@ -231,17 +231,21 @@ class App:
             if not self._lasting.store.leading:
                 continue
             try:
-                await self._lasting.store.run_leading(self._forget)
-            except StoreUnavailableError as error:
+                while await self._lasting.store.run_leading(self._forget):
+                    pass
+            except (StoreUnavailableError, LeaseLostError) as error:
                 log.warning("store_unavailable", waiting="housekeeping", error=str(error))
 
-    def _forget(self, tx: Transaction) -> None:
+    def _forget(self, tx: Transaction) -> int:
+        """A bounded number of rows; how many."""
         now = self._lasting.clock.now()
         before = now - self._engine.loaded.history.retention_s
-        tx.events.forget(before)
-        tx.outbox.forget_sent(before)
-        tx.placements.forget_closed(before)
-        tx.placements.forget_keys(now - IDEMPOTENCY_KEPT_S)
+        return (
+            tx.events.forget(before)
+            + tx.outbox.forget_sent(before)
+            + tx.placements.forget_closed(before)
+            + tx.placements.forget_keys(now - IDEMPOTENCY_KEPT_S)
+        )
 
     def _warn_of_restart(self, loaded: Settings) -> None:
         """What a reload cannot change while it runs."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from nexusd.core.errors import BadAnswerError
 from nexusd.core.polls import STALE_AFTER_INTERVALS, PollState, unauthorized, unreachable
 from nexusd.core.records import Region
 from nexusd.core.regions import KnownRegion
@@ -18,6 +19,10 @@ def watchdog(_facts: Facts, _rule: Rule) -> Judgement:
         "nexusd's alerting works",
         "This alert always fires. When it stops coming, nexusd or what carries its alerts is down.",
     )
+
+
+READING_FAILURES = frozenset({None, BadAnswerError.reason, "partial", "too_large", "redirect"})
+"""Why a poll failed though the API answered; None while the next has not ended."""
 
 
 def api_unreachable(facts: Facts, _rule: Rule) -> Judgement:
@@ -194,7 +199,9 @@ def _last_success(poll: PollState) -> float:
 
 
 def _answers(poll: PollState, now: float) -> bool:
-    return poll.answered_at is not None and now - poll.answered_at <= _patience_s(poll)
+    """Whether what fails is the reading, not the requests: those may be an outage that is just beginning."""
+    recently = poll.answered_at is not None and now - poll.answered_at <= _patience_s(poll)
+    return recently and poll.failure in READING_FAILURES
 
 
 def _answered_until(polls: tuple[PollState, ...]) -> float:

@@ -1,0 +1,21 @@
+"""An outage that begins in the middle of a sweep is one alert: the API is unreachable, the data not "stale"."""
+
+from __future__ import annotations
+
+import pytest
+
+from nexusd.core.inventory import Inventory
+from nexusd.core.polls import INSTANCES, REGIONS, PollState
+from nexusd.core.regions import NO_REGIONS
+from nexusd.core.rules import Facts
+from nexusd.core.rules_cloud import snapshot_stale
+from nexusd.core.rules_default import DEFAULT_RULES
+
+
+@pytest.mark.parametrize(("failure", "wait_s"), [("connect", 30.0), ("timeout", 30.0), ("partial", 0.0)])
+def test_stale_at_once_only_if_the_last_reading_was_answered(failure: str, wait_s: float) -> None:
+    regions = PollState(REGIONS, 10.0, 0.0, answered_at=125.0, succeeded_at=125.0)
+    broken = PollState(INSTANCES, 10.0, 0.0, answered_at=110.0, succeeded_at=100.0, failure=failure)
+    facts = Facts(131.0, {REGIONS: regions, INSTANCES: broken}, NO_REGIONS, Inventory())
+    [finding] = snapshot_stale(facts, DEFAULT_RULES["SnapshotStale"]).findings
+    assert finding.wait_s == wait_s
