@@ -1,4 +1,4 @@
-"""An outage that begins in the middle of a sweep is one alert: the API is unreachable, the data not "stale"."""
+"""An outage that begins in the middle of a sweep is one alert: unreachable, and not "stale" before."""
 
 from __future__ import annotations
 
