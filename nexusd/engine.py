@@ -15,7 +15,13 @@ from typing import Any
 import structlog
 
 from nexusd.cloud.client import CloudNexus
-from nexusd.core.errors import ConfigError, InputError, LeaseLostError, StoreUnavailableError
+from nexusd.core.errors import (
+    ConfigError,
+    InputError,
+    LeaseLostError,
+    StoreUnavailableError,
+    UnauthorizedError,
+)
 from nexusd.core.events import Event
 from nexusd.core.lifecycle import State
 from nexusd.core.placement import PlacementPolicy
@@ -80,7 +86,9 @@ class Engine:
         self._lasting = lasting
         self._alerting = parts.alerting(loaded)
         self._provisioning = parts.provisioning_options(loaded)
-        self._cloud = CloudNexus(parts.cloud_options(loaded), parts.key_source(loaded), clock, rng, metrics)
+        self._key = parts.key_source(loaded)
+        self._key_used: str | None = None
+        self._cloud = CloudNexus(parts.cloud_options(loaded), self._key, clock, rng, metrics)
         self._schedule = Schedule(clock, rng, parts.poll_timings(loaded), metrics.poll_skipped)
         self._outbox = OutboxWriter(OutboxOptions(parts.bodies(loaded)), rng)
         self._deliveries = [
@@ -168,11 +176,21 @@ class Engine:
             while True:
                 async with self._schedule.turn(resource):
                     await poll()
+                if self._key_changed():
+                    self._provisioner.resume()
                 if resource == INSTANCES and self._provisioner.following and self._sweeps_are_cheap():
                     await asyncio.sleep(FOLLOW_EVERY_S)
                     self._schedule.hurry(INSTANCES)
 
         await until_stopped(turns(), self.stop)
+
+    def _key_changed(self) -> bool:
+        """Whether there is another key than at the last poll: what the old one was refused may work now."""
+        try:
+            before, self._key_used = self._key_used, self._key.current()
+        except UnauthorizedError:
+            return False
+        return before not in {None, self._key_used}
 
     def _sweeps_are_cheap(self) -> bool:
         """Whether the listing may be read oftener than its interval while somebody waits for an instance."""

@@ -75,3 +75,17 @@ async def test_the_key_is_nowhere_in_what_is_written_or_served(tmp_path: Path) -
     assert KEY not in served
     assert KEY not in daemon.log.read_text()
     assert KEY.encode() not in stored
+
+
+async def test_placing_goes_on_as_soon_as_the_key_is_another(tmp_path: Path) -> None:
+    cloud = Cloud(OPTIONS)
+    async with EmulatorServer(cloud) as server, DaemonProcess(tmp_path, server.url) as daemon:
+        cloud.add_fault(Fault(Answer(403, "FORBIDDEN"), CREATES, Schedule(count=1)))
+        placed = await daemon.place("worker-01")
+        async with asyncio.timeout(10.0):
+            while await daemon.status("/-/ready") == 200:
+                await asyncio.sleep(0.05)
+        cloud.api_key = "another-key"
+        (tmp_path / "api-key").write_text("another-key\n")
+        await daemon.placed(placed["id"], "running", within_s=20.0)
+        assert [create.outcome for create in cloud.creates] == ["refused", "created"]
