@@ -56,7 +56,7 @@ def _section(values: dict[str, Any], path: KeyPath, loaded: Loaded) -> Iterator[
             yield f"{margin}{key}:"
             yield from _section(value, here, loaded)
             continue
-        origin = loaded.layer.origin(here)
+        origin = loaded.layer.origins.get(here)
         comment = f"  # {_comment(origin)}" if origin and origin != "default" else ""
         yield f"{margin}{key}: {_flow(value)}{comment}"
 

@@ -102,6 +102,15 @@ def test_show_prints_yaml_without_the_secret(run: Run, write: Write) -> None:
     assert "canary" not in ran.out + ran.err
 
 
+def test_show_names_the_line_of_what_was_given_and_of_no_default(run: Run, write: Write) -> None:
+    path = write("cloudnexus:\n  api_key: x\nplacement:\n  settle: 1m\n")
+    lines = run("config", "show", "--config", str(path)).out.splitlines()
+    [settle] = [line for line in lines if "settle:" in line]
+    [hold_after] = [line for line in lines if "hold_after:" in line]
+    assert settle.endswith(":4")
+    assert "#" not in hold_after
+
+
 def test_show_in_json_is_the_same(run: Run, write: Write) -> None:
     path = write("cloudnexus: {api_key: k}")
     as_json = json.loads(run("config", "show", "--config", path, "-o", "json").out)
