@@ -52,7 +52,6 @@ class Alerting:
 class Observers:
     """Who is told of a pass after its commit."""
 
-    events: Callable[[list[Event]], None]
     regions: Callable[[], None]
     swept: Callable[[frozenset[str]], None]
     outbox: Callable[[Iterable[str]], None]
@@ -307,11 +306,11 @@ class Cycle:
             return False
         writes = tuple(self._unsaved)
 
-        def transaction(tx: Transaction) -> list[Event]:
-            return tx.events.append([event for write in writes for event in write(tx)])
+        def transaction(tx: Transaction) -> None:
+            tx.events.append([event for write in writes for event in write(tx)])
 
         try:
-            events = await self._store.run_leading(transaction)
+            await self._store.run_leading(transaction)
         except LeaseLostError:
             return False
         except StoreUnavailableError as error:
@@ -320,7 +319,6 @@ class Cycle:
             )
             return False
         del self._unsaved[: len(writes)]
-        self._parts.observers.events(events)
         return True
 
 

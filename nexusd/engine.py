@@ -125,7 +125,6 @@ class Engine:
     def parts(self) -> Parts:
         """What the cycle takes from this configuration."""
         observers = Observers(
-            events=lambda _: None,
             regions=self._provisioner.wake,
             swept=self._provisioner.swept,
             outbox=self._wake_deliveries,

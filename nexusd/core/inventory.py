@@ -124,6 +124,11 @@ class Inventory:
         """Ids absent from the latest complete sweeps, with how many in a row."""
         return self._missed
 
+    @property
+    def mostly_missed(self) -> bool:
+        """Whether the last listing lacked most of the fleet: such a one proves nothing absent."""
+        return 2 * len(self._missed) > len(self._instances)
+
     def in_region(self, slug: str) -> int:
         """Live instances in a region."""
         return self._live.get(slug, 0)

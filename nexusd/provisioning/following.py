@@ -126,8 +126,8 @@ class Follower:
         doubt = self._doubts.setdefault(placement.id, Doubt())
         inventory = self._world.inventory
         began_at = inventory.began_at
-        if began_at is None or inventory.hold is not None or 2 * len(inventory.missed) > len(inventory):
-            return doubt.absences  # a listing that lost most of the fleet proves nothing
+        if began_at is None or inventory.hold is not None or inventory.mostly_missed:
+            return doubt.absences
         if began_at > quiet_until and began_at > doubt.last_began_at:
             doubt.absences += 1
             doubt.last_began_at = began_at

@@ -38,7 +38,7 @@ def decision_for(
 ) -> Decision:
     """`decide`, but none at all while the instances, which hold the names, are not known well enough."""
     decision = decide(request, resting_on, policy, now, compiled(request.where))
-    reason = names_unknown(world, policy, now)
+    reason = _names_unknown(world, policy, now)
     if reason is None:
         return decision
     considered = tuple(_refused(c, reason) for c in decision.considered)
@@ -50,14 +50,14 @@ def _refused(considered: Considered, reason: str) -> Considered:
     return msgspec.structs.replace(considered, **changed)
 
 
-def names_unknown(world: World, policy: PlacementPolicy, now: float) -> str | None:
+def _names_unknown(world: World, policy: PlacementPolicy, now: float) -> str | None:
     """Why the listing cannot be trusted to have every name, or None when it can."""
     inventory = world.inventory
     if inventory.observed_at is None:
         return "no instance data yet"
     if inventory.hold is not None:
         return "a mass disappearance of instances is being confirmed"
-    if 2 * len(inventory.missed) > len(inventory):
+    if inventory.mostly_missed:
         return "most known instances are missing from the last listing"
     if abs(now - inventory.observed_at) > policy.max_inventory_age_s:
         return f"instance data is older than the {policy.max_inventory_age_s:.0f}s allowed"
