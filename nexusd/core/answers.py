@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from nexusd.core.records import Instance
 
+UNKNOWN = "unknown"
+"""The kind of an answer that tells nothing about why."""
+
 
 @dataclass(frozen=True, slots=True)
 class CreateRequest:
@@ -51,9 +54,16 @@ class NotSent:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """Bytes were sent and no definite answer came back: in doubt means stop."""
+    """Bytes were sent and no definite answer came back: in doubt means stop.
+
+    `kind`, `scope` and `code` are what the answer, if there was one, says once it is proven that nothing was
+    made: the classes of `Refused`, and the kind `unknown` when it says nothing.
+    """
 
     reason: str
+    kind: str = UNKNOWN
+    scope: str = "region"
+    code: str = ""
 
 
 CreateAnswer = Created | Refused | NotSent | Unknown

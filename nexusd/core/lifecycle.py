@@ -89,7 +89,8 @@ class Attempt:
 
     `send_deadline`: when the POST is surely over. `epoch`: the lease term that made it; a later term cannot
     know what became of it. `namesakes`: instances that had the name already and so are never its result.
-    `outcome` None: no answer was recorded.
+    `outcome` None: no answer was recorded. `kind`, `scope` and `code`: what an error answer says of the
+    refusal (`core.answers`); of one in doubt it counts only after nothing was proven to be made.
     """
 
     placement_id: str
@@ -101,6 +102,9 @@ class Attempt:
     namesakes: tuple[str, ...] = ()
     outcome: Outcome | None = None
     detail: str | None = None
+    kind: str | None = None
+    scope: str | None = None
+    code: str | None = None
 
 
 def begin(
@@ -129,7 +133,7 @@ def answered(
             return made, replace(attempt, outcome=Outcome.CREATED)
         case Refused():
             detail = refusal_text(answer)
-            refused = replace(attempt, outcome=Outcome.REFUSED, detail=detail)
+            refused = replace(_said(attempt, answer), outcome=Outcome.REFUSED, detail=detail)
             if answer.kind == "rejected" and answer.scope == "request":
                 return fail(placement, f"CloudNexus rejected it: {detail}", now), refused
             return _requeue(placement, f"{attempt.region} refused it: {detail}", now), refused
@@ -137,7 +141,7 @@ def answered(
             not_sent = replace(attempt, outcome=Outcome.NOT_SENT, detail=reason)
             return _requeue(placement, f"could not be sent: {reason}", now), not_sent
         case Unknown(reason):
-            unknown = replace(attempt, outcome=Outcome.UNKNOWN, detail=reason)
+            unknown = replace(_said(attempt, answer), outcome=Outcome.UNKNOWN, detail=reason)
             return doubt(
                 placement, f"the outcome of attempt {attempt.number} is unknown: {reason}", now
             ), unknown
@@ -251,6 +255,10 @@ def match_instance(placement: Placement, attempt: Attempt, inventory: Inventory)
 def _provisioning(placement: Placement, region: str, instance_id: str | None, now: float) -> Placement:
     moved = _move(placement, State.PROVISIONING, now)
     return replace(moved, region=region, instance_id=instance_id, provisioning_at=now, reason=None)
+
+
+def _said(attempt: Attempt, answer: Refused | Unknown) -> Attempt:
+    return replace(attempt, kind=answer.kind, scope=answer.scope, code=answer.code or None)
 
 
 def _requeue(placement: Placement, reason: str, now: float) -> Placement:

@@ -66,7 +66,7 @@ _FINISH_ATTEMPT = (
     .where(
         attempts.c.placement_id == given("which", sa.Text), attempts.c.number == given("attempt", sa.Integer)
     )
-    .values(parameters(attempts, ("outcome", "detail")))
+    .values(parameters(attempts, ("outcome", "detail", "kind", "scope", "code")))
 )
 _ATTEMPTS = (
     sa.select(attempts).where(attempts.c.placement_id == given("which", sa.Text)).order_by(attempts.c.number)
@@ -154,8 +154,7 @@ class Placements:
         values = {
             "which": attempt.placement_id,
             "attempt": attempt.number,
-            "outcome": attempt.outcome.value if attempt.outcome is not None else None,
-            "detail": attempt.detail,
+            **_ending(attempt),
         }
         self._session.execute(_FINISH_ATTEMPT, values)
 
@@ -239,7 +238,7 @@ def _values(placement: Placement) -> Values:
 
 
 def _attempt(row: Row) -> Attempt:
-    placement_id, number, region, sent_at, send_deadline, epoch, namesakes, outcome, detail = row
+    placement_id, number, region, sent_at, send_deadline, epoch, namesakes, outcome, *said = row
     return Attempt(
         placement_id,
         number,
@@ -249,7 +248,7 @@ def _attempt(row: Row) -> Attempt:
         epoch,
         _NAMESAKES.decode(namesakes),
         Outcome(outcome) if outcome is not None else None,
-        detail,
+        *said,
     )
 
 
@@ -262,8 +261,17 @@ def _attempt_values(attempt: Attempt) -> Values:
         "send_deadline": attempt.send_deadline,
         "epoch": attempt.epoch,
         "namesakes": msgspec.json.encode(attempt.namesakes).decode(),
+        **_ending(attempt),
+    }
+
+
+def _ending(attempt: Attempt) -> Values:
+    return {
         "outcome": attempt.outcome.value if attempt.outcome is not None else None,
         "detail": attempt.detail,
+        "kind": attempt.kind,
+        "scope": attempt.scope,
+        "code": attempt.code,
     }
 
 

@@ -148,6 +148,9 @@ attempts = sa.Table(
     _text("namesakes"),
     _text("outcome", null=True),
     _text("detail", null=True),
+    _text("kind", null=True),
+    _text("scope", null=True),
+    _text("code", null=True),
 )
 
 decisions = sa.Table(

@@ -10,7 +10,7 @@ from nexusd.store.database import Database, one_line
 from nexusd.store.schema import meta
 from nexusd.store.statements import Session, Upsert
 
-HEAD = "v0001"
+HEAD = "v0002"
 """The newest migration. Written here too: a start which has nothing to migrate need not load Alembic."""
 
 SCRIPTS = "nexusd.store:migrations"

@@ -87,6 +87,30 @@ def test_an_unknown_outcome_is_verified_and_keeps_its_region() -> None:
     assert attempt.outcome is Outcome.UNKNOWN
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Refused(409, "NO_CAPACITY", "", "capacity", "region"),
+        Unknown("503 NO_CAPACITY", "capacity", "region", "NO_CAPACITY"),
+    ],
+)
+def test_what_an_error_says_stays_with_the_attempt(answer: Refused | Unknown) -> None:
+    _, attempt = lifecycle.answered(*begun(), answer, 111.0)
+    assert (attempt.kind, attempt.scope, attempt.code) == ("capacity", "region", "NO_CAPACITY")
+
+
+def test_an_outcome_without_an_answer_says_nothing_of_why() -> None:
+    _, attempt = lifecycle.answered(*begun(), Unknown("connection reset"), 111.0)
+    assert (attempt.kind, attempt.scope, attempt.code) == ("unknown", "region", None)
+
+
+def test_proven_absence_keeps_what_the_answer_said() -> None:
+    said = Unknown("503 NO_CAPACITY", "capacity", "region", "NO_CAPACITY")
+    doubted, attempt = lifecycle.answered(*begun(), said, 111.0)
+    _, absent = lifecycle.proven_absent(doubted, attempt, 900.0)
+    assert (absent.outcome, absent.kind, absent.code) == (Outcome.ABSENT, "capacity", "NO_CAPACITY")
+
+
 def test_a_found_instance_is_adopted() -> None:
     doubted, attempt = lifecycle.answered(*begun(), Unknown("time-out"), 111.0)
     placement, adopted = lifecycle.found(doubted, attempt, instance(), 200.0)

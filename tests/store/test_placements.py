@@ -152,7 +152,14 @@ async def test_attempts_are_kept_in_order_and_finished(store: SqlStore) -> None:
     second = Attempt("a", 2, "us-1", 20.0, 30.0, 5)
     await insert(store, placement("a"))
     await store.run(lambda tx: (tx.placements.add_attempt(second), tx.placements.add_attempt(first)))
-    done = replace(first, outcome=Outcome.REFUSED, detail="no capacity")
+    done = replace(
+        first,
+        outcome=Outcome.REFUSED,
+        detail="no capacity",
+        kind="capacity",
+        scope="region",
+        code="NO_CAPACITY",
+    )
     await store.run(lambda tx: tx.placements.finish_attempt(done))
     assert await store.run(lambda tx: tx.placements.attempts("a")) == [done, second]
 
