@@ -24,7 +24,7 @@ async def accepted_per_second(callers: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         store = open_store(StoreOptions(f"sqlite:///{folder}/b.db", "benchmark"), clock)
         world = World({"regions": PollState("regions", 15.0, clock.now())})
-        intake = Intake(world, store, clock, random.Random(1), PlacementPolicy(), lambda: None)
+        intake = Intake(world, store, clock, random.Random(1), PlacementPolicy(), lambda _: None)
         done = 0
 
         async def caller(number: int, until: float) -> None:

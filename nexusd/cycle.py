@@ -34,7 +34,8 @@ log = structlog.get_logger(__name__)
 MOST_UNSAVED = 512
 """Passes that may wait for the store; beyond them answers are refused, and the data's age shows it."""
 LONGEST_WAIT_S = 60.0
-"""A pass at least this often."""
+"""A pass at least this often, and placements read again: one that nobody could place, or that another replica
+took in or moved, wakes nobody here."""
 
 Write = Callable[[Transaction], list[Event]]
 
@@ -108,9 +109,10 @@ class Cycle:
         self._wake = asyncio.Event()
         self._recheck = True
         self._placements: tuple[Placement, ...] | None = None
+        self._placements_read_at = clock.now()
         self._said: dict[LogKey, LoggedNotification] = {}
         self._unsaved: list[Write] = []
-        self._next_due: float | None = None
+        self._next_due = clock.now() + LONGEST_WAIT_S
         self.progressed_at = clock.now()
         self.restored_epoch = -1
 
@@ -160,8 +162,7 @@ class Cycle:
                 await self._pass(News())
 
     async def _until_due(self) -> None:
-        due = self._next_due
-        wait_s = LONGEST_WAIT_S if due is None else min(LONGEST_WAIT_S, max(0.0, due - self._clock.now()))
+        wait_s = min(LONGEST_WAIT_S, max(0.0, self._next_due - self._clock.now()))
         try:
             async with asyncio.timeout(wait_s):
                 await self._wake.wait()
@@ -225,8 +226,9 @@ class Cycle:
         messages = self._parts.compose(planned.messages, now)
         self._unsaved.append(_write(news, update, planned, messages, self._world.ever_running, now))
         self._become(news, polls, update, planned)
-        dues = [due for due in (update.next_due, planned.next_due) if due is not None]
-        self._next_due = min(dues, default=None)
+        read_again_at = self._placements_read_at + LONGEST_WAIT_S
+        dues = (update.next_due, planned.next_due, read_again_at)
+        self._next_due = min(due for due in dues if due is not None)
         if news.poll is not None:
             self._log_pass(news, update, messages)
         if await self._save():
@@ -285,15 +287,16 @@ class Cycle:
                 self._metrics.instance_changed(now.region, was.status, now.status)
 
     async def _read_placements(self, now: float) -> None:
-        """Those an alert may be about, read again only when some changed or the failed ones may have aged."""
+        """Those an alert may be about, read again only when some changed or the last reading is old."""
         since = now - self._parts.alerting.failed_for_s
 
         def transaction(tx: Transaction) -> list[Placement]:
             waiting = tx.placements.in_states([State.QUEUED, State.HELD])
             return waiting + tx.placements.ended_since(State.FAILED, since)
 
-        if self._placements is not None:
+        if self._placements is not None and now < self._placements_read_at + LONGEST_WAIT_S:
             return
+        self._placements_read_at = now
         try:
             self._placements = tuple(await self._store.run(transaction))
         except StoreUnavailableError as error:

@@ -32,7 +32,7 @@ from nexusd.delivery.outbox import OutboxOptions, OutboxWriter
 from nexusd.delivery.webhook import WebhookReceiver
 from nexusd.delivery.worker import DeliveryWorker
 from nexusd.ports import Clock, Daemon
-from nexusd.provisioning.intake import Intake
+from nexusd.provisioning.intake import STATE_CHANGED, Intake
 from nexusd.provisioning.worker import Provisioner
 from nexusd.runtime.schedule import Schedule
 from nexusd.runtime.tasks import run_until_stopped, until_stopped
@@ -98,7 +98,7 @@ class Engine:
         self._provisioner = Provisioner(
             world, store, self._cloud, clock, metrics, self._provisioning, self._placements_changed
         )
-        intake = Intake(world, store, clock, rng, self._provisioning.policy, self._provisioner.wake)
+        intake = Intake(world, store, clock, rng, self._provisioning.policy, self._asked)
         self._web = WebServer(parts.web_options(loaded), daemon, intake, store, metrics, clock)
         self._cycle: Cycle | None = None
         for worker in self._deliveries:
@@ -236,6 +236,12 @@ class Engine:
                 await self.stop.wait()
         except TimeoutError:
             return
+
+    def _asked(self, events: list[Event]) -> None:
+        """A person or program placed, cancelled or resolved something. What is only new alerts nobody yet."""
+        self._provisioner.wake()
+        if any(event.type == STATE_CHANGED for event in events):
+            self._placements_changed(events)
 
     def _placements_changed(self, events: list[Event]) -> None:
         """Alerts may depend on it, and a new instance is looked for soon."""

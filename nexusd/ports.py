@@ -10,7 +10,7 @@ from nexusd.core.alerts import Alert
 from nexusd.core.answers import CreateAnswer, CreateRequest
 from nexusd.core.events import Event
 from nexusd.core.inventory import Sweep
-from nexusd.core.lifecycle import Attempt, Placement, State
+from nexusd.core.lifecycle import Attempt, Placement, State, Verdict
 from nexusd.core.notifications import LoggedNotification as LoggedNotification  # noqa: PLC0414 - part of these ports
 from nexusd.core.placement import Considered, Decision, PlacementRequest
 from nexusd.core.records import Instance
@@ -356,6 +356,12 @@ class Placements(Protocol):
 
     async def cancel(self, placement_id: str) -> Placement:
         """Raises `NotFoundError`, or `ConflictError` once it is creating or closed."""
+        ...
+
+    async def resolve(self, placement_id: str, verdict: Verdict) -> Placement:
+        """A person says what became of a held placement's create. Raises `NotFoundError`, or `ConflictError`
+        when it is not held.
+        """
         ...
 
 

@@ -1,4 +1,4 @@
-"""Commands about placements: place, placements, explain, cancel."""
+"""Commands about placements: place, placements, explain, cancel, resolve."""
 
 from __future__ import annotations
 
@@ -217,3 +217,32 @@ def cancel(
         print_json(placement)
     else:
         print(f"{show((placement or {}).get('name') or placement_id)} is cancelled")
+
+
+def resolve(
+    placement_id: Annotated[
+        str, typer.Argument(metavar="ID", show_default=False, help="The placement's id.")
+    ],
+    exists: Annotated[
+        bool, typer.Option("--exists", help="The instance was created: follow it until it runs.")
+    ] = False,
+    absent: Annotated[
+        bool, typer.Option("--absent", help="It was not, and never will be: queue the placement again.")
+    ] = False,
+    url: Url = DEFAULT_URL,
+    token: Token = None,
+    output: Format = Output.TABLE,
+) -> None:
+    """Say what became of a held placement, whose create's answer was lost. Look at the provider's console
+    first: --absent of one that exists makes a second instance.
+    """
+    if exists == absent:
+        raise typer.BadParameter("exactly one of them is needed", param_hint="--exists, --absent")
+    path = f"{PATH}/{segment(placement_id)}/resolve"
+    placement = Daemon(url, token).post(path, {"outcome": "exists" if exists else "absent"})
+    if output is Output.JSON:
+        print_json(placement)
+        return
+    answered = placement or {}
+    where = f" in {show(answered['region'])}" if answered.get("region") else ""
+    print(f"{show(answered.get('name') or placement_id)} is {show(answered.get('state'))}{where}")

@@ -4,6 +4,7 @@
       ▲                 │  └──in doubt──▶ verifying ──found──▶ provisioning
       ├── not made ─────┘                  │      └──hold──▶ held ──found──▶ provisioning
       └── proven absent ───────────────────┴───────────────────┘
+                                           held ──a person says──▶ provisioning or queued
     queued ──cancel──▶ cancelled ■   queued ──expire──▶ expired ■   queued, creating ──fail──▶ failed ■
 
 Each transition takes the placement as it is and gives the placement as it becomes; `provisioning/` writes the
@@ -62,6 +63,16 @@ class Outcome(StrEnum):
     UNKNOWN = "unknown"
     ADOPTED = "adopted"
     ABSENT = "absent"
+
+
+class Verdict(StrEnum):
+    """What a person says of the instance that a held placement may have made."""
+
+    EXISTS = "exists"
+    ABSENT = "absent"
+
+
+BY_OPERATOR = "resolved by an operator"
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +190,23 @@ def proven_absent(placement: Placement, attempt: Attempt, now: float) -> tuple[P
 def hold(placement: Placement, reason: str, now: float) -> Placement:
     """verifying → held: absence could not be proven in time; a person decides."""
     return replace(_move(placement, State.HELD, now), reason=reason)
+
+
+def resolve(
+    placement: Placement, attempt: Attempt, verdict: Verdict, instance: Instance | None, now: float
+) -> tuple[Placement, Attempt]:
+    """held → provisioning or queued, as a person says. `instance`: the one that exists, if it is listed yet;
+    else a later listing gives its id.
+    """
+    if placement.state is not State.HELD:
+        raise ValueError(f"placement {placement.id} is {placement.state}: only a held one can be resolved")
+    detail = f"{attempt.detail}; {BY_OPERATOR}" if attempt.detail else BY_OPERATOR
+    if verdict is Verdict.EXISTS:
+        instance_id = instance.id if instance is not None else None
+        adopted = replace(attempt, outcome=Outcome.ADOPTED, detail=detail)
+        return _provisioning(placement, attempt.region, instance_id, now), adopted
+    absent = replace(attempt, outcome=Outcome.ABSENT, detail=detail)
+    return _requeue(placement, f"attempt {attempt.number} made no instance: {BY_OPERATOR}", now), absent
 
 
 def fail(placement: Placement, reason: str, now: float) -> Placement:

@@ -11,7 +11,8 @@ import structlog
 from nexusd.core.errors import ConflictError, InputError, NotFoundError
 from nexusd.core.events import Event, Subject
 from nexusd.core.identifiers import ulid
-from nexusd.core.lifecycle import Placement, State, cancel
+from nexusd.core.lifecycle import BY_OPERATOR, Attempt, Placement, State, Verdict, cancel, match_instance
+from nexusd.core.lifecycle import resolve as resolved
 from nexusd.core.placement import Decision, PlacementPolicy, PlacementRequest
 from nexusd.core.world import World
 from nexusd.ports import Clock, IdempotencyKey, Store, Transaction
@@ -19,9 +20,11 @@ from nexusd.provisioning.supply import compiled, decision_for, supply
 
 log = structlog.get_logger(__name__)
 
+STATE_CHANGED = "PlacementStateChanged"
+
 
 class Intake:
-    """`ports.Placements`. `accepted` is called after each commit, to wake the worker."""
+    """`ports.Placements`. `changed` is called with the events of each commit."""
 
     def __init__(
         self,
@@ -30,13 +33,13 @@ class Intake:
         clock: Clock,
         rng: random.Random,
         policy: PlacementPolicy,
-        accepted: Callable[[], None],
+        changed: Callable[[list[Event]], None],
     ) -> None:
         self._world = world
         self._store = store
         self._clock = clock
         self._rng = rng
-        self._accepted = accepted
+        self._changed = changed
         self.policy = policy
 
     async def accept(self, request: PlacementRequest, key: IdempotencyKey | None) -> Placement:
@@ -51,10 +54,10 @@ class Intake:
         )
         holder = next((i for i in self._world.inventory.named(request.name) if i.live), None)
 
-        def transaction(tx: Transaction) -> Placement:
+        def transaction(tx: Transaction) -> tuple[Placement, list[Event]]:
             earlier = _earlier(tx, key)
             if earlier is not None:
-                return earlier
+                return earlier, []
             if request.deadline is not None and request.deadline <= now:
                 raise InputError("deadline: has passed already", "deadline")
             if holder is not None:
@@ -64,13 +67,12 @@ class Intake:
             tx.placements.insert(placement)
             if key is not None:
                 tx.placements.remember_key(key.key, key.digest, placement.id, now)
-            tx.events.append([_accepted_event(placement)])
-            return placement
+            return placement, tx.events.append([_accepted_event(placement)])
 
-        stored = await self._store.run(transaction)
-        if stored.id == placement.id:
+        stored, events = await self._store.run(transaction)
+        if events:
             log.info("placement_accepted", placement=placement.id, name=request.name, plan=request.plan)
-            self._accepted()
+            self._changed(events)
         return stored
 
     def plan(self, request: PlacementRequest) -> Decision:
@@ -80,20 +82,32 @@ class Intake:
     async def cancel(self, placement_id: str) -> Placement:
         now = self._clock.now()
 
-        def transaction(tx: Transaction) -> Placement:
-            placement = tx.placements.get(placement_id)
-            if placement is None:
-                raise NotFoundError(f"there is no placement {placement_id}")
-            if placement.state is not State.QUEUED:
-                raise ConflictError(
-                    f"placement {placement_id} is {placement.state}: only a queued one can be cancelled"
-                )
+        def transaction(tx: Transaction) -> tuple[Placement, list[Event]]:
+            placement = _in_state(tx, placement_id, State.QUEUED, "cancelled")
             cancelled = cancel(placement, now)
-            tx.placements.update(cancelled, State.QUEUED)
-            tx.events.append([state_event(placement, cancelled)])
-            return cancelled
+            _swap(tx, placement, cancelled)
+            return cancelled, tx.events.append([state_event(placement, cancelled)])
 
-        return await self._store.run(transaction)
+        cancelled, events = await self._store.run(transaction)
+        self._changed(events)
+        return cancelled
+
+    async def resolve(self, placement_id: str, verdict: Verdict) -> Placement:
+        held, attempt = await self._store.run(lambda tx: _held(tx, placement_id))
+        now = self._clock.now()
+        instance = match_instance(held, attempt, self._world.inventory)
+
+        def transaction(tx: Transaction) -> tuple[Placement, list[Event]]:
+            placement, attempt = _held(tx, placement_id)
+            after, ended = resolved(placement, attempt, verdict, instance, now)
+            _swap(tx, placement, after)
+            tx.placements.finish_attempt(ended)
+            return after, tx.events.append([resolved_event(placement, after)])
+
+        after, events = await self._store.run(transaction)
+        log.info("placement_resolved", placement=after.id, name=after.request.name, verdict=verdict.value)
+        self._changed(events)
+        return after
 
     def _check(self, request: PlacementRequest) -> None:
         try:
@@ -115,6 +129,30 @@ def _earlier(tx: Transaction, key: IdempotencyKey | None) -> Placement | None:
     return tx.placements.get(placement_id)
 
 
+def _in_state(tx: Transaction, placement_id: str, state: State, participle: str) -> Placement:
+    """Raises `NotFoundError`, and `ConflictError` when it is in another state."""
+    placement = tx.placements.get(placement_id)
+    if placement is None:
+        raise NotFoundError(f"there is no placement {placement_id}")
+    if placement.state is not state:
+        raise ConflictError(
+            f"placement {placement_id} is {placement.state}: only a {state} one can be {participle}"
+        )
+    return placement
+
+
+def _held(tx: Transaction, placement_id: str) -> tuple[Placement, Attempt]:
+    """A held placement and the attempt that is in doubt."""
+    placement = _in_state(tx, placement_id, State.HELD, "resolved")
+    return placement, tx.placements.attempts(placement_id)[-1]
+
+
+def _swap(tx: Transaction, before: Placement, after: Placement) -> None:
+    """Raises `ConflictError` when another replica has moved it since it was read."""
+    if not tx.placements.update(after, before.state):
+        raise ConflictError(f"placement {before.id} has just changed: look again")
+
+
 def placement_subject(placement: Placement) -> Subject:
     return Subject("placement", placement.id, placement.request.name, placement.region)
 
@@ -132,4 +170,10 @@ def state_event(before: Placement, after: Placement) -> Event:
     """The event of one transition; the region is where it was, when it has none any more."""
     subject = placement_subject(after if after.region is not None else replace(after, region=before.region))
     detail = {"from": before.state.value, "to": after.state.value, "reason": after.reason}
-    return Event(after.updated_at, "PlacementStateChanged", subject, detail)
+    return Event(after.updated_at, STATE_CHANGED, subject, detail)
+
+
+def resolved_event(before: Placement, after: Placement) -> Event:
+    """The event of a transition that a person decided; it says so."""
+    event = state_event(before, after)
+    return replace(event, detail={**event.detail, "reason": after.reason or BY_OPERATOR, "by": "operator"})

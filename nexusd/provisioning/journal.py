@@ -7,7 +7,7 @@ world's coolings off, metrics, logs, events) changes only after the commit.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import replace
 from itertools import chain, repeat
 from typing import TypeVar
@@ -114,6 +114,14 @@ class Journal:
 
         await self._store.run_leading(transaction)
         self._explained[placement.id] = seen
+
+    def release_probes(self, in_doubt: Collection[str]) -> None:
+        """A region's one probe is over when its placement is no longer in doubt, whoever settled it: a
+        person, or another replica. In memory only: what is stored is released again after a restart.
+        """
+        for region, cooling in self._world.cooling_off.items():
+            if cooling.probing is not None and cooling.probing not in in_doubt:
+                self._keep_cooling(region, replace(cooling, probing=None))
 
     async def persist(self, write: Callable[[], Awaitable[T]], what: str) -> T:
         """Try until the store takes it: for what only this process knows."""

@@ -150,6 +150,7 @@ class Provisioner:
         queued, under_way = await self._store.run(
             lambda tx: (tx.placements.queued(HEADS_PER_PASS), tx.placements.in_states(UNDER_WAY))
         )
+        self._journal.release_probes({p.id for p in under_way if p.state in lifecycle.IN_DOUBT})
         for placement in queued:
             decision = await self._decide(placement, under_way)
             if decision is None:

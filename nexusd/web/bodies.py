@@ -1,5 +1,5 @@
-"""Reads and checks request bodies: bytes from anybody become a `PlacementRequest`, or an error that names
-the field. Nothing a client sends may end in a 500.
+"""Reads and checks request bodies: bytes from anybody become a `PlacementRequest` or a `Verdict`, or an error
+that names the field. Nothing a client sends may end in a 500.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 import unicodedata
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -18,11 +18,14 @@ from pydantic_core import ErrorDetails
 
 from nexusd.core.durations import parse_duration
 from nexusd.core.errors import InputError
+from nexusd.core.lifecycle import Verdict
 from nexusd.core.placement import DEFAULT_IMAGE, PLANS, PlacementRequest, Spread
 from nexusd.ports import Clock, IdempotencyKey
 from nexusd.web.answers import RequestError
 from nexusd.web.options import WebOptions
 from nexusd.web.queries import parse_time
+
+Body = TypeVar("Body", bound=BaseModel)
 
 _LONGEST_WAIT_S = 10 * 366 * 86_400.0
 _MAX_DETAILS = 20
@@ -39,6 +42,12 @@ def _visible(value: str) -> str:
 def _plan(value: str) -> str:
     if value not in PLANS:
         raise ValueError(f"one of {', '.join(PLANS)} is expected")
+    return value
+
+
+def _verdict(value: str) -> str:
+    if value not in set(Verdict):
+        raise ValueError(f"one of {', '.join(Verdict)} is expected")
     return value
 
 
@@ -100,15 +109,32 @@ class PlacementBody(BaseModel):
         return hashlib.sha256(canonical.encode()).hexdigest()
 
 
+class ResolveBody(BaseModel):
+    """`POST /api/v1/placements/{id}/resolve`."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    outcome: Annotated[str, AfterValidator(_verdict)]
+
+
 async def read_placement(request: web.Request, options: WebOptions) -> PlacementBody:
     """Raises `RequestError` 413 or 415, and `InputError`."""
+    return await _read_as(PlacementBody, request, options)
+
+
+async def read_verdict(request: web.Request, options: WebOptions) -> Verdict:
+    """The same of what a person says became of a held placement."""
+    return Verdict((await _read_as(ResolveBody, request, options)).outcome)
+
+
+async def _read_as(model: type[Body], request: web.Request, options: WebOptions) -> Body:
     content = _decoded(await _read(request, options))
     if not isinstance(content, dict):
         raise InputError("the body must be a JSON object")
     try:
-        return PlacementBody.model_validate(content)
+        return model.model_validate(content)
     except ValidationError as error:
-        raise _refused(error) from None
+        raise _refused(error, model) from None
 
 
 def idempotency_key(request: web.Request, body: PlacementBody) -> IdempotencyKey | None:
@@ -148,15 +174,15 @@ def _decoded(body: bytes) -> Any:
         raise InputError("the body is nested too deeply") from None
 
 
-def _refused(error: ValidationError) -> RequestError:
-    details = [_detail(e) for e in error.errors(include_url=False, include_input=False)[:_MAX_DETAILS]]
+def _refused(error: ValidationError, model: type[BaseModel]) -> RequestError:
+    details = [_detail(e, model) for e in error.errors(include_url=False, include_input=False)[:_MAX_DETAILS]]
     return RequestError(400, "VALIDATION_ERROR", details[0]["message"], details)
 
 
-def _detail(error: ErrorDetails) -> dict[str, str]:
+def _detail(error: ErrorDetails, model: type[BaseModel]) -> dict[str, str]:
     field = _field(error["loc"])
     if error["type"] == "extra_forbidden":
-        known = ", ".join(PlacementBody.model_fields if len(error["loc"]) == 1 else SpreadBody.model_fields)
+        known = ", ".join(model.model_fields if len(error["loc"]) == 1 else SpreadBody.model_fields)
         return {"field": field, "message": f"{field}: no such field; there are {known}"}
     if error["type"] == "value_error":
         return {"field": field, "message": f"{field}: {error['ctx']['error']}"}

@@ -14,7 +14,7 @@ from nexusd.core.lifecycle import Attempt, Placement, State
 from nexusd.core.placement import Decision
 from nexusd.ports import Clock, Placements, Store, Transaction
 from nexusd.web.answers import answer
-from nexusd.web.bodies import idempotency_key, read_placement
+from nexusd.web.bodies import idempotency_key, read_placement, read_verdict
 from nexusd.web.options import WebOptions
 from nexusd.web.queries import page, text
 from nexusd.web.shapes import Shaper, list_shape
@@ -40,6 +40,7 @@ class PlacementRoutes:
             web.post("/api/v1/placements", self.create),
             web.get("/api/v1/placements/{id}", self.show),
             web.delete("/api/v1/placements/{id}", self.cancel),
+            web.post("/api/v1/placements/{id}/resolve", self.resolve),
             web.post("/api/v1/plan", self.plan),
         ]
 
@@ -77,6 +78,11 @@ class PlacementRoutes:
     async def cancel(self, request: web.Request) -> web.Response:
         placement = await self._placements.cancel(_placement_id(request))
         return answer(self._shaper().placement(placement))
+
+    async def resolve(self, request: web.Request) -> web.Response:
+        placement_id = _placement_id(request)
+        verdict = await read_verdict(request, self._options)
+        return answer(self._shaper().placement(await self._placements.resolve(placement_id, verdict)))
 
     async def plan(self, request: web.Request) -> web.Response:
         body = await read_placement(request, self._options)

@@ -210,3 +210,34 @@ def test_cancelling_too_late_is_told_in_the_daemons_words(run: Run, daemon: Fake
     daemon.on("DELETE", ONE, error(409, "CONFLICT", "it is being created"))
     ran = run("cancel", "plc_01j")
     assert (ran.code, ran.err) == (1, "nexusd: it is being created\n")
+
+
+@pytest.mark.parametrize(("verdict", "state"), [("exists", "provisioning"), ("absent", "queued")])
+def test_resolve_sends_what_the_person_says_and_prints_the_new_state(
+    run: Run, daemon: FakeDaemon, verdict: str, state: str
+) -> None:
+    daemon.on("POST", f"{ONE}/resolve", Answer(placement(state, region=None)))
+    ran = run("resolve", "plc_01j", f"--{verdict}")
+    assert (ran.code, ran.out) == (0, f"worker-01 is {state}\n")
+    assert [request.body for request in daemon.requests] == [{"outcome": verdict}]
+
+
+def test_resolve_prints_json(run: Run, daemon: FakeDaemon) -> None:
+    daemon.on("POST", f"{ONE}/resolve", Answer(placement("provisioning")))
+    assert json.loads(run("resolve", "plc_01j", "--exists", "-o", "json").out)["state"] == "provisioning"
+
+
+@pytest.mark.parametrize("flags", ["", "--exists --absent"])
+def test_resolve_needs_exactly_one_verdict(run: Run, daemon: FakeDaemon, flags: str) -> None:
+    ran = run("resolve", "plc_01j", *flags.split())
+    assert ran.code == 2
+    assert "exactly one" in ran.err
+    assert ran.err.count("\n") == 1
+    assert daemon.requests == []
+
+
+def test_resolving_what_is_not_held_is_told_in_the_daemons_words(run: Run, daemon: FakeDaemon) -> None:
+    said = "placement plc_01j is queued: only a held one can be resolved"
+    daemon.on("POST", f"{ONE}/resolve", error(409, "CONFLICT", said))
+    ran = run("resolve", "plc_01j", "--absent")
+    assert (ran.code, ran.err) == (1, f"nexusd: {said}\n")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from nexusd.core import lifecycle
 from nexusd.core.answers import Created, NotSent, Refused, Unknown
 from nexusd.core.inventory import Inventory, Sweep, SweepPolicy, compare
-from nexusd.core.lifecycle import CLOSED, OPEN, TRANSITIONS, Attempt, Outcome, Placement, State
+from nexusd.core.lifecycle import CLOSED, OPEN, TRANSITIONS, Attempt, Outcome, Placement, State, Verdict
 from nexusd.core.placement import Decision, PlacementRequest
 from nexusd.core.records import Instance
 
@@ -238,3 +240,33 @@ def test_only_a_definite_answer_may_lead_to_another_post(answer: object) -> None
     if isinstance(answer, Unknown):
         assert placement.state is State.VERIFYING
     assert attempt.outcome is not None
+
+
+def held() -> tuple[Placement, Attempt]:
+    doubted, attempt = lifecycle.answered(*begun(), Unknown("time-out"), 111.0)
+    return lifecycle.hold(doubted, "sweeps stay incomplete", 5000.0), attempt
+
+
+@pytest.mark.parametrize("listed", [instance(), None], ids=["listed", "not listed yet"])
+def test_a_held_placement_that_a_person_says_exists_is_followed(listed: Instance | None) -> None:
+    placement, attempt = lifecycle.resolve(*held(), Verdict.EXISTS, listed, 6000.0)
+    assert (placement.state, placement.region) == (State.PROVISIONING, "us-east-1")
+    assert placement.instance_id == (listed.id if listed is not None else None)
+    assert placement.provisioning_at == 6000.0
+    assert (attempt.outcome, attempt.detail) == (Outcome.ADOPTED, "time-out; resolved by an operator")
+
+
+def test_a_held_placement_that_a_person_says_is_absent_is_queued_again() -> None:
+    placement, attempt = lifecycle.resolve(*held(), Verdict.ABSENT, instance(), 6000.0)
+    assert (placement.state, placement.region, placement.instance_id) == (State.QUEUED, None, None)
+    assert placement.reason == "attempt 1 made no instance: resolved by an operator"
+    assert (attempt.outcome, attempt.detail) == (Outcome.ABSENT, "time-out; resolved by an operator")
+
+
+@pytest.mark.parametrize("verdict", list(Verdict))
+@pytest.mark.parametrize("state", sorted(set(State) - {State.HELD}))
+def test_only_a_held_placement_can_be_resolved(state: State, verdict: Verdict) -> None:
+    """I1: what is being verified is settled by listings alone."""
+    placement, attempt = held()
+    with pytest.raises(ValueError, match="only a held one"):
+        lifecycle.resolve(replace(placement, state=state), attempt, verdict, None, 6000.0)

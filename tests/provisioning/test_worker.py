@@ -45,7 +45,7 @@ class Site:
         self.world = World({name: PollState(name, 10.0, now) for name in (REGIONS, INSTANCES)})
         self.worker = Provisioner(self.world, store, cloud, clock, NullMetrics(), OPTIONS, lambda _: None)
         rng = random.Random(1)
-        self.intake = Intake(self.world, store, clock, rng, OPTIONS.policy, self.worker.wake)
+        self.intake = Intake(self.world, store, clock, rng, OPTIONS.policy, lambda _: self.worker.wake())
 
     async def poll(self) -> None:
         """Once; what fails leaves the world as it is."""

@@ -12,7 +12,7 @@ from nexusd.core.alerts import Alert, AlertState
 from nexusd.core.errors import ConflictError, NexusdError, NotFoundError
 from nexusd.core.events import Event
 from nexusd.core.inventory import Inventory
-from nexusd.core.lifecycle import Attempt, Placement, State
+from nexusd.core.lifecycle import Attempt, Placement, State, Verdict
 from nexusd.core.placement import Considered, Decision, PlacementRequest
 from nexusd.core.polls import INSTANCES, REGIONS, PollState
 from nexusd.core.records import Instance, Region
@@ -105,6 +105,7 @@ class FakePlacements:
     accepted: list[tuple[PlacementRequest, IdempotencyKey | None]] = field(default_factory=list)
     planned: list[PlacementRequest] = field(default_factory=list)
     cancelled: list[str] = field(default_factory=list)
+    resolved: list[tuple[str, Verdict]] = field(default_factory=list)
     keys: dict[str, tuple[str, Placement]] = field(default_factory=dict)
 
     async def accept(self, request: PlacementRequest, key: IdempotencyKey | None) -> Placement:
@@ -134,6 +135,12 @@ class FakePlacements:
         if placement_id != placement().id:
             raise NotFoundError(f"there is no placement {placement_id}")
         return placement(state=State.CANCELLED)
+
+    async def resolve(self, placement_id: str, verdict: Verdict) -> Placement:
+        if self.error is not None:
+            raise self.error
+        self.resolved.append((placement_id, verdict))
+        return placement(state=State.PROVISIONING if verdict is Verdict.EXISTS else State.QUEUED)
 
 
 class FakePlacementsTable:

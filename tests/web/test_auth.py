@@ -15,6 +15,7 @@ WRITE = {"Authorization": "Bearer write-me"}
 UNSAFE = [
     ("POST", "/api/v1/placements", {"json": BODY}),
     ("DELETE", f"/api/v1/placements/{placement().id}", {}),
+    ("POST", f"/api/v1/placements/{placement().id}/resolve", {"json": {"outcome": "absent"}}),
     ("POST", "/-/reload", {"skip_auto_headers": ["Content-Type"]}),
 ]
 READING = [
@@ -31,7 +32,8 @@ reading = pytest.mark.parametrize(("method", "path", "more"), READING, ids=lambd
 
 
 def _changed(site: Site) -> bool:
-    return bool(site.placements.accepted or site.placements.cancelled or site.daemon.reloads)
+    placements = site.placements
+    return bool(placements.accepted or placements.cancelled or placements.resolved or site.daemon.reloads)
 
 
 async def _with_headers(site: Site, method: str, path: str, more: Any, headers: dict[str, str]) -> Any:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from nexusd.core.errors import ConflictError, InputError, LeaseLostError, StoreUnavailableError
-from nexusd.core.lifecycle import Attempt, Outcome, State
+from nexusd.core.errors import ConflictError, InputError, LeaseLostError, NotFoundError, StoreUnavailableError
+from nexusd.core.lifecycle import Attempt, Outcome, State, Verdict
 from nexusd.core.placement import PlacementRequest, Spread
 from tests.web.fakes import NOW, decision, placement
 from tests.web.site import BODY, Site
@@ -346,6 +346,62 @@ async def test_cancelling_what_is_creating_is_a_conflict(site: Site) -> None:
     site.placements.error = ConflictError("placement plc_1 is creating: only a queued one can be cancelled")
     answer = await site.ask("DELETE", f"/api/v1/placements/{placement().id}")
     assert (answer.status, answer.error["code"]) == (409, "CONFLICT")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "verdict", "state"),
+    [("exists", Verdict.EXISTS, "provisioning"), ("absent", Verdict.ABSENT, "queued")],
+)
+async def test_resolving_passes_on_what_the_person_says_and_answers_the_placement(
+    site: Site, outcome: str, verdict: Verdict, state: str
+) -> None:
+    answer = await site.post(f"/api/v1/placements/{placement().id}/resolve", {"outcome": outcome})
+    assert (answer.status, answer.json["state"]) == (200, state)
+    assert site.placements.resolved == [(placement().id, verdict)]
+
+
+@pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        ({}, "outcome"),
+        ({"outcome": "maybe"}, "outcome"),
+        ({"outcome": "EXISTS"}, "outcome"),
+        ({"outcome": None}, "outcome"),
+        ({"outcome": ["exists"]}, "outcome"),
+        ({"outcome": "exists", "force": True}, "force"),
+    ],
+)
+async def test_a_resolution_that_cannot_be_read_is_a_400_that_names_the_field(
+    site: Site, body: dict[str, Any], named: str
+) -> None:
+    answer = await site.post(f"/api/v1/placements/{placement().id}/resolve", body)
+    assert (answer.status, answer.fields) == (400, [named])
+    assert not site.placements.resolved
+
+
+@pytest.mark.parametrize("body", [[], "exists", 5])
+async def test_a_resolution_that_is_no_object_is_a_400(site: Site, body: object) -> None:
+    answer = await site.post(f"/api/v1/placements/{placement().id}/resolve", body)
+    assert (answer.status, answer.error["message"]) == (400, "the body must be a JSON object")
+
+
+async def test_an_unknown_field_of_a_resolution_is_told_with_those_there_are(site: Site) -> None:
+    answer = await site.post(f"/api/v1/placements/{placement().id}/resolve", {"outcome": "absent", "x": 1})
+    assert answer.error["message"] == "x: no such field; there are outcome"
+
+
+async def test_resolving_what_is_not_held_is_a_conflict(site: Site) -> None:
+    site.placements.error = ConflictError("placement plc_1 is running: only a held one can be resolved")
+    answer = await site.post(f"/api/v1/placements/{placement().id}/resolve", {"outcome": "exists"})
+    assert (answer.status, answer.error["code"]) == (409, "CONFLICT")
+    assert "running" in answer.error["message"]
+
+
+@pytest.mark.parametrize("placement_id", ["plc_unknown", "%00", "x" * 65])
+async def test_resolving_what_does_not_exist_is_a_404(site: Site, placement_id: str) -> None:
+    site.placements.error = NotFoundError("there is no such placement")
+    answer = await site.post(f"/api/v1/placements/{placement_id}/resolve", {"outcome": "exists"})
+    assert (answer.status, answer.error["code"]) == (404, "NOT_FOUND")
 
 
 async def test_plan_answers_one_decision_and_accepts_nothing(site: Site) -> None:

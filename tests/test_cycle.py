@@ -1,0 +1,130 @@
+"""The cycle over a real store and a cloud in memory, in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from nexusd.core.alerts import AlertState
+from nexusd.core.events import Event
+from nexusd.core.lifecycle import Attempt, Placement, State, Verdict
+from nexusd.core.notifications import Routing
+from nexusd.core.placement import PlacementPolicy, PlacementRequest
+from nexusd.core.polls import INSTANCES, REGIONS, PollState
+from nexusd.core.records import Region
+from nexusd.core.rules_default import DEFAULT_RULES
+from nexusd.core.world import World
+from nexusd.cycle import Alerting, Cycle, Observers, Parts
+from nexusd.ports import Transaction
+from nexusd.provisioning.intake import Intake
+from nexusd.store.executors import InlineExecutor
+from nexusd.store.opening import StoreOptions, open_store
+from nexusd.store.store import SqlStore
+from tests.fakes import FakeCloudApi, NullMetrics
+from tests.virtual_time import VirtualClock, in_virtual_time
+
+EAST = Region("us-east-1", "Virginia, US", "healthy", 12.0, capacity=True)
+WEST = Region("eu-west-2", "London, UK", "healthy", 45.0, capacity=True)
+INTERVALS_S = {REGIONS: 15.0, INSTANCES: 30.0}
+HELD = Placement(
+    "plc_held",
+    PlacementRequest("worker-01", "pro"),
+    State.HELD,
+    created_at=1.0,
+    updated_at=2.0,
+    reason="sweeps stay incomplete",
+    region="us-east-1",
+    attempts=1,
+)
+
+
+class Watch:
+    """A cycle that nobody polls for unless the test does."""
+
+    def __init__(self, store: SqlStore, clock: VirtualClock, cloud: FakeCloudApi) -> None:
+        self.store = store
+        self.clock = clock
+        self.cloud = cloud
+        now = clock.now()
+        self.world = World({name: PollState(name, s, now) for name, s in INTERVALS_S.items()})
+        nobody = Observers(lambda: None, lambda _: None, lambda _: None)
+        alerting = Alerting(tuple(DEFAULT_RULES.values()), Routing({}))
+        parts = Parts(cloud, alerting, lambda _messages, _now: [], INTERVALS_S, nobody)
+        self.cycle = Cycle(self.world, store, clock, NullMetrics(), parts)
+
+    def intake(self, changed: Callable[[list[Event]], None]) -> Intake:
+        return Intake(self.world, self.store, self.clock, random.Random(1), PlacementPolicy(), changed)
+
+    async def poll(self) -> None:
+        await self.cycle.poll_regions()
+        await self.cycle.poll_instances()
+
+    def states(self, alertname: str) -> list[AlertState]:
+        return [a.state for a in self.world.alerts.values() if a.label("alertname") == alertname]
+
+    async def put_held(self) -> None:
+        attempt = Attempt(HELD.id, 1, "us-east-1", 1.0, 11.0, 1, detail="no answer")
+
+        def transaction(tx: Transaction) -> None:
+            tx.placements.insert(HELD)
+            tx.placements.add_attempt(attempt)
+
+        await self.store.run(transaction)
+
+
+@asynccontextmanager
+async def watch(folder: Path) -> AsyncIterator[Watch]:
+    """Restored and polled once; the cycle runs until the block ends."""
+    clock = VirtualClock()
+    options = StoreOptions(f"sqlite:///{folder / 'nexusd.db'}", f"test {clock.now()}")
+    store = open_store(options, clock, InlineExecutor())
+    here = Watch(store, clock, FakeCloudApi(clock, [EAST, WEST]))
+    await here.cycle.restore()
+    await here.poll()
+    running = asyncio.ensure_future(here.cycle.run())
+    try:
+        yield here
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await store.close()
+
+
+@in_virtual_time
+async def test_the_alert_of_a_held_placement_ends_when_a_person_resolves_it(tmp_path: Path) -> None:
+    async with watch(tmp_path) as here:
+        await here.put_held()
+        here.cycle.wake()
+        await asyncio.sleep(1.0)
+        assert here.states("PlacementHeld") == [AlertState.FIRING]
+        intake = here.intake(lambda _: here.cycle.wake())
+        await intake.resolve(HELD.id, Verdict.EXISTS)
+        await asyncio.sleep(1.0)
+        assert here.states("PlacementHeld") in ([], [AlertState.RESOLVED])
+
+
+@in_virtual_time
+async def test_an_alert_ends_within_a_minute_of_what_another_replica_resolved(tmp_path: Path) -> None:
+    async with watch(tmp_path) as here:
+        await here.put_held()
+        here.cycle.wake()
+        await asyncio.sleep(1.0)
+        await here.intake(lambda _: None).resolve(HELD.id, Verdict.ABSENT)
+        await asyncio.sleep(61.0)
+        assert here.states("PlacementHeld") in ([], [AlertState.RESOLVED])
+
+
+@in_virtual_time
+async def test_a_placement_that_nothing_ever_happens_to_is_told_as_delayed(tmp_path: Path) -> None:
+    async with watch(tmp_path) as here:
+        now = here.clock.now()
+        queued = replace(HELD, state=State.QUEUED, created_at=now, updated_at=now)
+        await here.store.run(lambda tx: tx.placements.insert(queued))
+        await asyncio.sleep(599.0)
+        assert here.states("PlacementDelayed") == []
+        await asyncio.sleep(2.0)
+        assert here.states("PlacementDelayed") == [AlertState.FIRING]
