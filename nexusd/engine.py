@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +18,6 @@ from nexusd.core.errors import (
     ConfigError,
     InputError,
     LeaseLostError,
-    StoreUnavailableError,
     UnauthorizedError,
 )
 from nexusd.core.events import Event
@@ -28,15 +26,13 @@ from nexusd.core.placement import PlacementPolicy
 from nexusd.core.polls import INSTANCES, REGIONS
 from nexusd.core.world import World
 from nexusd.cycle import Cycle, Observers, Parts
-from nexusd.delivery.outbox import OutboxOptions, OutboxWriter
-from nexusd.delivery.webhook import WebhookReceiver
-from nexusd.delivery.worker import DeliveryWorker
+from nexusd.delivery.deliveries import Deliveries
 from nexusd.ports import Clock, Daemon
 from nexusd.provisioning.intake import STATE_CHANGED, Intake
 from nexusd.provisioning.worker import Provisioner
 from nexusd.runtime.schedule import Schedule
 from nexusd.runtime.tasks import run_until_stopped, until_stopped
-from nexusd.settings import Settings, parts
+from nexusd.settings import Settings, parts, receiving
 from nexusd.store.store import SqlStore
 from nexusd.web.metrics import MetricsRegistry
 from nexusd.web.server import WebServer
@@ -90,19 +86,15 @@ class Engine:
         self._key_used: str | None = None
         self._cloud = CloudNexus(parts.cloud_options(loaded), self._key, clock, rng, metrics)
         self._schedule = Schedule(clock, rng, parts.poll_timings(loaded), metrics.poll_skipped)
-        self._outbox = OutboxWriter(OutboxOptions(parts.bodies(loaded)), rng)
-        self._deliveries = [
-            DeliveryWorker(WebhookReceiver(parts.webhook_options(r), clock), store, clock, rng, metrics)
-            for r in parts.webhooks(loaded)
-        ]
+        self._deliveries = Deliveries(receiving.delivery_options(loaded), store, clock, rng, metrics)
         self._provisioner = Provisioner(
             world, store, self._cloud, clock, metrics, self._provisioning, self._placements_changed
         )
         intake = Intake(world, store, clock, rng, self._provisioning.policy, self._asked)
         self._web = WebServer(parts.web_options(loaded), daemon, intake, store, metrics, clock)
         self._cycle: Cycle | None = None
-        for worker in self._deliveries:
-            metrics.expect_receiver(worker.name)
+        for name in self._deliveries.names:
+            metrics.expect_receiver(name)
 
     @property
     def policy(self) -> PlacementPolicy:
@@ -127,15 +119,13 @@ class Engine:
         observers = Observers(
             regions=self._provisioner.wake,
             swept=self._provisioner.swept,
-            outbox=self._wake_deliveries,
+            outbox=self._deliveries.wake,
         )
         polling = self.loaded.polling
         return Parts(
             cloud=self._cloud,
             alerting=self._alerting,
-            compose=lambda messages, now: self._outbox.rows(
-                messages, now, self._lasting.clock.utc_offset_s()
-            ),
+            compose=self._deliveries.compose,
             intervals_s={REGIONS: polling.regions_s, INSTANCES: polling.instances_s},
             observers=observers,
         )
@@ -144,8 +134,8 @@ class Engine:
         """When each worker last made a pass."""
         if not self._lasting.store.leading:
             return {"the cycle": cycle.progressed_at}
-        workers = {f"delivery to {w.name}": w.progressed_at for w in self._deliveries}
-        return {"the cycle": cycle.progressed_at, "placing": self._provisioner.progressed_at, **workers}
+        placing = {"placing": self._provisioner.progressed_at}
+        return {"the cycle": cycle.progressed_at, **placing, **self._deliveries.progress()}
 
     async def start(self, cycle: Cycle) -> None:
         """Listen. Raises `StartError`."""
@@ -211,14 +201,11 @@ class Engine:
                 log.warning("lease_lost", epoch=store.epoch)
 
     async def _lead_one_term(self) -> None:
-        with suppress(StoreUnavailableError):  # leases that are not given back now run out by themselves
-            await self._lasting.store.run_leading(lambda tx: tx.outbox.release_leases())
         async with asyncio.TaskGroup() as group:
             renewal = group.create_task(self._renew(), name="lease")
             async with asyncio.TaskGroup() as workers:
                 workers.create_task(self._provisioner.run(), name="placing")
-                for worker in self._deliveries:
-                    workers.create_task(worker.run(self.stop), name=f"delivery to {worker.name}")
+                workers.create_task(self._deliveries.run(self.stop), name="deliveries")
                 await self.stop.wait()
                 self._provisioner.drain()
             renewal.cancel()
@@ -249,9 +236,3 @@ class Engine:
             self._cycle.wake()
         if any(event.detail.get("to") in HURRIED for event in events):
             self._schedule.hurry(INSTANCES)
-
-    def _wake_deliveries(self, receivers: Iterable[str]) -> None:
-        told = set(receivers)
-        for worker in self._deliveries:
-            if worker.name in told:
-                worker.wake()

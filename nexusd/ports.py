@@ -222,8 +222,14 @@ class OutboxTable(Protocol):
         """Make one dead message (or all, for None) pending again; how many."""
         ...
 
-    def forget_sent(self, before: float) -> int:
-        """Delete messages sent before the instant, a bounded number a call; how many. Repeat until 0."""
+    def abandon(self, receivers: Iterable[str], now: float) -> int:
+        """Make what is pending for anybody but these dead: nobody would ever send it. How many."""
+        ...
+
+    def forget_ended(self, before: float) -> int:
+        """Delete messages sent, or dead since, before the instant, a bounded number a call; how many. Repeat
+        until 0.
+        """
         ...
 
 

@@ -665,7 +665,16 @@ def test_every_commented_out_key_of_the_example_is_right(tmp_path: Path) -> None
             if begins_key and not bare.startswith(("# Default", "# Accepted", "# Alertm", "# Which"))
             else line
         )
-    for name in ("api-key", "ops-secret", "ops-token", "write-token", "read-token", "tls.crt", "tls.key"):
+    for name in (
+        "api-key",
+        "ops-secret",
+        "ops-token",
+        "write-token",
+        "read-token",
+        "tls.crt",
+        "tls.key",
+        "ops-ca.pem",
+    ):
         (tmp_path / name).write_text(f"secret-{name}\n")
     path = tmp_path / "nexusd.yaml"
     path.write_text("\n".join(lines).replace("/etc/nexusd/", f"{tmp_path}/"))

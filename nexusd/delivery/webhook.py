@@ -1,162 +1,39 @@
-"""The webhook receiver: one POST a message (product.md, section 4, Receivers). Used by `worker`.
-
-The URL, its host included, is a secret: nothing here logs it or puts it into a `Delivery`.
-"""
+"""The webhook receiver: one POST a message (product.md, section 4, Receivers). Used by `worker`."""
 
 from __future__ import annotations
 
-import base64
-import errno
-import ssl
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import aiohttp
-from multidict import CIMultiDict
-from yarl import URL
-
-from nexusd import __version__
-from nexusd.core.errors import InputError
-from nexusd.delivery.addresses import AddressPolicy
-from nexusd.delivery.retries import retry_after_s
+from nexusd.delivery.http import JSON, HttpOptions, HttpTarget
 from nexusd.delivery.signing import Signer
 from nexusd.ports import Clock, Delivery, OutboxMessage
-
-MAX_ANSWER_BYTES = 64 * 1024
-RETRIED = frozenset({408, 425, 429})
-GONE = 410
 
 
 @dataclass(frozen=True, slots=True)
 class WebhookOptions:
-    """`url` names the address (see `AddressPolicy`). `secrets` sign, newest first. `authorization` is the
-    header's whole value. `networks`: private networks, in CIDR notation, that the URL's name may be in.
-    `tls` None: the system's certificate authorities.
-    """
+    """`secrets` sign, newest first."""
 
     name: str
-    url: str = field(repr=False)
+    http: HttpOptions
     secrets: tuple[str, ...] = field(default=(), repr=False)
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    authorization: str | None = field(default=None, repr=False)
-    timeout_s: float = 10.0
-    networks: tuple[str, ...] = ()
-    tls: ssl.SSLContext | None = None
 
 
 class WebhookReceiver:
-    """`ports.Receiver`. Raises `InputError` for options that can never work."""
+    """`ports.Receiver`. Raises `InputError` or `ConfigError` for options that can never work."""
 
     def __init__(self, options: WebhookOptions, clock: Clock) -> None:
-        self._options = options
-        self._clock = clock
+        self._name = options.name
         self._signer = Signer(options.secrets)
-        self._url, self._headers = _target(options)
-        self._policy = AddressPolicy(self._url.host or "", options.networks)
-        self._timeout = aiohttp.ClientTimeout(total=options.timeout_s)
-        self._open: aiohttp.ClientSession | None = None
+        self._target = HttpTarget(options.name, options.http, clock)
 
     @property
     def name(self) -> str:
-        return self._options.name
+        return self._name
 
     async def send(self, message: OutboxMessage) -> Delivery:
-        """One POST, the body as it is; never raises but for cancellation."""
-        utc = self._clock.now() + self._clock.utc_offset_s()
-        headers = self._headers.copy()
-        headers["webhook-id"] = message.id
-        headers.update(self._signer.headers(message, utc))
-        try:
-            async with self._session().post(
-                self._url, data=message.body, headers=headers, allow_redirects=False
-            ) as response:
-                await _read_off(response)
-                return judge(response.status, response.headers.get("Retry-After"), utc)
-        except TimeoutError:
-            return Delivery("retry", "timeout", f"no answer within {self._options.timeout_s:g}s")
-        except (aiohttp.ClientError, OSError) as error:
-            return _not_answered(error)
+        """One POST, the body as it is."""
+        signed = self._signer.headers(message, self._target.utc())
+        return await self._target.request("POST", message.body, {**JSON, "webhook-id": message.id, **signed})
 
     async def close(self) -> None:
-        if self._open is not None:
-            session, self._open = self._open, None
-            await session.close()
-
-    def _session(self) -> aiohttp.ClientSession:
-        """Made when it is first needed, because it belongs to the running event loop."""
-        if self._open is None:
-            connector = aiohttp.TCPConnector(
-                limit=0, ssl=self._options.tls or True, socket_factory=self._policy.make_socket
-            )
-            self._open = aiohttp.ClientSession(
-                connector=connector,
-                timeout=self._timeout,
-                trust_env=False,
-                auto_decompress=False,
-                cookie_jar=aiohttp.DummyCookieJar(),
-            )
-        return self._open
-
-
-def judge(status: int, retry_after: str | None, utc: float) -> Delivery:
-    """The retry table: 2xx is delivered; 408, 425, 429 and 5xx are tried again; the rest never."""
-    code = str(status)
-    if 200 <= status < 300:
-        return Delivery("delivered", code)
-    if status in RETRIED or status >= 500:
-        return Delivery("retry", code, "the receiver asked to try again", retry_after_s(retry_after, utc))
-    if status == GONE:
-        return Delivery("gone", code, "the receiver says that it is gone for good")
-    reason = "redirects are not followed" if 300 <= status < 400 else "the receiver refuses the message"
-    return Delivery("rejected", code, reason)
-
-
-def _target(options: WebhookOptions) -> tuple[URL, CIMultiDict[str]]:
-    """The URL without user and password, and the headers that every request has."""
-    try:
-        url = URL(options.url)
-    except ValueError:
-        raise InputError("the URL cannot be read", "url") from None
-    if url.scheme not in ("http", "https") or not url.host:
-        raise InputError("the URL is not an http or https URL with a host", "url")
-    headers = CIMultiDict({"Content-Type": "application/json", "User-Agent": f"nexusd/{__version__}"})
-    headers.update(options.headers)
-    if url.user is not None:
-        pair = f"{url.user}:{url.password or ''}".encode()
-        headers["Authorization"] = "Basic " + base64.b64encode(pair).decode()
-    if options.authorization is not None:
-        headers["Authorization"] = options.authorization
-    return url.with_user(None), headers
-
-
-async def _read_off(response: aiohttp.ClientResponse) -> None:
-    """Read the answer's body, so that the connection can be used again, but not endlessly: the status has
-    said all that counts.
-    """
-    left = MAX_ANSWER_BYTES
-    try:
-        while left > 0 and (chunk := await response.content.read(left)):
-            left -= len(chunk)
-    except (aiohttp.ClientError, TimeoutError, OSError):
-        left = 0
-    if left <= 0:
-        response.close()
-
-
-def _not_answered(error: Exception) -> Delivery:
-    """What happened, without a word of the library's, which names the host."""
-    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
-    match error:
-        case aiohttp.ClientConnectorDNSError():
-            code, detail = "dns", "the name does not resolve"
-        case aiohttp.ClientSSLError() | aiohttp.ServerFingerprintMismatch() | ssl.SSLError():
-            code, detail = "tls", "no TLS connection: certificate, host name or protocol"
-        case aiohttp.ClientConnectorError() if getattr(cause, "errno", None) == errno.EACCES:
-            code, detail = "address", "the name resolves to an address that no receiver may be at"
-        case aiohttp.ClientConnectorError():
-            code, detail = "connect", "no connection"
-        case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError() | OSError():
-            code, detail = "reset", "the connection was lost"
-        case _:
-            code, detail = "invalid", "the answer is not HTTP"
-    return Delivery("retry", code, detail)
+        await self._target.close()

@@ -40,6 +40,15 @@ class WorkerOptions:
     in_hand: int = 128
     lease_s: float = 120.0
 
+    @classmethod
+    def within(cls, timeout_s: float, concurrency: int = 32) -> WorkerOptions:
+        """For a receiver of which one request may take `timeout_s`."""
+        rounds = 4
+        return cls(concurrency, rounds * concurrency, max(60.0, (rounds + 2) * timeout_s))
+
+
+DEFAULT_OPTIONS = WorkerOptions()
+
 
 @dataclass(frozen=True, slots=True)
 class _Result:
@@ -50,13 +59,21 @@ class _Result:
 class DeliveryWorker:
     """Runs while this process leads. One receiver's trouble is its own."""
 
-    def __init__(self, receiver: Receiver, store: Store, clock: Clock, rng: Random, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        receiver: Receiver,
+        store: Store,
+        clock: Clock,
+        rng: Random,
+        metrics: Metrics,
+        options: WorkerOptions = DEFAULT_OPTIONS,
+    ) -> None:
         self._receiver = receiver
         self._store = store
         self._clock = clock
         self._rng = rng
         self._metrics = metrics
-        self._options = WorkerOptions()
+        self._options = options
         self._wake = asyncio.Event()
         self._order = GroupOrder()
         self._slots = asyncio.Semaphore(self._options.concurrency)

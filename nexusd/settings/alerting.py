@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,6 +17,7 @@ from nexusd.settings.values import (
     SecretText,
     SecretUrl,
     check_http_url,
+    custom,
     one_or_many,
     refused,
 )
@@ -165,15 +167,54 @@ class Authorization(Section):
         return SecretText(f"Basic {pair}")
 
 
+class ReceiverTls(Section):
+    """`tls` of a receiver. Certificates and host names are always checked."""
+
+    ca_file: Path | None = Field(
+        default=None, description="Authorities to trust instead of the system's; read again when it changes."
+    )
+    cert_file: Path | None = Field(
+        default=None, description="A certificate to show to the receiver; read again when it changes."
+    )
+    key_file: Path | None = Field(
+        default=None, description="Its key, when that is not in the same file; without a password."
+    )
+
+
+def _network(text: str) -> str:
+    try:
+        ip_network(text)
+    except ValueError:
+        raise custom("a network such as 10.20.0.0/16") from None
+    return text
+
+
+Network = Annotated[str, AfterValidator(_network)]
+
+
 class _Receiver(Section):
     name: Name = Field(description="By which routes refer to it; unique.")
-    send_resolved: bool = Field(default=True, description="Whether ends are told, too.")
     timeout_s: Seconds = duration("timeout", 10.0, "How long one request may take.", at_least_s=0.1)
+
+
+class _Told(_Receiver):
+    """What takes notifications."""
+
+    send_resolved: bool = Field(default=True, description="Whether ends are told, too.")
+
+
+class OverHttp(_Receiver):
+    """What is asked by HTTP."""
+
     headers: Headers = Field(default={}, description="Headers to add to each request.")
     authorization: Authorization | None = Field(default=None, description="Bearer or basic authentication.")
+    tls: ReceiverTls | None = Field(default=None, description="Certificates; absent: the system's.")
+    networks: tuple[Network, ...] = Field(
+        default=(), description="Private networks that a public name in the URL may lead to."
+    )
 
 
-class WebhookReceiver(_Receiver):
+class WebhookReceiver(_Told, OverHttp):
     """Alertmanager's webhook body, POSTed to a URL."""
 
     type: Literal["webhook"] = Field(description="The kind of receiver.")
@@ -191,14 +232,14 @@ class WebhookReceiver(_Receiver):
     max_alerts: int = Field(default=0, ge=0, description="Alerts in one message, at most; 0 is no limit.")
 
 
-class AlertmanagerReceiver(_Receiver):
+class AlertmanagerReceiver(_Told, OverHttp):
     """Alerts POSTed to Alertmanagers."""
 
     type: Literal["alertmanager"] = Field(description="The kind of receiver.")
     urls: tuple[HttpUrl, ...] = Field(min_length=1, description="Base URLs of every Alertmanager.")
 
 
-class HeartbeatReceiver(_Receiver):
+class HeartbeatReceiver(OverHttp):
     """A URL asked for while the daemon is healthy (dead-man's switch)."""
 
     type: Literal["heartbeat"] = Field(description="The kind of receiver.")
@@ -208,13 +249,10 @@ class HeartbeatReceiver(_Receiver):
     interval_s: Seconds = duration("interval", 60.0, "Time between two beats.", at_least_s=1.0)
 
 
-class AppriseReceiver(Section):
+class AppriseReceiver(_Told):
     """Any service that Apprise knows."""
 
-    name: Name = Field(description="By which routes refer to it; unique.")
     type: Literal["apprise"] = Field(description="The kind of receiver.")
-    send_resolved: bool = Field(default=True, description="Whether ends are told, too.")
-    timeout_s: Seconds = duration("timeout", 10.0, "How long one message may take.", at_least_s=0.1)
     urls: tuple[SecretText, ...] = Field(min_length=1, description="Apprise URLs.")
 
 

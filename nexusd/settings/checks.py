@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from nexusd.core import expressions
@@ -13,6 +13,7 @@ from nexusd.settings.alerting import (
     RULE_NAMES,
     Authorization,
     HeartbeatReceiver,
+    ReceiverTls,
     WebhookReceiver,
     looked_at,
 )
@@ -76,6 +77,16 @@ def _receivers(settings: Settings) -> Iterator[Problem]:
         authorization = getattr(receiver, "authorization", None)
         if isinstance(authorization, Authorization):
             yield from _authorization(authorization, (*path, "authorization"))
+        tls = getattr(receiver, "tls", None)
+        if isinstance(tls, ReceiverTls):
+            yield from _receiver_tls(tls, (*path, "tls"))
+
+
+def _receiver_tls(tls: ReceiverTls, path: KeyPath) -> Iterator[Problem]:
+    if tls.key_file is not None and tls.cert_file is None:
+        yield Problem((*path, "key_file"), "goes with cert_file")
+    files = {"ca_file": tls.ca_file, "cert_file": tls.cert_file, "key_file": tls.key_file}
+    yield from _readable(files, path)
 
 
 def _authorization(authorization: Authorization, path: KeyPath) -> Iterator[Problem]:
@@ -133,10 +144,14 @@ def _tls_files(settings: Settings) -> Iterator[Problem]:
         if tls
         else {}
     )
-    for key, path in files.items():
-        problem = _unreadable(path) if path else None
+    yield from _readable(files, ("server", "tls"))
+
+
+def _readable(files: Mapping[str, Path | None], path: KeyPath) -> Iterator[Problem]:
+    for key, file in files.items():
+        problem = _unreadable(file) if file else None
         if problem:
-            yield Problem(("server", "tls", key), problem)
+            yield Problem((*path, key), problem)
 
 
 def _unreadable(path: Path) -> str | None:

@@ -13,21 +13,18 @@ from nexusd.cloud.options import CloudOptions
 from nexusd.cloud.refusals import RefusalRule
 from nexusd.core import expressions
 from nexusd.core.errors import ConfigError
-from nexusd.core.matchers import parse_matcher
-from nexusd.core.notifications import Route, Routing
 from nexusd.core.placement import PlacementPolicy
 from nexusd.core.polls import STALE_AFTER_INTERVALS
 from nexusd.core.rules import Rule, Where
 from nexusd.core.rules_default import DEFAULT_RULES
-from nexusd.core.webhook_body import BodyOptions
 from nexusd.cycle import Alerting
-from nexusd.delivery.webhook import WebhookOptions
 from nexusd.provisioning.following import FollowOptions
 from nexusd.provisioning.worker import ProvisioningOptions
 from nexusd.runtime.schedule import PollTiming
 from nexusd.settings.alerting import Rule as RuleSettings
-from nexusd.settings.alerting import WebhookReceiver, looked_at
+from nexusd.settings.alerting import looked_at
 from nexusd.settings.model import Settings
+from nexusd.settings.receiving import outbox_names, routing
 from nexusd.web.options import TlsFiles, WebOptions
 
 MILLISECONDS = 1000.0
@@ -94,7 +91,7 @@ def provisioning_options(settings: Settings) -> ProvisioningOptions:
 def alerting(settings: Settings) -> Alerting:
     rules = tuple(_rule(rule, settings.alerts.rules.get(name)) for name, rule in DEFAULT_RULES.items())
     failed_for_s = max((r.resolve_after_s or 0.0 for r in rules), default=0.0)
-    return Alerting(rules, _routing(settings), failed_for_s)
+    return Alerting(rules, routing(settings), failed_for_s)
 
 
 def _rule(rule: Rule, configured: RuleSettings | None) -> Rule:
@@ -127,48 +124,6 @@ def _where(name: str, text: str | None) -> Where | None:
     return expressions.instance_where(text, field)
 
 
-def webhooks(settings: Settings) -> list[WebhookReceiver]:
-    """The receivers that this version tells."""
-    return [r for r in settings.receivers if isinstance(r, WebhookReceiver)]
-
-
-def webhook_options(receiver: WebhookReceiver) -> WebhookOptions:
-    """Raises `ConfigError` for one without a URL."""
-    if receiver.url is None:
-        raise ConfigError(f"receivers: {receiver.name} has no url")
-    authorization = receiver.authorization
-    return WebhookOptions(
-        name=receiver.name,
-        url=receiver.url.get_secret_value(),
-        secrets=tuple(secret.get_secret_value() for secret in receiver.secret),
-        headers={name: value.get_secret_value() for name, value in receiver.headers.items()},
-        authorization=authorization.header().get_secret_value() if authorization is not None else None,
-        timeout_s=receiver.timeout_s,
-    )
-
-
-def _routing(settings: Settings) -> Routing:
-    routes = tuple(
-        Route(
-            receivers=route.receivers,
-            matchers=tuple(parse_matcher(text) for text in route.matchers),
-            group_by=route.group_by,
-            group_wait_s=route.group_wait_s,
-            group_interval_s=route.group_interval_s,
-            repeat_interval_s=route.repeat_interval_s,
-            continues=route.continue_,
-        )
-        for route in settings.routes
-    )
-    return Routing({r.name: r.send_resolved for r in webhooks(settings)}, routes)
-
-
-def bodies(settings: Settings) -> dict[str, BodyOptions]:
-    """By receiver, how its messages are rendered."""
-    external_url = settings.server.external_url or ""
-    return {r.name: BodyOptions(external_url, r.max_alerts) for r in webhooks(settings)}
-
-
 def web_options(settings: Settings) -> WebOptions:
     server = settings.server
     host, port = server.address
@@ -183,6 +138,6 @@ def web_options(settings: Settings) -> WebOptions:
         external_url=server.external_url,
         per_instance=settings.metrics.per_instance,
         max_instances=settings.metrics.max_instances,
-        receivers=tuple(r.name for r in webhooks(settings)),
+        receivers=outbox_names(settings),
         alert_rules=tuple((r.name, r.severity) for r in alerting(settings).rules if r.enabled),
     )

@@ -16,6 +16,7 @@ from nexusd.store.schema import outbox
 from nexusd.store.statements import Insert, Session, Values, given, parameters
 
 PENDING, SENT, DEAD = "pending", "sent", "dead"
+ABANDONED = "the configuration has no such receiver any more"
 
 FORGET_AT_MOST = 10_000
 """Rows that one call deletes at most, so that no retention holds the store for long."""
@@ -80,6 +81,12 @@ _REPLAY_ALL = (
     )
 )
 _REPLAY_ONE = _REPLAY_ALL.where(_ID)
+_ABANDON = (
+    sa.update(outbox)
+    .where(_IN_STATE, _RECEIVER)
+    .values(state=DEAD, leased_until=sa.null(), ended_at=_NOW, last_error=given("reason", sa.Text))
+)
+_WAITED_FOR = sa.select(_t.receiver).where(_IN_STATE).distinct()
 _FORGET = sa.delete(outbox).where(
     _t.id.in_(sa.select(_t.id).where(_IN_STATE, _t.ended_at < given("before", sa.Double)).limit(_LIMIT))
 )
@@ -145,12 +152,21 @@ class Outbox:
             return self._session.execute(_REPLAY_ALL, values)
         return self._session.execute(_REPLAY_ONE, {**values, "which": message_id})
 
-    def forget_sent(self, before: float) -> int:
-        """Delete messages sent before the instant, `FORGET_AT_MOST` at most; how many.
+    def abandon(self, receivers: Iterable[str], now: float) -> int:
+        waited_for = {receiver for (receiver,) in self._session.rows(_WAITED_FOR, {"in_state": PENDING})}
+        values = {"in_state": PENDING, "now": now, "reason": ABANDONED}
+        return sum(
+            self._session.execute(_ABANDON, {**values, "receiver": receiver})
+            for receiver in waited_for.difference(receivers)
+        )
+
+    def forget_ended(self, before: float) -> int:
+        """`FORGET_AT_MOST` in each state at most.
 
         Call it again while it returns more than 0, each time in a transaction of its own.
         """
-        return self._session.execute(_FORGET, {"in_state": SENT, "before": before, "n": FORGET_AT_MOST})
+        values = {"before": before, "n": FORGET_AT_MOST}
+        return sum(self._session.execute(_FORGET, {**values, "in_state": state}) for state in (SENT, DEAD))
 
     def _all(self, statement: sa.Select[*tuple[object, ...]], values: Values) -> list[OutboxMessage]:
         return [OutboxMessage(*row) for row in self._session.rows(statement, values)]

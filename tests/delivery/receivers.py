@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from random import Random
 
 from aiohttp import web
 
+from nexusd.delivery.http import HttpOptions
 from nexusd.delivery.webhook import WebhookOptions, WebhookReceiver
 from nexusd.delivery.worker import DeliveryWorker
 from nexusd.ports import Clock, OutboxMessage, Store
@@ -61,16 +63,18 @@ class Endpoint:
 
 
 @asynccontextmanager
-async def endpoint(always: int | Answer = 200, *script: int | Answer) -> AsyncIterator[Endpoint]:
+async def endpoint(
+    always: int | Answer = 200, *script: int | Answer, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Endpoint]:
     far_end = Endpoint(always=always, script=list(script))
     app = web.Application()
     app.router.add_route("*", "/{tail:.*}", far_end.handle)
     runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=0.0)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
     await site.start()
     host, port = runner.addresses[0][:2]
-    far_end.url = f"http://{host}:{port}/hook"
+    far_end.url = f"{'https' if tls else 'http'}://{host}:{port}/hook"
     try:
         yield far_end
     finally:
@@ -118,7 +122,7 @@ class Post:
         self.workers: list[DeliveryWorker] = []
 
     def worker(self, url: str, name: str = "ops", store: Store | None = None) -> DeliveryWorker:
-        receiver = WebhookReceiver(WebhookOptions(name, url), self.clock)
+        receiver = WebhookReceiver(WebhookOptions(name, HttpOptions(url)), self.clock)
         made = DeliveryWorker(receiver, store or self.store, self.clock, Random(1), self.metrics)
         self.workers.append(made)
         return made

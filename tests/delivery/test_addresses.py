@@ -10,6 +10,7 @@ import pytest
 
 from nexusd.core.errors import InputError
 from nexusd.delivery.addresses import AddressPolicy, AddressRefusedError
+from nexusd.delivery.http import HttpOptions
 from nexusd.delivery.webhook import WebhookOptions, WebhookReceiver
 from tests.delivery.receivers import endpoint, message
 from tests.virtual_time import VirtualClock
@@ -95,8 +96,12 @@ async def test_a_public_name_that_resolves_to_loopback_reaches_nobody(
     async with endpoint() as far_end:
         port = far_end.url.rsplit(":", 1)[1].split("/")[0]
         monkeypatch.setattr(type(asyncio.get_running_loop()), "getaddrinfo", resolve)
-        rebound = WebhookReceiver(WebhookOptions("ops", f"http://hooks.example.com:{port}/"), VirtualClock())
-        private = WebhookReceiver(WebhookOptions("ops", f"http://receiver:{port}/"), VirtualClock())
+        rebound = WebhookReceiver(
+            WebhookOptions("ops", HttpOptions(f"http://hooks.example.com:{port}/")), VirtualClock()
+        )
+        private = WebhookReceiver(
+            WebhookOptions("ops", HttpOptions(f"http://receiver:{port}/")), VirtualClock()
+        )
         refused, delivered = await rebound.send(message()), await private.send(message(2))
         await rebound.close()
         await private.close()

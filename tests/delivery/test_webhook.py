@@ -18,7 +18,8 @@ from standardwebhooks import Webhook
 
 from nexusd import __version__
 from nexusd.core.errors import InputError
-from nexusd.delivery.webhook import WebhookOptions, WebhookReceiver, judge
+from nexusd.delivery.http import HttpOptions, judge
+from nexusd.delivery.webhook import WebhookOptions, WebhookReceiver
 from nexusd.ports import Delivery, OutboxMessage
 from tests.delivery.receivers import Endpoint, endpoint, hang, message, status
 from tests.virtual_time import VirtualClock, in_virtual_time
@@ -27,8 +28,8 @@ SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
 @asynccontextmanager
-async def receiver(url: str, **options: Any) -> AsyncIterator[WebhookReceiver]:
-    made = WebhookReceiver(WebhookOptions("ops", url, **options), VirtualClock())
+async def receiver(url: str, secrets: tuple[str, ...] = (), **options: Any) -> AsyncIterator[WebhookReceiver]:
+    made = WebhookReceiver(WebhookOptions("ops", HttpOptions(url, **options), secrets), VirtualClock())
     try:
         yield made
     finally:
@@ -105,7 +106,7 @@ async def test_while_rotating_there_is_a_signature_for_each_secret() -> None:
 @pytest.mark.parametrize("secret", ["", "whsec_", "whsec_not base64!"])
 def test_a_secret_that_cannot_be_used_is_refused_and_not_shown(secret: str) -> None:
     with pytest.raises(InputError) as raised:
-        WebhookReceiver(WebhookOptions("ops", "https://example.com/", secrets=(secret,)), NoClock())
+        WebhookReceiver(WebhookOptions("ops", HttpOptions("https://example.com/"), (secret,)), NoClock())
     assert "not base64!" not in str(raised.value)
 
 
@@ -231,7 +232,7 @@ async def test_nothing_of_the_url_or_the_secrets_is_in_what_is_said(
 ) -> None:
     port = unused_port()
     url = f"http://joe:hunter2@127.0.0.1:{port}/s3cret/path"
-    options = WebhookOptions("ops", url, (SECRET,), {"X-Key": "k3y"}, "Bearer t0k")
+    options = WebhookOptions("ops", HttpOptions(url, {"X-Key": "k3y"}, "Bearer t0k"), (SECRET,))
     ops = WebhookReceiver(options, VirtualClock())
     delivery = await ops.send(message())
     await ops.close()
@@ -243,7 +244,7 @@ async def test_nothing_of_the_url_or_the_secrets_is_in_what_is_said(
 @pytest.mark.parametrize("url", ["", "ftp://example.com/", "https://", "/path", "http://[::1", "//host/x"])
 def test_a_url_that_cannot_work_is_refused_and_not_shown(url: str) -> None:
     with pytest.raises(InputError) as raised:
-        WebhookReceiver(WebhookOptions("ops", url), NoClock())
+        WebhookReceiver(WebhookOptions("ops", HttpOptions(url)), NoClock())
     assert not url or url not in str(raised.value)
 
 

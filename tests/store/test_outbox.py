@@ -123,13 +123,31 @@ async def test_all_dead_messages_are_replayed_and_no_others(store: SqlStore) -> 
     assert await lease(store, 10.0) == ["a", "b"]
 
 
-async def test_sent_messages_are_forgotten_within_a_bound_and_others_kept(
+async def test_ended_messages_are_forgotten_within_a_bound_and_pending_ones_kept(
     store: SqlStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(outbox_module, "FORGET_AT_MOST", 2)
     sent = [message(f"s{n}", state="sent", ended_at=float(n)) for n in range(4)]
-    await add(store, *sent, message("dead", state="dead", ended_at=0.0), message("pending"))
-    counts = [await store.run(lambda tx: tx.outbox.forget_sent(3.0)) for _ in range(3)]
-    assert counts == [2, 1, 0]
+    dead = [message(f"d{n}", state="dead", ended_at=float(n)) for n in (0, 5)]
+    await add(store, *sent, *dead, message("pending"))
+    counts = [await store.run(lambda tx: tx.outbox.forget_ended(3.0)) for _ in range(3)]
+    assert counts == [3, 1, 0]
     page, _ = await store.run(lambda tx: tx.outbox.page(None, 10, 0))
-    assert {m.id for m in page} == {"s3", "dead", "pending"}
+    assert {m.id for m in page} == {"s3", "d5", "pending"}
+
+
+async def test_what_waits_for_a_receiver_that_is_no_more_is_dead_and_can_be_replayed(store: SqlStore) -> None:
+    await add(
+        store,
+        message("a", receiver="old"),
+        message("b", receiver="old", state="sent"),
+        message("c", receiver="gone", leased_until=99.0),
+        message("d", receiver="ops"),
+    )
+    assert await store.run(lambda tx: tx.outbox.abandon(["ops", "new"], 10.0)) == 2
+    assert await store.run(lambda tx: tx.outbox.abandon(["ops", "new"], 10.0)) == 0
+    page, _ = await store.run(lambda tx: tx.outbox.page("dead", 10, 0))
+    assert {(m.id, m.leased_until, m.ended_at) for m in page} == {("a", None, 10.0), ("c", None, 10.0)}
+    assert "no such receiver" in (page[0].last_error or "")
+    assert await store.run(lambda tx: tx.outbox.replay("c", 20.0)) == 1
+    assert await lease(store, 20.0, receiver="gone") == ["c"]

@@ -1,0 +1,59 @@
+"""All receivers of a configuration together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from random import Random
+
+from nexusd.delivery.deliveries import Deliveries, DeliveryOptions
+from nexusd.delivery.http import HttpOptions
+from nexusd.delivery.webhook import WebhookOptions
+from tests.delivery.receivers import Post, endpoint, message, post
+from tests.virtual_time import VIRTUAL_EPOCH, in_virtual_time
+
+NOW = VIRTUAL_EPOCH
+
+
+def deliveries(office: Post, options: DeliveryOptions) -> Deliveries:
+    return Deliveries(options, office.store, office.clock, Random(1), office.metrics)
+
+
+def webhook(name: str, url: str) -> WebhookOptions:
+    return WebhookOptions(name, HttpOptions(url))
+
+
+@asynccontextmanager
+async def leading(office: Post, made: Deliveries) -> AsyncIterator[None]:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(made.run(office.stop))
+        try:
+            yield
+        finally:
+            office.stop.set()
+
+
+@in_virtual_time
+async def test_a_new_term_takes_over_what_was_leased_and_buries_what_is_for_nobody(tmp_path: Path) -> None:
+    async with endpoint() as ops, post(tmp_path) as office:
+        await office.add(message(1, "ops", NOW), message(2, "removed", NOW))
+        await office.store.run(lambda tx: tx.outbox.lease("ops", NOW, 900.0, 10))
+        made = deliveries(office, DeliveryOptions((webhook("ops", ops.url),)))
+        async with leading(office, made):
+            await asyncio.sleep(1.0)
+        assert await office.states() == {"msg_000001": "sent", "msg_000002": "dead"}
+
+
+@in_virtual_time
+async def test_only_who_has_messages_is_woken(tmp_path: Path) -> None:
+    async with endpoint() as ops, endpoint() as web, post(tmp_path) as office:
+        made = deliveries(office, DeliveryOptions((webhook("ops", ops.url), webhook("web", web.url))))
+        async with leading(office, made):
+            await asyncio.sleep(1.0)
+            await office.add(message(1, "ops", office.clock.now()), message(2, "web", office.clock.now()))
+            made.wake(["web", "nobody"])
+            await asyncio.sleep(1.0)
+            assert (ops.ids, web.ids) == ([], ["msg_000002"])
+            assert set(made.progress()) == {"delivery to ops", "delivery to web"}
