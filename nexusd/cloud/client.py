@@ -141,7 +141,7 @@ class CloudNexus:
         post = await post_once(self._http, body, guard, timeout_s, self._options.max_body_bytes)
         self._count_post(post, self._now() - began_s)
         said = None
-        if post.answer is not None and post.answer.status >= 400:
+        if post.answer is not None and not 200 <= post.answer.status < 300:
             said = self._http.error_answer(post.answer, self._held_back(post.answer))
         return judge(post, said, request, self._options.refusals)
 

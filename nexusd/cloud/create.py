@@ -93,19 +93,14 @@ async def post_once(http: Http, body: bytes, guard: SendGuard, timeout_s: float,
 def judge(
     post: Post, said: ErrorAnswer | None, request: CreateRequest, rules: tuple[RefusalRule, ...]
 ) -> CreateAnswer:
-    """What is known after it. `said` is what an error answer says, None for a 2xx or none at all."""
+    """What is known after it. `said` is what an answer other than a 2xx says, None when there is none."""
     if not post.sent:
         return NotSent(str(post.error) if post.error else f"{REQUEST}: answered before it was sent")
     if post.answer is None:
         return Unknown(str(post.error))
-    status = post.answer.status
-    if 200 <= status < 300:
+    if said is None:
         return _created(post.answer, request)
-    if 300 <= status < 400:
-        return Unknown(f"{REQUEST}: {status}, redirects are not followed")
-    if said is not None and 400 <= status < 500 and status != 408:
-        return classify(said, request.region, rules)
-    return Unknown(f"{REQUEST}: {said if said is not None else status}")
+    return classify(said, request.region, rules)
 
 
 def _created(answer: Answer, request: CreateRequest) -> CreateAnswer:

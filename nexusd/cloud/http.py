@@ -20,8 +20,9 @@ from nexusd.cloud.faults import TRANSPORT_ERRORS
 from nexusd.cloud.key import KeySource, redact
 from nexusd.cloud.options import CloudOptions, check_base_url
 from nexusd.cloud.refusals import ErrorAnswer
-from nexusd.cloud.wire import decode_error
+from nexusd.cloud.wire import MAX_CODE, MAX_TEXT, decode_error
 from nexusd.core.errors import BadAnswerError, ConfigError, UnavailableError
+from nexusd.core.text import one_line
 
 _KEEP_ALIVE_S = 60.0
 _KNOWN_STATUSES = frozenset(int(status) for status in HTTPStatus)
@@ -98,14 +99,17 @@ class Http:
         )
 
     def error_answer(self, answer: Answer, retry_after_s: float | None) -> ErrorAnswer:
-        """What an error says, with the key taken out should the API have quoted it."""
+        """What an error says, with the key taken out should the API have quoted it, and then cut."""
         said = decode_error(answer.body)
-        key = self._last_key
+
+        def told(text: str, most: int) -> str:
+            return one_line(redact(text, self._last_key), most)
+
         return ErrorAnswer(
             answer.status,
-            str(redact(said.code, key)),
-            str(redact(said.message, key)),
-            redact(said.details, key),
+            told(said.code, MAX_CODE),
+            told(said.message, MAX_TEXT),
+            told(said.details, MAX_TEXT),
             retry_after_s,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Protocol
@@ -64,18 +65,14 @@ class KeyFile:
         return f"KeyFile({os.fspath(self._path)!r})"
 
 
-def redact(value: object, key: str) -> object:
-    """The same JSON value with every occurrence of the key in its strings replaced.
+def redact(text: str, key: str) -> str:
+    """The text with every occurrence of the key replaced, as it is or as a JSON string has it.
 
     An API may quote the key it refuses; what it says is logged and shown.
     """
-    if isinstance(value, str):
-        return value.replace(key, _REDACTED) if key else value
-    if isinstance(value, list):
-        return [redact(item, key) for item in value]
-    if isinstance(value, dict):
-        return {str(redact(name, key)): redact(item, key) for name, item in value.items()}
-    return value
+    if not key:
+        return text
+    return text.replace(key, _REDACTED).replace(json.dumps(key)[1:-1], _REDACTED)
 
 
 def _checked(key: str, where: str) -> str:

@@ -7,7 +7,6 @@ without a required field is named. Regions are few and read that way always.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -17,11 +16,11 @@ import msgspec
 from nexusd.core.answers import CreateRequest
 from nexusd.core.errors import BadAnswerError
 from nexusd.core.records import Instance, Region, Specs
+from nexusd.core.text import one_line
 
 MAX_TEXT = 500
-"""Characters kept of what the provider says in an error."""
-
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+"""Characters kept of each thing that the provider says."""
+MAX_CODE = 100
 _REQUIRED = ("id", "name", "status", "region")
 
 T = TypeVar("T")
@@ -57,11 +56,14 @@ class PartialPageError(BadAnswerError):
 
 @dataclass(frozen=True, slots=True)
 class ErrorBody:
-    """An ErrorResponse (reference: Schemas); all empty when the body was something else."""
+    """An ErrorResponse (reference: Schemas); all empty when the body was something else.
+
+    As long and as wild as it came. `details` is text as it is, anything else as JSON.
+    """
 
     code: str = ""
     message: str = ""
-    details: object = None
+    details: str = ""
 
 
 _page_decoder = msgspec.json.Decoder(InstancePage)
@@ -100,7 +102,7 @@ def decode_regions(body: bytes, request: str) -> dict[str, Region]:
         if not isinstance(slug, str) or not slug:
             raise BadAnswerError(f"{request}: region {index} of the answer has no slug")
         if slug in regions:
-            raise BadAnswerError(f"{request}: region {one_line(slug)!r} is listed twice")
+            raise BadAnswerError(f"{request}: region {one_line(slug, MAX_TEXT)!r} is listed twice")
         regions[slug] = Region(
             slug=slug,
             name=_text(record, "name", ""),
@@ -159,17 +161,16 @@ def decode_error(body: bytes) -> ErrorBody:
     error = answer.get("error") if isinstance(answer, dict) else None
     if not isinstance(error, dict):
         return ErrorBody()
-    code, message = error.get("code"), error.get("message")
-    return ErrorBody(
-        one_line(code) if isinstance(code, str) else "",
-        one_line(message) if isinstance(message, str) else "",
-        error.get("details"),
-    )
+    return ErrorBody(_text(error, "code", ""), _text(error, "message", ""), _as_text(error.get("details")))
 
 
-def one_line(text: str) -> str:
-    """Foreign text cut to a bounded length, control characters and line ends made spaces."""
-    return _CONTROL.sub(" ", text[:MAX_TEXT]).strip()
+def _as_text(details: object) -> str:
+    if isinstance(details, str):
+        return details
+    try:
+        return msgspec.json.encode(details).decode() if details else ""
+    except RecursionError:
+        return ""
 
 
 def _parse(decode: Callable[[bytes], T], body: bytes, request: str, mismatch: str) -> T:
@@ -180,10 +181,10 @@ def _parse(decode: Callable[[bytes], T], body: bytes, request: str, mismatch: st
         return decode(body)
     except msgspec.ValidationError as error:
         raise BadAnswerError(
-            f"{request}: not the documented answer: {one_line(str(error))}", mismatch
+            f"{request}: not the documented answer: {one_line(str(error), MAX_TEXT)}", mismatch
         ) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BadAnswerError(f"{request}: the answer is not JSON: {one_line(str(error))}") from None
+        raise BadAnswerError(f"{request}: the answer is not JSON: {one_line(str(error), MAX_TEXT)}") from None
     except RecursionError:
         raise BadAnswerError(f"{request}: the answer is nested too deeply") from None
 

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from nexusd.core.records import Instance
 
-UNKNOWN = "unknown"
+Kind = Literal["rejected", "capacity", "quota", "auth", "throttled", "unavailable", "unknown"]
+Scope = Literal["request", "region", "account"]
+"""What a refusal is for, and what it is about (product.md, section 3)."""
+
+UNKNOWN: Literal["unknown"] = "unknown"
 """The kind of an answer that tells nothing about why."""
 
 
@@ -32,8 +37,9 @@ class Created:
 class Refused:
     """A documented refusal: a 4xx, so nothing was made. The classes are in `cloud/refusals.py`.
 
-    `kind`: rejected, capacity, quota, auth, throttled, unavailable. `scope`: request, region, account.
-    `message` and `details` are the provider's own words. `retry_after_s` as it asked, clamped, or None.
+    `kind` is a `Kind` but `unknown`, `scope` a `Scope`: what is refused for the request can never succeed.
+    `message` and `details` are the provider's own words, each one printable line of bounded length.
+    `retry_after_s` as it asked, clamped, or None.
     """
 
     status: int
@@ -41,7 +47,7 @@ class Refused:
     message: str
     kind: str
     scope: str
-    details: object = None
+    details: str = ""
     retry_after_s: float | None = None
 
 
@@ -67,3 +73,12 @@ class Unknown:
 
 
 CreateAnswer = Created | Refused | NotSent | Unknown
+
+
+def error_text(status: int, code: str, message: str, details: str) -> str:
+    """The provider's own words, on one line: `422 VALIDATION_ERROR: plan is unknown (details)`."""
+    if not (code or message or details):
+        return f"{status} without a CloudNexus error"
+    words = " ".join(text for text in (message, f"({details})" if details else "") if text)
+    said = ": ".join(text for text in (code, words) if text)
+    return f"{status} {said}"

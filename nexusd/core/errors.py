@@ -87,7 +87,7 @@ class RefusedError(ApiError):
 
     reason = "refused"
 
-    def __init__(self, status: int, code: str, message: str, details: object = None) -> None:
+    def __init__(self, status: int, code: str, message: str, details: str = "") -> None:
         super().__init__(f"{status} {code}: {message}")
         self.status = status
         self.code = code

@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from nexusd.core.answers import CreateAnswer, Created, NotSent, Refused, Unknown
+from nexusd.core.answers import CreateAnswer, Created, NotSent, Refused, Unknown, error_text
 from nexusd.core.inventory import Inventory
 from nexusd.core.placement import Decision, PlacementRequest
 from nexusd.core.records import RUNNING, STOPPED, TERMINATED, Instance
@@ -145,7 +145,7 @@ def answered(
         case Refused():
             detail = refusal_text(answer)
             refused = replace(_said(attempt, answer), outcome=Outcome.REFUSED, detail=detail)
-            if answer.kind == "rejected" and answer.scope == "request":
+            if answer.scope == "request":
                 return fail(placement, f"CloudNexus rejected it: {detail}", now), refused
             return _requeue(placement, f"{attempt.region} refused it: {detail}", now), refused
         case NotSent(reason):
@@ -160,9 +160,7 @@ def answered(
 
 def refusal_text(refusal: Refused) -> str:
     """The provider's own words, on one line: `422 VALIDATION_ERROR: plan is unknown (details)`."""
-    code = f" {refusal.code}" if refusal.code else ""
-    details = f" ({refusal.details})" if refusal.details else ""
-    return f"{refusal.status}{code}: {refusal.message}{details}"
+    return error_text(refusal.status, refusal.code, refusal.message, refusal.details)
 
 
 def doubt(placement: Placement, reason: str, now: float) -> Placement:

@@ -18,7 +18,8 @@ from typing import Any, Literal, TextIO, cast
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from nexusd.runtime.logs_text import cleaned, json_line, printable
+from nexusd.core.text import printable
+from nexusd.runtime.logs_text import cleaned, json_line
 from nexusd.runtime.logs_writer import LogWriter, sink_of
 
 Format = Literal["auto", "console", "json"]

@@ -65,13 +65,6 @@ def clean_text(text: str) -> str:
     return f"{text[:half]}… ({len(text) - 2 * half} characters left out) …{text[-half:]}"
 
 
-def printable(text: str) -> str:
-    """The text on one line, with whatever a terminal might obey escaped (`\\n`, `\\x1b`, `\\u202e`)."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
-
-
 def json_line(event: Mapping[str, object]) -> str:
     """A cleaned event as one line of JSON, all of it printable ASCII."""
     return json.dumps(event, ensure_ascii=True, separators=(",", ":")).replace("\x7f", "\\u007f")

@@ -10,7 +10,7 @@ from dataclasses import replace
 from nexusd import __version__
 from nexusd.cloud.key import KeyFile, KeySource, LiteralKey
 from nexusd.cloud.options import CloudOptions
-from nexusd.cloud.refusals import RefusalRule
+from nexusd.cloud.refusals import ANY_STATUS, RefusalRule, only
 from nexusd.core import expressions
 from nexusd.core.errors import ConfigError
 from nexusd.core.placement import PlacementPolicy
@@ -50,7 +50,7 @@ def cloud_options(settings: Settings) -> CloudOptions:
         max_concurrent_requests=cloud.max_concurrent_requests,
         max_requests_per_second=cloud.max_requests_per_second,
         refusals=tuple(
-            RefusalRule(kind=r.kind, scope=r.scope, status=r.status, code=r.code or "*")
+            RefusalRule(r.kind, r.scope, ANY_STATUS if r.status is None else only(r.status), r.code)
             for r in settings.placement.refusals
         ),
     )

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
+from nexusd.core.answers import Kind, Scope
 from nexusd.core.placement import DEFAULT_IMAGE
 from nexusd.settings.values import (
     Seconds,
@@ -102,13 +103,13 @@ class Refusal(Section):
     """One addition to the table that classifies refusals; `status` or `code` (or both) must match."""
 
     status: int | None = Field(
-        default=None, ge=400, le=499, description="HTTP status to match; any when absent."
+        default=None, ge=300, le=599, description="HTTP status to match; any when absent."
     )
     code: ShortText = Field(default="*", description="`error.code` to match; `*` and `?` stand for others.")
-    kind: Literal["rejected", "capacity", "quota", "auth", "throttled", "unavailable"] = Field(
-        description="What the refusal means."
+    kind: Kind = Field(
+        description="What the refusal means; `unknown`: that something may have been made, so verify."
     )
-    scope: Literal["request", "region", "account"] = Field(description="What the refusal is about.")
+    scope: Scope = Field(description="What the refusal is about.")
 
 
 class Placement(Section):

@@ -6,12 +6,13 @@ import asyncio
 import json
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from nexusd.cloud import create
-from nexusd.cloud.key import KeyFile
-from nexusd.cloud.refusals import RefusalRule
+from nexusd.cloud.key import KeyFile, LiteralKey
+from nexusd.cloud.refusals import RefusalRule, only
 from nexusd.core.answers import CreateAnswer, Created, CreateRequest, NotSent, Refused, Unknown
 from tests.cloud.server import KEY, Cloud, Reply, Request, Respond, cloud, error, reply
 from tests.virtual_time import VIRTUAL_EPOCH, in_virtual_time
@@ -139,15 +140,20 @@ def test_a_refusal_is_classified(status: int, code: str, message: str, kind: str
 
 
 @pytest.mark.parametrize("answer", [Reply(401, b""), Reply(401, b"<html>"), Reply(401, b'{"error"', cut=3)])
-def test_a_4xx_counts_by_its_status_when_its_body_says_nothing(answer: Reply) -> None:
+def test_a_401_counts_by_its_status_when_its_body_says_nothing(answer: Reply) -> None:
     refused = outcome(answer)
     assert isinstance(refused, Refused)
     assert (refused.kind, refused.code) == ("auth", "")
 
 
+@pytest.mark.parametrize("answer", [Reply(400, b""), Reply(409, b"<html>"), error(422, "X", "y" * 99)])
+def test_a_4xx_that_is_not_the_documented_error_leaves_it_in_doubt(answer: Reply) -> None:
+    assert isinstance(outcome(replace(answer, cut=min(len(answer.body), 40))), Unknown)
+
+
 @in_virtual_time
 async def test_rows_from_the_configuration_come_before_the_table() -> None:
-    mine = RefusalRule("unavailable", "region", status=422, code="MAINTENANCE*")
+    mine = RefusalRule("unavailable", "region", only(422), "MAINTENANCE*")
     async with cloud(answering(error(422, "MAINTENANCE_TODAY")), refusals=(mine,)) as c:
         answer = await create_once(c)
     assert isinstance(answer, Refused)
@@ -336,7 +342,23 @@ def test_a_key_that_the_api_quotes_is_taken_out(wrap: Callable[[str], str]) -> N
     assert isinstance(answer, Refused)
     assert "[key]" in answer.message
     assert "\n" not in answer.message
-    assert answer.details == [{"key": "[key]"}]
+    assert answer.details == '[{"key":"[key]"}]'
+
+
+@pytest.mark.parametrize("key", [KEY, 'a"quoted\\key'])
+@pytest.mark.parametrize("before", range(490, 500))
+def test_a_quoted_key_is_taken_out_before_the_text_is_cut(key: str, before: int) -> None:
+    said = "x" * before + key
+    body = {"error": {"code": "BAD", "message": said, "details": [said]}}
+
+    @in_virtual_time
+    async def scenario() -> CreateAnswer:
+        async with cloud(answering(reply(body, 401)), key=LiteralKey(key)) as c:
+            return await create_once(c)
+
+    answer = scenario()
+    assert isinstance(answer, Refused)
+    assert key[:3] not in answer.message + answer.details
 
 
 @in_virtual_time

@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 
 from nexusd.cloud.limits import retry_after_s
 from nexusd.cloud.options import CloudOptions, check_base_url
-from nexusd.cloud.refusals import KINDS, SCOPES, ErrorAnswer, RefusalRule, classify
 from nexusd.cloud.stitch import Page, Run, agree, slide
-from nexusd.cloud.wire import decode_error, decode_page, decode_regions, one_line
+from nexusd.cloud.wire import decode_error, decode_page, decode_regions
 from nexusd.core.errors import BadAnswerError, ConfigError
 from nexusd.core.records import Instance
 
@@ -89,20 +88,6 @@ def test_any_other_base_url_is_a_configuration_error_without_its_password(url: s
     assert "secret" not in str(caught.value)
 
 
-@given(st.integers(400, 499), st.text(max_size=30), st.text(max_size=30))
-def test_every_4xx_is_a_refusal_of_a_known_kind(status: int, code: str, message: str) -> None:
-    refused = classify(ErrorAnswer(status, code, message), "us-east-1")
-    assert refused.kind in KINDS
-    assert refused.scope in SCOPES
-
-
-def test_a_refusal_rule_of_an_unknown_kind_or_scope_is_a_configuration_error() -> None:
-    with pytest.raises(ConfigError, match="kind 'full'"):
-        RefusalRule("full", "region")
-    with pytest.raises(ConfigError, match="scope 'world'"):
-        RefusalRule("quota", "region", scope_unnamed="world")
-
-
 @pytest.mark.parametrize(
     ("value", "latency_ms"),
     [
@@ -141,11 +126,6 @@ def test_no_body_breaks_the_decoders(body: bytes) -> None:
     for decode in (decode_page, decode_regions):
         with contextlib.suppress(BadAnswerError):
             decode(body, "GET /x")
-
-
-def test_foreign_text_is_one_bounded_line() -> None:
-    assert one_line("a\r\nb\x00\x1b[31mc\u2028d" + "x" * 999).startswith("a b [31mc d")
-    assert len(one_line("x" * 999)) == 500
 
 
 def _page(offset: int, ids: str, total: int = 100, limit: int = 4) -> Page:

@@ -64,11 +64,17 @@ def test_a_2xx_without_an_id_is_provisioning_with_the_id_still_to_be_learnt() ->
 
 
 def test_a_rejected_request_fails_with_the_providers_words() -> None:
-    refusal = Refused(422, "VALIDATION_ERROR", "plan is unknown", "rejected", "request", ["plan"])
+    refusal = Refused(422, "VALIDATION_ERROR", "plan is unknown", "rejected", "request", '["plan"]')
     placement, attempt = lifecycle.answered(*begun(), refusal, 111.0)
     assert placement.state is State.FAILED
-    assert placement.reason == "CloudNexus rejected it: 422 VALIDATION_ERROR: plan is unknown (['plan'])"
+    assert placement.reason == 'CloudNexus rejected it: 422 VALIDATION_ERROR: plan is unknown (["plan"])'
     assert attempt.outcome is Outcome.REFUSED
+
+
+@pytest.mark.parametrize("kind", ["rejected", "capacity", "unavailable"])
+def test_whatever_is_refused_for_the_request_fails_it(kind: str) -> None:
+    placement, _ = lifecycle.answered(*begun(), Refused(422, "X", "no", kind, "request"), 111.0)
+    assert (placement.state, placement.reason) == (State.FAILED, "CloudNexus rejected it: 422 X: no")
 
 
 @pytest.mark.parametrize("kind", ["capacity", "quota", "auth", "throttled", "unavailable"])
