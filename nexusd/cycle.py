@@ -19,7 +19,7 @@ from nexusd.core.changes import Change, InstanceStatusChanged
 from nexusd.core.errors import ApiError, LeaseLostError, StoreUnavailableError
 from nexusd.core.events import Event
 from nexusd.core.history import event_of
-from nexusd.core.inventory import Delta, SweepPolicy, compare
+from nexusd.core.inventory import Delta, Inventory, SweepPolicy, compare
 from nexusd.core.lifecycle import Placement, State
 from nexusd.core.notifications import LoggedNotification, LogKey, Message, NotificationPlan, Routing, plan
 from nexusd.core.polls import INSTANCES, REGIONS, PollState
@@ -117,7 +117,11 @@ class Cycle:
         self.restored_epoch = -1
 
     async def restore(self) -> None:
-        """Begin where an earlier process ended. Raises `StoreError`."""
+        """Begin where an earlier process, or the replica that led before, ended. Raises `StoreError`.
+
+        What this replica saw while another led is forgotten with it: the next answers differ from what is
+        stored by just that, and so it is written.
+        """
 
         def transaction(tx: Transaction) -> Restored:
             return Restored(
@@ -129,9 +133,13 @@ class Cycle:
                 tx.notification_log.load(),
             )
 
-        restored = await self._store.run(transaction)
+        async with self._lock:
+            self._begin_from(await self._store.run(transaction))
+
+    def _begin_from(self, restored: Restored) -> None:
         instances, missed, observed_at = restored.inventory
         world = self._world
+        world.inventory = Inventory()
         if observed_at is not None:
             world.inventory.restore(instances, missed, observed_at)
         world.ever_running = set(restored.ever_running)
@@ -139,6 +147,9 @@ class Cycle:
         world.cooling_off = restored.cooling_off
         world.alerts = {alert.fingerprint: alert for alert in restored.alerts}
         self._said = {(entry.receiver, entry.group_key): entry for entry in restored.said}
+        self._unsaved.clear()
+        self._placements = None
+        self._recheck = True
         self.restored_epoch = self._store.epoch
 
     def reconfigure(self, parts: Parts) -> None:

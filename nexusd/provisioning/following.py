@@ -50,6 +50,13 @@ class Follower:
         self._vanished: set[str] = set()
         self.following = False
 
+    def begin_term(self) -> None:
+        """This process leads from now on. What listings showed before proves nothing: until now another may
+        have been sending.
+        """
+        self._term_began_at = self._clock.now()
+        self._doubts.clear()
+
     def swept(self, vanished: Iterable[str]) -> None:
         """A complete listing was applied to the world; `vanished` names the instances it confirmed gone."""
         self._vanished.update(vanished)

@@ -107,6 +107,7 @@ class Provisioner:
     async def run(self) -> None:
         """Until drained, or cancelled: then a POST in flight is left in doubt."""
         async with asyncio.TaskGroup() as group:
+            self._follower.begin_term()
             await self._recover()
             while not self._draining:
                 self._wake.clear()

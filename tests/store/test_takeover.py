@@ -1,0 +1,135 @@
+"""A replica takes over from the one that led, on PostgreSQL: the real cycle over two real stores."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from nexusd.core.errors import StoreUnavailableError
+from nexusd.core.notifications import Routing
+from nexusd.core.polls import INSTANCES, REGIONS, PollState
+from nexusd.core.records import Instance, Region
+from nexusd.core.rules_default import DEFAULT_RULES
+from nexusd.core.world import World
+from nexusd.cycle import Alerting, Cycle, Observers, Parts
+from nexusd.store.executors import InlineExecutor
+from nexusd.store.opening import StoreOptions, open_store
+from nexusd.store.store import SqlStore
+from tests.fakes import FakeClock, FakeCloudApi, NullMetrics
+
+INTERVALS_S = {REGIONS: 15.0, INSTANCES: 30.0}
+EAST = Region("us-east-1", "Virginia, US", "healthy", 12.0, capacity=True)
+WEST = Region("eu-west-2", "London, UK", "healthy", 45.0, capacity=True)
+FIRST = Instance("inst_1", "worker-01", "running", "us-east-1")
+SECOND = Instance("inst_2", "worker-02", "running", "us-east-1")
+
+
+class Replica:
+    def __init__(self, store: SqlStore, clock: FakeClock, cloud: FakeCloudApi) -> None:
+        self.store = store
+        self.world = World({name: PollState(name, s, clock.now()) for name, s in INTERVALS_S.items()})
+        nobody = Observers(lambda: None, lambda _: None, lambda _: None)
+        alerting = Alerting(tuple(DEFAULT_RULES.values()), Routing({}))
+        parts = Parts(cloud, alerting, lambda _messages, _now: [], INTERVALS_S, nobody)
+        self.cycle = Cycle(self.world, store, clock, NullMetrics(), parts)
+
+    async def lead(self) -> None:
+        assert await self.store.acquire_lease()
+        await self.cycle.restore()
+
+    async def poll(self) -> None:
+        await self.cycle.poll_regions()
+        await self.cycle.poll_instances()
+
+    async def stored(self) -> set[str]:
+        instances, _, _ = await self.store.run(lambda tx: tx.instances.load())
+        return set(instances)
+
+
+Start = Callable[[str], Replica]
+
+
+@pytest.fixture
+def cloud(clock: FakeClock) -> FakeCloudApi:
+    return FakeCloudApi(clock, [EAST, WEST], [FIRST])
+
+
+@pytest.fixture
+async def start(postgres_url: str, clock: FakeClock, cloud: FakeCloudApi) -> AsyncIterator[Start]:
+    replicas: list[Replica] = []
+
+    def started(holder: str) -> Replica:
+        store = open_store(StoreOptions(postgres_url, holder, lease_ttl_s=300.0), clock, InlineExecutor())
+        replicas.append(Replica(store, clock, cloud))
+        return replicas[-1]
+
+    yield started
+    for replica in replicas:
+        await replica.store.close()
+
+
+async def test_what_only_the_successor_had_seen_is_written_once_it_leads(
+    start: Start, cloud: FakeCloudApi, clock: FakeClock
+) -> None:
+    first, second = start("first"), start("second")
+    await first.lead()
+    await second.cycle.restore()
+    await first.poll()
+    await second.poll()
+    cloud.put(SECOND)
+    clock.advance(30.0)
+    await second.poll()  # and the leader has died before its next poll
+    await first.store.release_lease()
+    await second.lead()
+    clock.advance(30.0)
+    await second.poll()
+    assert await second.stored() == {"inst_1", "inst_2"}
+    events = await second.store.run(lambda tx: tx.events.since(None, None, 10))
+    appeared = [event.subject.id for event in events if event.type == "InstanceAppeared"]
+    assert appeared == ["inst_2"]
+
+
+async def test_what_a_leader_could_not_write_in_an_earlier_term_is_not_written_in_a_later_one(
+    start: Start, cloud: FakeCloudApi, clock: FakeClock
+) -> None:
+    first, second = start("first"), start("second")
+    await first.lead()
+    await first.poll()
+    cloud.put(SECOND)
+    release, first.store.run_leading = first.store.run_leading, _unavailable  # type: ignore[method-assign]
+    await first.poll()
+    first.store.run_leading = release  # type: ignore[method-assign]
+    await first.store.release_lease()
+    await second.lead()
+    cloud.remove(SECOND.id)
+    await second.poll()
+    await second.store.release_lease()
+    await first.lead()
+    await first.poll()
+    assert await first.stored() == {"inst_1"}
+
+
+async def _unavailable(transaction: object) -> None:
+    raise StoreUnavailableError("away")
+
+
+async def test_a_sweep_is_taken_in_before_or_after_a_takeover_and_not_across_it(
+    start: Start, cloud: FakeCloudApi
+) -> None:
+    """Else it is compared with one snapshot and applied to the other, which need not have its instances."""
+    first, second = start("first"), start("second")
+    await first.lead()
+    await first.poll()
+    await second.cycle.restore()
+    cloud.put(SECOND)
+    await second.poll()
+    cloud.remove(SECOND.id)
+    await second.poll()
+    await first.store.release_lease()
+    assert await second.store.acquire_lease()
+    second.cycle.wake()
+    await asyncio.gather(second.cycle.poll_instances(), second.cycle.restore())
+    await second.poll()
+    assert {i.id for i in second.world.inventory} == await second.stored() == {"inst_1"}
