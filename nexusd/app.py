@@ -11,7 +11,7 @@ import asyncio
 import os
 import random
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -133,6 +133,9 @@ class App:
     def eligibility(self) -> tuple[Considered, ...]:
         anything = PlacementRequest(name="", plan="")
         return rank(anything, supply(self.world), self._engine.policy, self._lasting.clock.now())
+
+    def replayed(self, receivers: Iterable[str]) -> None:
+        self._engine.replayed(receivers)
 
     async def reload(self) -> None:
         """Read the configuration and build from it; it takes over once the present engine has stopped."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -129,6 +129,10 @@ class Engine:
             intervals_s={REGIONS: polling.regions_s, INSTANCES: polling.instances_s},
             observers=observers,
         )
+
+    def replayed(self, receivers: Iterable[str]) -> None:
+        """Messages for these are pending again."""
+        self._deliveries.wake(receivers)
 
     def progress(self, cycle: Cycle) -> dict[str, float]:
         """When each worker last made a pass."""

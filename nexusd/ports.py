@@ -218,8 +218,14 @@ class OutboxTable(Protocol):
 
     def page(self, state: str | None, limit: int, offset: int) -> tuple[list[OutboxMessage], int]: ...
 
-    def replay(self, message_id: str | None, now: float) -> int:
-        """Make one dead message (or all, for None) pending again; how many."""
+    def get(self, message_id: str) -> OutboxMessage | None: ...
+
+    def replay(self, message_id: str, now: float) -> int:
+        """Make one dead message pending again; how many were."""
+        ...
+
+    def replay_all(self, receivers: Iterable[str], now: float) -> int:
+        """Make all dead messages for these receivers pending again; how many."""
         ...
 
     def abandon(self, receivers: Iterable[str], now: float) -> int:
@@ -395,6 +401,10 @@ class Daemon(Protocol):
 
     async def reload(self) -> None:
         """Read the configuration again. Raises `ConfigError`, and then nothing changed."""
+        ...
+
+    def replayed(self, receivers: Iterable[str]) -> None:
+        """Messages for these receivers are pending again."""
         ...
 
     def eligibility(self) -> tuple[Considered, ...]:

@@ -67,7 +67,7 @@ _NEWEST = _MESSAGE.order_by(_t.created_at.desc(), _t.id.desc()).limit(_LIMIT).of
 _NEWEST_IN_STATE = _NEWEST.where(_IN_STATE)
 _HOW_MANY = sa.select(sa.func.count()).select_from(outbox)
 _HOW_MANY_IN_STATE = _HOW_MANY.where(_IN_STATE)
-_REPLAY_ALL = (
+_REPLAY = (
     sa.update(outbox)
     .where(_IN_STATE)
     .values(
@@ -80,7 +80,9 @@ _REPLAY_ALL = (
         expires_at=_NOW + _t.expires_at - _t.created_at,
     )
 )
-_REPLAY_ONE = _REPLAY_ALL.where(_ID)
+_REPLAY_ONE = _REPLAY.where(_ID)
+_REPLAY_ALL = _REPLAY.where(_RECEIVER)
+_ONE = _MESSAGE.where(_ID)
 _ABANDON = (
     sa.update(outbox)
     .where(_IN_STATE, _RECEIVER)
@@ -145,12 +147,17 @@ class Outbox:
         total: int = self._session.rows(_HOW_MANY_IN_STATE, only)[0][0]
         return self._all(_NEWEST_IN_STATE, {**values, **only}), total
 
-    def replay(self, message_id: str | None, now: float) -> int:
-        """They get the lifetime they were first given once more, or they would be dead again at once."""
+    def get(self, message_id: str) -> OutboxMessage | None:
+        row = self._session.first(_ONE, {"which": message_id})
+        return OutboxMessage(*row) if row is not None else None
+
+    def replay(self, message_id: str, now: float) -> int:
+        """It gets the lifetime it was first given once more, or it would be dead again at once."""
+        return self._session.execute(_REPLAY_ONE, {"in_state": DEAD, "now": now, "which": message_id})
+
+    def replay_all(self, receivers: Iterable[str], now: float) -> int:
         values = {"in_state": DEAD, "now": now}
-        if message_id is None:
-            return self._session.execute(_REPLAY_ALL, values)
-        return self._session.execute(_REPLAY_ONE, {**values, "which": message_id})
+        return sum(self._session.execute(_REPLAY_ALL, {**values, "receiver": name}) for name in receivers)
 
     def abandon(self, receivers: Iterable[str], now: float) -> int:
         waited_for = {receiver for (receiver,) in self._session.rows(_WAITED_FOR, {"in_state": PENDING})}

@@ -20,6 +20,7 @@ from nexusd.web.history import HistoryRoutes
 from nexusd.web.inventory import InventoryRoutes
 from nexusd.web.metrics import MetricsRegistry
 from nexusd.web.options import TlsFiles, WebOptions
+from nexusd.web.outbox import OutboxRoutes
 from nexusd.web.page.routes import PageRoutes
 from nexusd.web.placements import PlacementRoutes
 from nexusd.web.probes import ProbeRoutes
@@ -63,6 +64,7 @@ class WebServer:
         app.add_routes(status.routes())
         app.add_routes(InventoryRoutes(daemon, clock).routes())
         app.add_routes(PlacementRoutes(options, placements, store, clock).routes())
+        app.add_routes(OutboxRoutes(options, daemon, store, clock).routes())
         app.add_routes(HistoryRoutes(store, clock, options.store_timeout_s).routes())
         app.add_routes(ProbeRoutes(daemon).routes())
         app.add_routes([web.get("/metrics", Scrape(options, daemon, store, metrics, clock, tallies).handle)])

@@ -337,7 +337,7 @@ async def test_a_replayed_message_is_sent(tmp_path: Path) -> None:
         async with running(office):
             await office.add(message(created_at=NOW))
             await asyncio.sleep(1.0)
-            await office.store.run(lambda tx: tx.outbox.replay(None, office.clock.now()))
+            await office.store.run(lambda tx: tx.outbox.replay_all(["ops"], office.clock.now()))
             worker.wake()
             await asyncio.sleep(1.0)
         assert await office.states() == {"msg_000001": "sent"}

@@ -115,12 +115,20 @@ async def test_a_dead_message_is_replayed_with_its_lifetime_anew(store: SqlStore
     assert replayed.expires_at == 186_400.0
 
 
-async def test_all_dead_messages_are_replayed_and_no_others(store: SqlStore) -> None:
-    await add(store, message("a", state="dead"), message("b", state="dead"), message("c", state="sent"))
-    assert await store.run(lambda tx: tx.outbox.replay(None, 10.0)) == 2
+async def test_all_dead_messages_for_some_are_replayed_and_no_others(store: SqlStore) -> None:
+    dead = [message(key, state="dead") for key in "ab"]
+    await add(store, *dead, message("c", state="sent"), message("d", state="dead", receiver="removed"))
+    assert await store.run(lambda tx: tx.outbox.replay_all(["ops", "other"], 10.0)) == 2
     assert await store.run(lambda tx: tx.outbox.replay("c", 10.0)) == 0
     assert await store.run(lambda tx: tx.outbox.replay("unknown", 10.0)) == 0
     assert await lease(store, 10.0) == ["a", "b"]
+    assert await lease(store, 10.0, receiver="removed") == []
+
+
+async def test_one_message_is_found_by_its_id(store: SqlStore) -> None:
+    await add(store, message("a"), message("b"))
+    assert await store.run(lambda tx: tx.outbox.get("b")) == message("b")
+    assert await store.run(lambda tx: tx.outbox.get("c")) is None
 
 
 async def test_ended_messages_are_forgotten_within_a_bound_and_pending_ones_kept(

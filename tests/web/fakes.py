@@ -18,7 +18,7 @@ from nexusd.core.polls import INSTANCES, REGIONS, PollState
 from nexusd.core.records import Instance, Region
 from nexusd.core.regions import KnownRegion, RegionSnapshot
 from nexusd.core.world import World
-from nexusd.ports import IdempotencyKey
+from nexusd.ports import IdempotencyKey, OutboxMessage
 from tests.fakes import EPOCH
 
 T = TypeVar("T")
@@ -65,12 +65,16 @@ class FakeDaemon:
     unhealthy: str | None = None
     reload_error: NexusdError | None = None
     reloads: int = 0
+    replays: list[set[str]] = field(default_factory=list)
 
     def not_ready(self) -> str | None:
         return self.unready
 
     def not_healthy(self) -> str | None:
         return self.unhealthy
+
+    def replayed(self, receivers: Iterable[str]) -> None:
+        self.replays.append(set(receivers))
 
     async def reload(self) -> None:
         self.reloads += 1
@@ -173,6 +177,28 @@ class FakePlacementsTable:
 class FakeOutboxTable:
     numbers: dict[tuple[str, str], int] = field(default_factory=dict)
     oldest: dict[str, float] = field(default_factory=dict)
+    rows: dict[str, OutboxMessage] = field(default_factory=dict)
+
+    def put(self, *messages: OutboxMessage) -> None:
+        self.rows.update({m.id: m for m in messages})
+
+    def get(self, message_id: str) -> OutboxMessage | None:
+        return self.rows.get(message_id)
+
+    def page(self, state: str | None, limit: int, offset: int) -> tuple[list[OutboxMessage], int]:
+        found = [m for m in reversed(self.rows.values()) if state in (None, m.state)]
+        return found[offset : offset + limit], len(found)
+
+    def replay(self, message_id: str, now: float) -> int:
+        return self._replay([message_id], now)
+
+    def replay_all(self, receivers: Iterable[str], now: float) -> int:
+        return self._replay([m.id for m in self.rows.values() if m.receiver in receivers], now)
+
+    def _replay(self, ids: Iterable[str], now: float) -> int:
+        dead = [self.rows[i] for i in ids if self.rows[i].state == "dead"]
+        self.put(*(replace(m, state="pending", next_try_at=now) for m in dead))
+        return len(dead)
 
     def counts(self) -> dict[tuple[str, str], int]:
         return dict(self.numbers)

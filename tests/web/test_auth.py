@@ -16,6 +16,7 @@ UNSAFE = [
     ("POST", "/api/v1/placements", {"json": BODY}),
     ("DELETE", f"/api/v1/placements/{placement().id}", {}),
     ("POST", f"/api/v1/placements/{placement().id}/resolve", {"json": {"outcome": "absent"}}),
+    ("POST", "/api/v1/outbox/replay", {"json": {}}),
     ("POST", "/-/reload", {"skip_auto_headers": ["Content-Type"]}),
 ]
 READING = [
@@ -24,6 +25,7 @@ READING = [
     ("GET", "/-/ready", {}),
     ("GET", "/api/v1/status", {}),
     ("GET", "/api/v1/placements", {}),
+    ("GET", "/api/v1/outbox", {}),
     ("GET", "/static/nexusd.css", {}),
     ("POST", "/api/v1/plan", {"json": BODY}),
 ]
@@ -33,7 +35,8 @@ reading = pytest.mark.parametrize(("method", "path", "more"), READING, ids=lambd
 
 def _changed(site: Site) -> bool:
     placements = site.placements
-    return bool(placements.accepted or placements.cancelled or placements.resolved or site.daemon.reloads)
+    commanded = site.daemon.reloads or site.daemon.replays
+    return bool(placements.accepted or placements.cancelled or placements.resolved or commanded)
 
 
 async def _with_headers(site: Site, method: str, path: str, more: Any, headers: dict[str, str]) -> Any:

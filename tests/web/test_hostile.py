@@ -157,7 +157,7 @@ async def test_no_body_whatever_is_a_500(site: Site, body: bytes) -> None:
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    path=st.sampled_from(["instances", "placements", "events", "regions", "status"]),
+    path=st.sampled_from(["instances", "placements", "outbox", "events", "regions", "status"]),
     query=st.dictionaries(
         st.sampled_from(["limit", "offset", "since", "state", "region", "status", "name"]),
         st.text(st.characters(exclude_categories=["Cs"])) | st.integers().map(str),

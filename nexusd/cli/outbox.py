@@ -1,0 +1,86 @@
+"""`nexusd outbox`: what was notified, what waits, what is dead; and trying the dead again."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from nexusd.cli.daemon import Daemon, listed, meta_total, segment
+from nexusd.cli.options import DEFAULT_URL, Format, Output, Token, Url
+from nexusd.cli.output import note, print_json, print_table, show
+
+PATH = "/api/v1/outbox"
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, help="Notifications: list them, replay dead ones."
+)
+
+
+@app.command("list")
+def list_(
+    state: Annotated[
+        str | None, typer.Option(show_default=False, help="Only in this state: pending, sent or dead.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=0, help="Show at most this many; 0 is all.")] = 100,
+    url: Url = DEFAULT_URL,
+    token: Token = None,
+    output: Format = Output.TABLE,
+) -> None:
+    """Notifications, newest first."""
+    answer = Daemon(url, token).pages(PATH, {"state": state}, limit)
+    if output is Output.JSON:
+        print_json(answer)
+        return
+    rows = listed(answer)
+    headings = (
+        "id",
+        "receiver",
+        "state",
+        "says",
+        "about",
+        "tries",
+        "created at",
+        "next try at",
+        "last error",
+    )
+    print_table(headings, [_row(row) for row in rows])
+    if len(rows) < meta_total(answer):
+        note(f"{len(rows)} of {meta_total(answer)} shown; --limit 0 shows all")
+
+
+def _row(row: dict[str, Any]) -> tuple[Any, ...]:
+    alerts = row.get("alerts")
+    says = (
+        f"{show(row.get('status'))} ({alerts})"
+        if isinstance(alerts, int) and alerts > 1
+        else row.get("status")
+    )
+    about = str(row.get("group_key") or "").rpartition("}:")[2]
+    columns = ("tries", "created_at", "next_try_at", "last_error")
+    return row.get("id"), row.get("receiver"), row.get("state"), says, about, *(row.get(c) for c in columns)
+
+
+@app.command()
+def replay(
+    message_id: Annotated[
+        str | None, typer.Argument(metavar="[ID]", show_default=False, help="The dead message's id.")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every dead message.")] = False,
+    url: Url = DEFAULT_URL,
+    token: Token = None,
+    output: Format = Output.TABLE,
+) -> None:
+    """Try a dead notification again, or all of them, as if they were new; under the same id."""
+    if (message_id is None) is not every:
+        raise typer.BadParameter("either an id or --all is needed", param_hint="ID, --all")
+    if message_id is None:
+        answer = Daemon(url, token).post(f"{PATH}/replay", {})
+        said = f"{show(answer.get('replayed'))} replayed"
+    else:
+        answer = Daemon(url, token).post(f"{PATH}/{segment(message_id)}/replay", {})
+        said = f"{show(answer.get('id'))} is {show(answer.get('state'))} again"
+    if output is Output.JSON:
+        print_json(answer)
+    else:
+        print(said)
