@@ -85,7 +85,8 @@ class Parts:
     """What a configuration shapes of the cycle.
 
     `compose` makes the outbox rows of messages, with their ids and rendered bodies, at an instant.
-    `intervals_s`: how often each resource is polled.
+    `intervals_s`: how often each resource is polled. `smoothing_s`: half-life of the moving average over
+    latencies, None when they are not smoothed.
     """
 
     cloud: CloudApi
@@ -93,6 +94,7 @@ class Parts:
     compose: Callable[[Iterable[Message], float], list[OutboxMessage]]
     intervals_s: Mapping[str, float]
     observers: Observers
+    smoothing_s: float | None = None
 
 
 class Cycle:
@@ -190,7 +192,7 @@ class Cycle:
             await self._poll_failed(REGIONS, error, began_at)
             return
         async with self._lock:
-            snapshot, changes = next_snapshot(self._world.regions, answer)
+            snapshot, changes = next_snapshot(self._world.regions, answer, self._parts.smoothing_s)
             poll = self._succeeded(REGIONS, answer.ended_at, began_at)
             await self._pass(News(poll, regions=snapshot, changes=changes))
         self._parts.observers.regions()

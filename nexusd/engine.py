@@ -128,6 +128,7 @@ class Engine:
             compose=self._deliveries.compose,
             intervals_s={REGIONS: polling.regions_s, INSTANCES: polling.instances_s},
             observers=observers,
+            smoothing_s=self.loaded.placement.smoothing_s,
         )
 
     def replayed(self, receivers: Iterable[str]) -> None:

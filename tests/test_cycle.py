@@ -45,7 +45,9 @@ HELD = Placement(
 class Watch:
     """A cycle that nobody polls for unless the test does."""
 
-    def __init__(self, store: SqlStore, clock: VirtualClock, cloud: FakeCloudApi) -> None:
+    def __init__(
+        self, store: SqlStore, clock: VirtualClock, cloud: FakeCloudApi, smoothing_s: float | None
+    ) -> None:
         self.store = store
         self.clock = clock
         self.cloud = cloud
@@ -53,7 +55,7 @@ class Watch:
         self.world = World({name: PollState(name, s, now) for name, s in INTERVALS_S.items()})
         nobody = Observers(lambda: None, lambda _: None, lambda _: None)
         alerting = Alerting(tuple(DEFAULT_RULES.values()), Routing({}))
-        parts = Parts(cloud, alerting, lambda _messages, _now: [], INTERVALS_S, nobody)
+        parts = Parts(cloud, alerting, lambda _messages, _now: [], INTERVALS_S, nobody, smoothing_s)
         self.cycle = Cycle(self.world, store, clock, NullMetrics(), parts)
 
     def intake(self, changed: Callable[[list[Event]], None]) -> Intake:
@@ -77,12 +79,12 @@ class Watch:
 
 
 @asynccontextmanager
-async def watch(folder: Path) -> AsyncIterator[Watch]:
+async def watch(folder: Path, smoothing_s: float | None = None) -> AsyncIterator[Watch]:
     """Restored and polled once; the cycle runs until the block ends."""
     clock = VirtualClock()
     options = StoreOptions(f"sqlite:///{folder / 'nexusd.db'}", f"test {clock.now()}")
     store = open_store(options, clock, InlineExecutor())
-    here = Watch(store, clock, FakeCloudApi(clock, [EAST, WEST]))
+    here = Watch(store, clock, FakeCloudApi(clock, [EAST, WEST]), smoothing_s)
     await here.cycle.restore()
     await here.poll()
     running = asyncio.ensure_future(here.cycle.run())
@@ -128,3 +130,14 @@ async def test_a_placement_that_nothing_ever_happens_to_is_told_as_delayed(tmp_p
         assert here.states("PlacementDelayed") == []
         await asyncio.sleep(2.0)
         assert here.states("PlacementDelayed") == [AlertState.FIRING]
+
+
+@in_virtual_time
+async def test_latencies_are_smoothed_from_one_process_to_the_next(tmp_path: Path) -> None:
+    async with watch(tmp_path, smoothing_s=60.0) as here:
+        here.cloud.change_region("us-east-1", latency_ms=112.0)
+        await asyncio.sleep(60.0)
+        await here.cycle.poll_regions()
+        assert here.world.regions.known["us-east-1"].smoothed_ms == 62.0
+    async with watch(tmp_path, smoothing_s=60.0) as here:
+        assert here.world.regions.known["us-east-1"].smoothed_ms == 62.0

@@ -358,6 +358,7 @@ def test_no_error_repeats_a_secret_that_looks_like_a_number(write: Write, text: 
         ("placement: {refusals: [{status: 503, kind: quota, scope: plan}]}", "FILE:1: placement.refusals[0].scope: expected one of 'request', 'region' or 'account', got 'plan'"),
         ("placement: {refusals: [{status: 503, kind: quota}]}", "FILE:1: placement.refusals[0].scope: is missing"),
         ("placement: {refusals: [{code: '', kind: quota, scope: region}]}", "FILE:1: placement.refusals[0].code: expected text that is not empty, got ''"),
+        ("placement: {smoothing: 0}", "FILE:1: placement.smoothing: expected at least 100ms, got 0s"),
         ("server: {tls: {cert_file: /nonexistent, key_file: /dev/null}}", "FILE:1: server.tls.cert_file: /nonexistent cannot be read: No such file or directory"),
         ("a: 1\nb: [", "FILE:2: not valid YAML: expected the node content, but found '<stream end>'"),
         ("log:\n  level: info\n  level: debug", "FILE:3: log.level: given twice, first on line 2"),

@@ -29,10 +29,13 @@ class RegionList:
 
 @dataclass(frozen=True, slots=True)
 class KnownRegion:
-    """A region as last listed. `left_at`: when it was first missing from the list, None while listed."""
+    """A region as last listed. `left_at`: when it was first missing from the list, None while listed.
+    `smoothed_ms`: the moving average of its latency, None while smoothing is off.
+    """
 
     region: Region
     left_at: float | None = None
+    smoothed_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +55,17 @@ NO_REGIONS = RegionSnapshot(None, {})
 
 
 def next_snapshot(
-    before: RegionSnapshot, answer: RegionList
+    before: RegionSnapshot, answer: RegionList, half_life_s: float | None = None
 ) -> tuple[RegionSnapshot, tuple[RegionChange, ...]]:
-    """The snapshot after a complete answer, and what changed. The very first one reports no changes."""
-    known = {slug: KnownRegion(region) for slug, region in answer.regions.items()}
+    """The snapshot after a complete answer, and what changed. The very first one reports no changes.
+
+    `half_life_s`: of the moving average over latencies, None when they are not smoothed.
+    """
+    weight = _weight(before, answer, half_life_s) if half_life_s is not None else None
+    known = {
+        slug: KnownRegion(region, smoothed_ms=_smoothed_ms(before.known.get(slug), region, weight))
+        for slug, region in answer.regions.items()
+    }
     changes: list[RegionChange] = []
     for slug, was in before.known.items():
         if slug in known:
@@ -69,6 +79,29 @@ def next_snapshot(
         for slug, region in answer.regions.items():
             changes += _differences(before.known.get(slug), region)
     return RegionSnapshot(answer.ended_at, known), tuple(changes)
+
+
+def _weight(before: RegionSnapshot, answer: RegionList, half_life_s: float) -> float:
+    """How much of the way to what is answered the moving average goes: half in a half-life.
+
+    So it depends on the time that went by and not on how often was polled.
+    """
+    if before.observed_at is None:
+        return 1.0
+    elapsed_s = max(0.0, answer.ended_at - before.observed_at)
+    return float(1.0 - 0.5 ** (elapsed_s / half_life_s))
+
+
+def _smoothed_ms(was: KnownRegion | None, region: Region, weight: float | None) -> float | None:
+    """The moving average after one more answer. A latency that is not known leaves it as it was."""
+    if weight is None:
+        return None
+    last_ms = was.smoothed_ms if was is not None and was.left_at is None else None
+    if last_ms is None or region.latency_ms is None:
+        return region.latency_ms if last_ms is None else last_ms
+    moved_ms = last_ms + weight * (region.latency_ms - last_ms)
+    low_ms, high_ms = sorted((last_ms, region.latency_ms))
+    return min(max(moved_ms, low_ms), high_ms)
 
 
 def _differences(was: KnownRegion | None, region: Region) -> list[RegionChange]:

@@ -136,7 +136,10 @@ class Placement(Section):
         "max_data_age", None, "Region data older than this places nothing. Default: 3 × `polling.regions`."
     )
     smoothing_s: Seconds | None = duration(
-        "smoothing", None, "Half-life of the moving average over a region's latency; off when absent."
+        "smoothing",
+        None,
+        "Half-life of the moving average over a region's latency; off when absent.",
+        at_least_s=0.1,
     )
     switch_margin_s: Seconds | None = duration(
         "switch_margin", None, "How much lower a latency must be to take over from the best; off when absent."

@@ -12,7 +12,7 @@ from nexusd.store.statements import Session, Upsert, Values, given
 
 RESOURCE = "regions"
 
-_RECORD = ("slug", "name", "status", "latency_ms", "capacity", "left_at")
+_RECORD = ("slug", "name", "status", "latency_ms", "capacity", "left_at", "smoothed_ms")
 _COOLING = ("region", "until", "step", "reason", "probing")
 
 _LOAD = sa.select(*(regions.c[name] for name in _RECORD))
@@ -32,8 +32,8 @@ class Regions:
     def load(self) -> RegionSnapshot:
         mark = self._session.first(OBSERVED, {"resource": RESOURCE})
         known = {
-            slug: KnownRegion(Region(slug, name, status, latency_ms, bool(capacity)), left_at)
-            for slug, name, status, latency_ms, capacity, left_at in self._session.rows(_LOAD)
+            slug: KnownRegion(Region(slug, name, status, latency_ms, bool(capacity)), left_at, smoothed_ms)
+            for slug, name, status, latency_ms, capacity, left_at, smoothed_ms in self._session.rows(_LOAD)
         }
         return RegionSnapshot(mark[0] if mark else None, known)
 
@@ -64,4 +64,5 @@ def _values(known: KnownRegion) -> Values:
         "latency_ms": region.latency_ms,
         "capacity": region.capacity,
         "left_at": known.left_at,
+        "smoothed_ms": known.smoothed_ms,
     }

@@ -78,6 +78,7 @@ regions = sa.Table(
     _text("name"),
     _text("status"),
     sa.Column("latency_ms", sa.Double),
+    sa.Column("smoothed_ms", sa.Double),
     _flag("capacity"),
     _instant("left_at", null=True),
 )

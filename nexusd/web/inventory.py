@@ -30,7 +30,9 @@ class InventoryRoutes:
         shaper = Shaper(self._clock.now(), self._clock.utc_offset_s())
         return answer(
             {
-                "regions": [region_shape(r, judged.get(r.slug)) for r in snapshot.listed],
+                "regions": [
+                    region_shape(snapshot.known[r.slug], judged.get(r.slug)) for r in snapshot.listed
+                ],
                 "observed_at": shaper.time(snapshot.observed_at),
             }
         )

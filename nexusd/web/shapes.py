@@ -11,7 +11,8 @@ from nexusd.core.events import Event
 from nexusd.core.lifecycle import Attempt, Placement
 from nexusd.core.placement import Considered, Decision, PlacementRequest
 from nexusd.core.polls import PollState
-from nexusd.core.records import Instance, Region
+from nexusd.core.records import Instance
+from nexusd.core.regions import KnownRegion
 
 Json = dict[str, object]
 
@@ -124,12 +125,16 @@ class Shaper:
         }
 
 
-def region_shape(region: Region, judged: Considered | None) -> Json:
+def region_shape(known: KnownRegion, judged: Considered | None) -> Json:
+    """`latency_ms` is what the region last answered; `smoothed_ms` is there while latencies are smoothed."""
+    region = known.region
+    smoothed: Json = {"smoothed_ms": known.smoothed_ms} if known.smoothed_ms is not None else {}
     return {
         "slug": region.slug,
         "name": region.name,
         "status": region.status,
         "latency_ms": region.latency_ms,
+        **smoothed,
         "capacity": region.capacity,
         "eligible": judged.eligible if judged is not None else False,
         "rank": judged.rank if judged is not None else None,

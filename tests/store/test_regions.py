@@ -6,7 +6,7 @@ from nexusd.core.records import Region
 from nexusd.core.regions import CoolingOff, KnownRegion, RegionSnapshot
 from nexusd.store.store import SqlStore
 
-EU = KnownRegion(Region("eu-1", "Europe", "healthy", 12.5, True))
+EU = KnownRegion(Region("eu-1", "Europe", "healthy", 12.5, True), smoothed_ms=14.25)
 LEFT = KnownRegion(Region("us-1", "", "who-knows", None, False), left_at=99.0)
 
 

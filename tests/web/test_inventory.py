@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -30,6 +31,18 @@ async def test_regions_come_with_what_makes_them_eligible_or_not(site: Site) -> 
         "reasons": ["no capacity"],
         "instances": 7,
     }
+
+
+async def test_a_moving_average_stands_beside_the_latency_it_smooths(site: Site) -> None:
+    world = world_of([], EVERYWHERE)
+    known = {slug: replace(known, smoothed_ms=40.5) for slug, known in world.regions.known.items()}
+    world.regions = replace(world.regions, known=known)
+    site.daemon.world = world
+    answer = await site.get("/api/v1/regions")
+    assert [(r["latency_ms"], r["smoothed_ms"]) for r in answer.json["regions"]] == [
+        (45.0, 40.5),
+        (12.0, 40.5),
+    ]
 
 
 async def test_regions_are_empty_and_undated_before_the_first_poll(site: Site) -> None:

@@ -13,6 +13,7 @@ depends_on = None
 
 def upgrade() -> None:
     _attempts()
+    op.add_column("regions", sa.Column("smoothed_ms", sa.Double(), nullable=True))
 
 
 def _attempts() -> None:
