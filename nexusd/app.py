@@ -32,7 +32,7 @@ from nexusd.runtime.logs import LogOptions, logs_configured, set_level
 from nexusd.runtime.systemd import Notifier, feed_watchdog
 from nexusd.runtime.tasks import run_until_stopped, signals_handled
 from nexusd.settings import Settings
-from nexusd.settings.receiving import outbox_names
+from nexusd.settings.receiving import receiver_names
 from nexusd.store.opening import StoreOptions, open_store
 from nexusd.web.metrics import MetricsRegistry
 
@@ -72,7 +72,7 @@ async def serve(loaded: Settings, load: Load, stop: asyncio.Event | None = None)
     store = open_store(StoreOptions(loaded.store.url.get_secret_value(), holder), clock)
     try:
         rng = random.SystemRandom()
-        metrics = MetricsRegistry(outbox_names(loaded))
+        metrics = MetricsRegistry(receiver_names(loaded))
         world = World(_polls(loaded, clock))
         lasting = Lasting(world, store, clock, rng, metrics)
         app = App(lasting, loaded, load, stop)

@@ -80,6 +80,7 @@ class Engine:
         self.loaded = loaded
         self.stop = asyncio.Event()
         self._lasting = lasting
+        self._daemon = daemon
         self._alerting = parts.alerting(loaded)
         self._provisioning = parts.provisioning_options(loaded)
         self._key = parts.key_source(loaded)
@@ -93,7 +94,7 @@ class Engine:
         intake = Intake(world, store, clock, rng, self._provisioning.policy, self._asked)
         self._web = WebServer(parts.web_options(loaded), daemon, intake, store, metrics, clock)
         self._cycle: Cycle | None = None
-        for name in self._deliveries.names:
+        for name in receiving.receiver_names(loaded):
             metrics.expect_receiver(name)
 
     @property
@@ -210,10 +211,13 @@ class Engine:
             renewal = group.create_task(self._renew(), name="lease")
             async with asyncio.TaskGroup() as workers:
                 workers.create_task(self._provisioner.run(), name="placing")
-                workers.create_task(self._deliveries.run(self.stop), name="deliveries")
+                workers.create_task(self._deliveries.run(self.stop, self._healthy), name="deliveries")
                 await self.stop.wait()
                 self._provisioner.drain()
             renewal.cancel()
+
+    def _healthy(self) -> bool:
+        return self._daemon.not_healthy() is None
 
     async def _renew(self) -> None:
         """Raises `LeaseLostError` when the lease is another's."""

@@ -626,10 +626,10 @@ def test_listening_to_loopback_is_not_warned_of(listen: str) -> None:
 
 
 def test_what_this_version_does_not_act_on_is_told(write: Write) -> None:
-    text = "fleets: [{name: a, count: 1, plan: pro}]\nreceivers: [{name: b, type: heartbeat, url: 'https://x.example'}]"
+    text = "fleets: [{name: a, count: 1, plan: pro}]\nreceivers: [{name: b, type: apprise, urls: ['json://x.example']}]"
     assert not_yet_supported(load(write(text), {}, KEY)) == [
         "fleets: accepted, but this version does not act on it",
-        "receivers of type heartbeat: accepted, but this version does not act on it",
+        "receivers of type apprise: accepted, but this version does not act on it",
     ]
 
 

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from nexusd.core.errors import ConfigError
+from nexusd.delivery.heartbeat import HeartbeatOptions
 from nexusd.delivery.http import HttpOptions
 from nexusd.delivery.tls import TlsFiles
 from nexusd.delivery.webhook import WebhookOptions
 from nexusd.settings import load
-from nexusd.settings.receiving import delivery_options, outbox_names, routing
+from nexusd.settings.receiving import delivery_options, outbox_names, receiver_names, routing
 
 KEY = {"CN_API_KEY": "key-1"}
 Write = Callable[[str], Path]
@@ -72,6 +73,24 @@ server: {external_url: "https://nexusd.example.com/"}
     assert options.bodies["ops"].external_url == "https://nexusd.example.com"
     assert routing(settings).receivers == {"ops": False}
     assert outbox_names(settings) == ("ops",)
+
+
+def test_every_option_of_a_heartbeat_arrives(write: Write) -> None:
+    path = write("""
+receivers:
+  - {name: pulse, type: heartbeat, url: "https://hc.example.com/x", method: POST, interval: 30s, timeout: 5s}
+""")
+    settings = load(path, {}, KEY)
+    http = HttpOptions("https://hc.example.com/x", timeout_s=5.0)
+    assert delivery_options(settings).heartbeats == (HeartbeatOptions("pulse", http, "POST", 30.0),)
+    assert routing(settings).receivers == {}
+    assert (outbox_names(settings), receiver_names(settings)) == ((), ("pulse",))
+
+
+def test_a_heartbeat_takes_no_route(write: Write) -> None:
+    receivers = "receivers: [{name: pulse, type: heartbeat, url: 'https://x.example'}]"
+    said = complaint(write(f"{receivers}\nroutes: [{{receivers: [pulse]}}]"))
+    assert "routes[0].receivers[0]: 'pulse' is a heartbeat" in said
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from random import Random
 
@@ -12,6 +12,7 @@ import structlog
 from nexusd.core.errors import StoreUnavailableError
 from nexusd.core.notifications import Message
 from nexusd.core.webhook_body import BodyOptions
+from nexusd.delivery.heartbeat import Heartbeat, HeartbeatOptions
 from nexusd.delivery.outbox import OutboxOptions, OutboxWriter
 from nexusd.delivery.webhook import WebhookOptions, WebhookReceiver
 from nexusd.delivery.worker import DeliveryWorker, WorkerOptions
@@ -25,6 +26,7 @@ class DeliveryOptions:
     """`bodies`: by receiver, how its messages are rendered."""
 
     webhooks: tuple[WebhookOptions, ...] = ()
+    heartbeats: tuple[HeartbeatOptions, ...] = ()
     bodies: Mapping[str, BodyOptions] = field(default_factory=dict)
 
 
@@ -47,10 +49,7 @@ class Deliveries:
             for receiver, timeout_s in receivers
         }
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Under which the outbox has messages for somebody here."""
-        return tuple(self._workers)
+        self._heartbeats = [Heartbeat(o, clock, metrics) for o in options.heartbeats]
 
     def compose(self, messages: Iterable[Message], now: float) -> list[OutboxMessage]:
         """The outbox rows of messages (`cycle.Parts.compose`)."""
@@ -65,12 +64,17 @@ class Deliveries:
         """When each worker last made a pass."""
         return {f"delivery to {name}": worker.progressed_at for name, worker in self._workers.items()}
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """One term as the leader, until `stop` is set. Raises `LeaseLostError`, in a group."""
+    async def run(self, stop: asyncio.Event, healthy: Callable[[], bool]) -> None:
+        """One term as the leader, until `stop` is set. Hearts beat while it is `healthy`.
+
+        Raises `LeaseLostError`, in a group.
+        """
         await self._take_over()
         async with asyncio.TaskGroup() as group:
             for name, worker in self._workers.items():
                 group.create_task(worker.run(stop), name=f"delivery to {name}")
+            for heartbeat in self._heartbeats:
+                group.create_task(heartbeat.run(stop, healthy), name=f"heartbeat to {heartbeat.name}")
 
     async def _take_over(self) -> None:
         """What an earlier process leased is due again; what is for nobody any more is dead, to be seen."""
@@ -78,7 +82,7 @@ class Deliveries:
 
         def transaction(tx: Transaction) -> int:
             tx.outbox.release_leases()
-            return tx.outbox.abandon(self.names, now)
+            return tx.outbox.abandon(self._workers, now)
 
         try:
             abandoned = await self._store.run_leading(transaction)

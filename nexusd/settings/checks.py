@@ -104,6 +104,7 @@ def _authorization(authorization: Authorization, path: KeyPath) -> Iterator[Prob
 
 def _routes(settings: Settings) -> Iterator[Problem]:
     names = [receiver.name for receiver in settings.receivers]
+    beating = {r.name for r in settings.receivers if isinstance(r, HeartbeatReceiver)}
     for number, route in enumerate(settings.routes):
         for position, matcher in enumerate(route.matchers):
             try:
@@ -115,6 +116,11 @@ def _routes(settings: Settings) -> Iterator[Problem]:
                 hint = nearest(name, names, 0.0)
                 asked = f'did you mean "{hint}"?' if hint else "receivers has none"
                 yield Problem(("routes", number, "receivers", position), f"no receiver {name!r}, {asked}")
+            elif name in beating:
+                yield Problem(
+                    ("routes", number, "receivers", position),
+                    f"{name!r} is a heartbeat: it is told of no alert and needs no route",
+                )
 
 
 def _expressions(settings: Settings) -> Iterator[Problem]:

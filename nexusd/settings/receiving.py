@@ -6,10 +6,11 @@ from nexusd.core.matchers import parse_matcher
 from nexusd.core.notifications import Route, Routing
 from nexusd.core.webhook_body import BodyOptions
 from nexusd.delivery.deliveries import DeliveryOptions
+from nexusd.delivery.heartbeat import HeartbeatOptions
 from nexusd.delivery.http import HttpOptions
 from nexusd.delivery.tls import TlsFiles
 from nexusd.delivery.webhook import WebhookOptions
-from nexusd.settings.alerting import OverHttp, WebhookReceiver
+from nexusd.settings.alerting import HeartbeatReceiver, OverHttp, WebhookReceiver
 from nexusd.settings.model import Settings
 from nexusd.settings.values import SecretUrl
 
@@ -18,12 +19,13 @@ def delivery_options(settings: Settings) -> DeliveryOptions:
     """What every receiver needs to be told anything."""
     external_url = settings.server.external_url or ""
     return DeliveryOptions(
-        webhooks=tuple(_webhook(r) for r in webhooks(settings)),
-        bodies={r.name: BodyOptions(external_url, r.max_alerts) for r in webhooks(settings)},
+        webhooks=tuple(_webhook(r) for r in _webhooks(settings)),
+        heartbeats=tuple(_heartbeat(r) for r in _heartbeats(settings)),
+        bodies={r.name: BodyOptions(external_url, r.max_alerts) for r in _webhooks(settings)},
     )
 
 
-def webhooks(settings: Settings) -> list[WebhookReceiver]:
+def _webhooks(settings: Settings) -> list[WebhookReceiver]:
     return [r for r in settings.receivers if isinstance(r, WebhookReceiver)]
 
 
@@ -40,12 +42,26 @@ def routing(settings: Settings) -> Routing:
         )
         for route in settings.routes
     )
-    return Routing({r.name: r.send_resolved for r in webhooks(settings)}, routes)
+    return Routing({r.name: r.send_resolved for r in _webhooks(settings)}, routes)
 
 
 def outbox_names(settings: Settings) -> tuple[str, ...]:
     """Under which names messages are in the outbox, and in the metrics of deliveries."""
-    return tuple(r.name for r in webhooks(settings))
+    return tuple(r.name for r in _webhooks(settings))
+
+
+def receiver_names(settings: Settings) -> tuple[str, ...]:
+    """The same, and who is sent requests without the outbox."""
+    return (*outbox_names(settings), *(r.name for r in _heartbeats(settings)))
+
+
+def _heartbeats(settings: Settings) -> list[HeartbeatReceiver]:
+    return [r for r in settings.receivers if isinstance(r, HeartbeatReceiver)]
+
+
+def _heartbeat(receiver: HeartbeatReceiver) -> HeartbeatOptions:
+    http = _http(receiver, receiver.url)
+    return HeartbeatOptions(receiver.name, http, receiver.method, receiver.interval_s)
 
 
 def _webhook(receiver: WebhookReceiver) -> WebhookOptions:

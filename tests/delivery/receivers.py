@@ -33,6 +33,7 @@ class Got:
     body: bytes
     headers: dict[str, str]
     at: float
+    method: str = "POST"
 
 
 @dataclass
@@ -55,7 +56,7 @@ class Endpoint:
         body = await request.read()
         headers = dict(request.headers)
         at = asyncio.get_running_loop().time()
-        self.got.append(Got(headers.get("webhook-id", ""), body, headers, at))
+        self.got.append(Got(headers.get("webhook-id", ""), body, headers, at, request.method))
         answer = self.script.pop(0) if self.script else self.always
         if isinstance(answer, int):
             return web.Response(status=answer)

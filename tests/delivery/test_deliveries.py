@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
@@ -26,9 +26,11 @@ def webhook(name: str, url: str) -> WebhookOptions:
 
 
 @asynccontextmanager
-async def leading(office: Post, made: Deliveries) -> AsyncIterator[None]:
+async def leading(
+    office: Post, made: Deliveries, healthy: Callable[[], bool] = lambda: True
+) -> AsyncIterator[None]:
     async with asyncio.TaskGroup() as group:
-        group.create_task(made.run(office.stop))
+        group.create_task(made.run(office.stop, healthy))
         try:
             yield
         finally:

@@ -1,0 +1,81 @@
+"""The heartbeat receiver: a URL asked for while all is well, so that somebody else notices when it is not
+(product.md, section 4, Receivers). Used by `deliveries`.
+
+It is not in the outbox: a beat that comes late says nothing that is true.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import structlog
+
+from nexusd.delivery.http import HttpOptions, HttpTarget
+from nexusd.ports import Clock, Delivery, Metrics
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class HeartbeatOptions:
+    """`method`: GET or POST, without a body. `interval_s`: from the beginning of a beat to the next one's."""
+
+    name: str
+    http: HttpOptions
+    method: str = "GET"
+    interval_s: float = 60.0
+
+
+class Heartbeat:
+    """Raises `InputError` or `ConfigError` for options that can never work."""
+
+    def __init__(self, options: HeartbeatOptions, clock: Clock, metrics: Metrics) -> None:
+        self._options = options
+        self._clock = clock
+        self._metrics = metrics
+        timeout_s = min(options.http.timeout_s, options.interval_s)
+        self._target = HttpTarget(options.name, replace(options.http, timeout_s=timeout_s), clock)
+        self._failing = False
+
+    @property
+    def name(self) -> str:
+        return self._options.name
+
+    async def run(self, stop: asyncio.Event, healthy: Callable[[], bool]) -> None:
+        """A beat at once and every interval while `healthy`, until `stop` is set. One that was missed is not
+        made up for.
+        """
+        due = self._clock.now()
+        try:
+            while not stop.is_set():
+                if healthy():
+                    self._tell(await self.beat())
+                due = max(due + self._options.interval_s, self._clock.now())
+                await _pause(stop, due - self._clock.now())
+        finally:
+            await self._target.close()
+
+    async def beat(self) -> Delivery:
+        """One request."""
+        delivery = await self._target.request(self._options.method, None, {})
+        self._metrics.notification_request(self.name, delivery.code)
+        return delivery
+
+    def _tell(self, delivery: Delivery) -> None:
+        """Log when it begins to fail and when it works again, not every beat between."""
+        failed = delivery.outcome != "delivered"
+        if failed and not self._failing:
+            log.warning("heartbeat_failed", receiver=self.name, code=delivery.code, error=delivery.detail)
+        elif self._failing and not failed:
+            log.info("heartbeat_arrives_again", receiver=self.name)
+        self._failing = failed
+
+
+async def _pause(stop: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+    except TimeoutError:
+        return
