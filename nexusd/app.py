@@ -21,6 +21,7 @@ from nexusd import settings
 from nexusd.core.errors import ConfigError, LeaseLostError, StoreUnavailableError
 from nexusd.core.placement import Considered, PlacementRequest, rank
 from nexusd.core.polls import INSTANCES, REGIONS, PollState, unauthorized
+from nexusd.core.recordings import forget_before
 from nexusd.core.world import World
 from nexusd.cycle import Cycle
 from nexusd.engine import Engine, Lasting
@@ -247,6 +248,7 @@ class App:
         return (
             tx.events.forget(before)
             + tx.outbox.forget_ended(before)
+            + tx.region_history.forget(forget_before(now, self._engine.loaded.history.retention_s))
             + tx.placements.forget_closed(before)
             + tx.placements.forget_keys(now - IDEMPOTENCY_KEPT_S)
         )

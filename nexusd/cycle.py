@@ -22,9 +22,9 @@ from nexusd.core.history import event_of
 from nexusd.core.inventory import Delta, Inventory, SweepPolicy, compare
 from nexusd.core.lifecycle import Placement, State
 from nexusd.core.notifications import LoggedNotification, LogKey, Message, NotificationPlan, Routing, plan
-from nexusd.core.polls import INSTANCES, REGIONS, PollState
+from nexusd.core.polls import INSTANCES, REGIONS, STALE_AFTER_INTERVALS, PollState
 from nexusd.core.records import RUNNING, Instance
-from nexusd.core.regions import CoolingOff, RegionSnapshot, next_snapshot
+from nexusd.core.regions import CoolingOff, RegionList, RegionSnapshot, next_snapshot
 from nexusd.core.rules import Facts, Rule
 from nexusd.core.world import World
 from nexusd.ports import Clock, CloudApi, Metrics, OutboxMessage, Store, Transaction
@@ -63,6 +63,7 @@ class News:
     """What a pass begins with; nothing of it for one that only looks at the time."""
 
     poll: PollState | None = None
+    answer: RegionList | None = None
     regions: RegionSnapshot | None = None
     delta: Delta | None = None
     changes: tuple[Change, ...] = ()
@@ -194,7 +195,7 @@ class Cycle:
         async with self._lock:
             snapshot, changes = next_snapshot(self._world.regions, answer, self._parts.smoothing_s)
             poll = self._succeeded(REGIONS, answer.ended_at, began_at)
-            await self._pass(News(poll, regions=snapshot, changes=changes))
+            await self._pass(News(poll, answer, snapshot, changes=changes))
         self._parts.observers.regions()
 
     async def poll_instances(self) -> None:
@@ -358,6 +359,9 @@ def _write(
     def write(tx: Transaction) -> list[Event]:
         if news.regions is not None:
             tx.regions.save(news.regions)
+        if news.answer is not None and news.poll is not None:
+            gap_s = STALE_AFTER_INTERVALS * news.poll.interval_s
+            tx.region_history.record(news.answer.regions.values(), news.answer.ended_at, gap_s)
         if delta is not None:
             missed = {**delta.missed, **dict.fromkeys(delta.returned, 0)}
             tx.instances.save(delta.upserts.values(), missed, delta.vanished)

@@ -13,7 +13,8 @@ from nexusd.core.inventory import Sweep
 from nexusd.core.lifecycle import Attempt, Placement, State, Verdict
 from nexusd.core.notifications import LoggedNotification as LoggedNotification  # noqa: PLC0414 - part of these ports
 from nexusd.core.placement import Considered, Decision, PlacementRequest
-from nexusd.core.records import Instance
+from nexusd.core.recordings import RecordedAnswer
+from nexusd.core.records import Instance, Region
 from nexusd.core.regions import CoolingOff, RegionList, RegionSnapshot
 from nexusd.core.world import World
 
@@ -86,6 +87,24 @@ class RegionsTable(Protocol):
     def save_cooling_off(self, cooling: CoolingOff) -> None: ...
 
     def clear_cooling_off(self, region: str) -> None: ...
+
+
+class RegionHistoryTable(Protocol):
+    """What `/regions` answered over time, for `nexusd replay`."""
+
+    def record(self, regions: Iterable[Region], at: float, gap_s: float) -> None:
+        """One more complete answer. The same as the last one only makes that last longer, unless the last was
+        given more than `gap_s` before: what was answered meanwhile, if anything, is not known.
+        """
+        ...
+
+    def between(self, since: float, until: float) -> Iterable[RecordedAnswer]:
+        """Those given at any time between the two, oldest first."""
+        ...
+
+    def forget(self, before: float) -> int:
+        """Delete answers last given before the instant, a bounded number a call; how many. Repeat until 0."""
+        ...
 
 
 class PlacementsTable(Protocol):
@@ -260,6 +279,8 @@ class Transaction(Protocol):
     def instances(self) -> InstancesTable: ...
     @property
     def regions(self) -> RegionsTable: ...
+    @property
+    def region_history(self) -> RegionHistoryTable: ...
     @property
     def placements(self) -> PlacementsTable: ...
     @property

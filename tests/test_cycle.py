@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from nexusd.core.alerts import AlertState
+from nexusd.core.errors import UnavailableError
 from nexusd.core.events import Event
 from nexusd.core.lifecycle import Attempt, Placement, State, Verdict
 from nexusd.core.notifications import Routing
@@ -141,3 +142,30 @@ async def test_latencies_are_smoothed_from_one_process_to_the_next(tmp_path: Pat
         assert here.world.regions.known["us-east-1"].smoothed_ms == 62.0
     async with watch(tmp_path, smoothing_s=60.0) as here:
         assert here.world.regions.known["us-east-1"].smoothed_ms == 62.0
+
+
+@in_virtual_time
+async def test_what_regions_answered_is_recorded_each_time_it_differs(tmp_path: Path) -> None:
+    async with watch(tmp_path) as here:
+        began = here.clock.now()
+        await asyncio.sleep(15.0)
+        await here.cycle.poll_regions()
+        await asyncio.sleep(15.0)
+        here.cloud.change_region("us-east-1", latency_ms=80.0)
+        await here.cycle.poll_regions()
+        recorded = await here.store.run(lambda tx: list(tx.region_history.between(0.0, here.clock.now())))
+        assert [(a.at - began, a.until - began) for a in recorded] == [(0.0, 15.0), (30.0, 30.0)]
+        assert [r.latency_ms for r in recorded[1].regions] == [45.0, 80.0]
+
+
+@in_virtual_time
+async def test_an_outage_of_the_api_is_a_gap_in_what_is_recorded(tmp_path: Path) -> None:
+    async with watch(tmp_path) as here:
+        here.cloud.break_(REGIONS, UnavailableError("down"))
+        for _ in range(4):
+            await asyncio.sleep(15.0)
+            await here.cycle.poll_regions()
+        here.cloud.mend(REGIONS)
+        await here.cycle.poll_regions()
+        recorded = await here.store.run(lambda tx: list(tx.region_history.between(0.0, here.clock.now())))
+        assert [a.until - a.at for a in recorded] == [0.0, 0.0]

@@ -83,6 +83,17 @@ regions = sa.Table(
     _instant("left_at", null=True),
 )
 
+region_history = sa.Table(
+    "region_history",
+    metadata,
+    sa.Column("id", SERIAL, primary_key=True),
+    _instant("at"),
+    _instant("until"),
+    sa.Column("answer", sa.LargeBinary, nullable=False),
+    sa.Index("ix_region_history_until", "until", "id"),
+    comment="what /regions answered from at until until, as compressed JSON",
+)
+
 coolings = sa.Table(
     "coolings",
     metadata,

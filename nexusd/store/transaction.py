@@ -7,6 +7,7 @@ from nexusd.store.events import Events
 from nexusd.store.instances import Instances
 from nexusd.store.outbox import Outbox
 from nexusd.store.placements import Placements
+from nexusd.store.region_history import RegionHistory
 from nexusd.store.regions import Regions
 from nexusd.store.statements import Session
 
@@ -18,6 +19,7 @@ class SqlTransaction:
         self.session = session
         self.instances = Instances(session)
         self.regions = Regions(session)
+        self.region_history = RegionHistory(session)
         self.placements = Placements(session)
         self.alerts = Alerts(session)
         self.notification_log = NotificationLog(session)

@@ -1,4 +1,4 @@
-"""What the placement engine remembers besides: what a refusal says."""
+"""What the placement engine remembers besides: what a refusal says, what /regions answered."""
 
 from __future__ import annotations
 
@@ -13,9 +13,23 @@ depends_on = None
 
 def upgrade() -> None:
     _attempts()
+    _region_history()
     op.add_column("regions", sa.Column("smoothed_ms", sa.Double(), nullable=True))
 
 
 def _attempts() -> None:
     for name in ("kind", "scope", "code"):
         op.add_column("attempts", sa.Column(name, sa.Text(), nullable=True))
+
+
+def _region_history() -> None:
+    op.create_table(
+        "region_history",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("at", sa.Double(), nullable=False),
+        sa.Column("until", sa.Double(), nullable=False),
+        sa.Column("answer", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_region_history")),
+        comment="what /regions answered from at until until, as compressed JSON",
+    )
+    op.create_index("ix_region_history_until", "region_history", ["until", "id"])
