@@ -29,5 +29,5 @@ def demo(
     try:
         ends_after_s = parse_duration(duration) if duration is not None else None
     except ValueError as error:
-        raise ConfigError(f"--duration: {error}") from error
+        raise ConfigError(f"--duration {duration!r} is not {error}") from error
     asyncio.run(play(listen, ends_after_s))

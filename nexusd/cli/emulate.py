@@ -106,12 +106,12 @@ def _announce(cloud: Cloud, url: str, faults: int) -> None:
 
 
 def _duration(option: str, text: str) -> float:
-    from nexusd.emulator.durations import parse_duration
+    from nexusd.core.durations import parse_duration
 
     try:
         return parse_duration(text)
     except ValueError as error:
-        raise ConfigError(f"{option} {error}") from error
+        raise ConfigError(f"{option} {text!r} is not {error}") from error
 
 
 def _address(listen: str) -> tuple[str, int]:

@@ -19,7 +19,7 @@ from nexusd.cloud.create import Post, SendGuard, judge, post_once
 from nexusd.cloud.faults import TRANSPORT_ERRORS, explain
 from nexusd.cloud.http import Answer, Http, read_answer, status_label
 from nexusd.cloud.key import KeySource
-from nexusd.cloud.limits import RETRY_AFTER_UNSAID_S, CircuitBreaker, HoldBack, Pace, retry_after_s
+from nexusd.cloud.limits import RETRY_AFTER_UNSAID_S, CircuitBreaker, HoldBack, Pace
 from nexusd.cloud.options import CloudOptions
 from nexusd.cloud.pages import PageReader
 from nexusd.cloud.stitch import Page
@@ -37,6 +37,7 @@ from nexusd.core.errors import (
 from nexusd.core.inventory import Sweep
 from nexusd.core.polls import INSTANCES, REGIONS
 from nexusd.core.regions import RegionList
+from nexusd.core.retry_after import retry_after_s
 from nexusd.ports import Clock, Metrics
 
 log = structlog.get_logger(__name__)

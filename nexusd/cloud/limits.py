@@ -7,38 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 
 from nexusd.core.errors import UnavailableError
 
-RETRY_AFTER_LEAST_S = 1.0
-RETRY_AFTER_MOST_S = 300.0
 RETRY_AFTER_UNSAID_S = 5.0
 """Waited after a 429 that does not say how long."""
 
 _NOT_WORTH_A_TIMER_S = 0.002
-
-
-def retry_after_s(header: str | None, now: float) -> float | None:
-    """`Retry-After` (RFC 9110, 10.2.3) as seconds from `now` (UTC epoch), clamped to 1–300 s.
-
-    None when the header is absent or cannot be read.
-    """
-    if header is None:
-        return None
-    text = header.strip()
-    try:
-        wait_s = float(int(text))
-    except ValueError:
-        try:
-            at = parsedate_to_datetime(text)
-        except (ValueError, TypeError, IndexError, OverflowError):
-            return None
-        wait_s = (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp() - now
-    except OverflowError:
-        wait_s = RETRY_AFTER_MOST_S if not text.startswith("-") else RETRY_AFTER_LEAST_S
-    return min(RETRY_AFTER_MOST_S, max(RETRY_AFTER_LEAST_S, wait_s))
 
 
 class Pace:

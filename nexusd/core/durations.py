@@ -10,10 +10,12 @@ _UNIT_ORDER = list(_UNIT_S)
 
 
 def parse_duration(text: str) -> float:
-    """Seconds; units go from large to small and each at most once, as Prometheus writes them.
+    """Seconds; units go from large to small and each at most once, as Prometheus writes them; `0` needs none.
 
-    Raises `ValueError`: nothing in `text` says what else was meant.
+    Raises `ValueError` with what is expected: nothing in `text` says what else was meant.
     """
+    if text == "0":
+        return 0.0
     parts = _PART.findall(text)
     units = [_UNIT_ORDER.index(unit) for _, unit in parts]
     whole = "".join(number + unit for number, unit in parts) == text

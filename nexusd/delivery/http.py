@@ -18,8 +18,8 @@ from yarl import URL
 
 from nexusd import __version__
 from nexusd.core.errors import InputError
+from nexusd.core.retry_after import retry_after_s
 from nexusd.delivery.addresses import AddressPolicy
-from nexusd.delivery.retries import retry_after_s
 from nexusd.delivery.tls import ClientTls, TlsFiles
 from nexusd.ports import Clock, Delivery
 

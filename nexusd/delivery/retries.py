@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from random import Random
 
 from nexusd.ports import Delivery, OutboxMessage
 
 FIRST_RETRY_WITHIN_S = 5.0
 LONGEST_BACKOFF_S = 300.0
-SHORTEST_RETRY_AFTER_S = 1.0
-LONGEST_RETRY_AFTER_S = 300.0
 _LEAST_SHARE = 0.2
 _DOUBLINGS = 10
 
@@ -37,22 +33,3 @@ def after_try(message: OutboxMessage, delivery: Delivery, now: float, random: Ra
         return replace(tried, state="dead", ended_at=now, last_error=error)
     wait_s = max(backoff_s(tried.tries, random), delivery.retry_after_s or 0.0)
     return replace(tried, next_try_at=min(now + wait_s, message.expires_at), last_error=error)
-
-
-def retry_after_s(header: str | None, utc: float) -> float | None:
-    """What a `Retry-After` asks for (RFC 9110, 10.2.3: seconds or a date), kept within 1 to 300 s.
-
-    None when it is absent or cannot be read.
-    """
-    if header is None:
-        return None
-    try:
-        asked_s = float(header) if header.strip().isdigit() else _until(header, utc)
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
-    return min(max(asked_s, SHORTEST_RETRY_AFTER_S), LONGEST_RETRY_AFTER_S)
-
-
-def _until(date: str, utc: float) -> float:
-    at = parsedate_to_datetime(date)
-    return (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp() - utc

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import yaml
 
+from nexusd.core.durations import parse_duration
 from nexusd.core.errors import ConfigError
-from nexusd.emulator.durations import parse_duration
 from nexusd.emulator.effects import (
     Answer,
     Drift,
@@ -102,7 +102,11 @@ def _schedule(section: Section) -> Schedule:
 
 
 def _duration(value: Value) -> float:
-    return value.build(lambda: parse_duration(value.text()))
+    text = value.text()
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise value.error(f"{text!r} is not {error}") from error
 
 
 def _answer(value: Value) -> Answer:

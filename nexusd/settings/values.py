@@ -27,7 +27,7 @@ def read_duration(value: object) -> float:
 
     Raises `ValueError` with what is expected.
     """
-    if value in (0, "0") and not isinstance(value, bool):
+    if value == 0 and not isinstance(value, bool):
         return 0.0
     seconds = parse_duration(value.strip() if isinstance(value, str) else "")
     if seconds > _LONGEST_S:

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nexusd.cloud.limits import retry_after_s
 from nexusd.cloud.options import CloudOptions, check_base_url
 from nexusd.cloud.stitch import Page, Run, agree, slide
 from nexusd.cloud.wire import decode_error, decode_page, decode_regions
@@ -18,36 +17,6 @@ from nexusd.core.errors import BadAnswerError, ConfigError
 from nexusd.core.records import Instance
 
 NOW = 1_700_000_000.0
-
-
-@pytest.mark.parametrize(
-    ("header", "wait_s"),
-    [
-        (None, None),
-        ("", None),
-        ("soon", None),
-        ("30", 30.0),
-        ("0", 1.0),
-        ("-1", 1.0),
-        ("86400", 300.0),
-        ("9" * 400, 300.0),
-        ("Tue, 14 Nov 2023 22:14:20 GMT", 60.0),
-        ("Tue, 14 Nov 2023 22:14:20 -0000", 60.0),
-        ("Tue, 14 Nov 2023 20:00:00 GMT", 1.0),
-        ("Tue, 14 Nov 2033 20:00:00 GMT", 300.0),
-        ("Tue, 99 Nov 2023 99:99:99 GMT", None),
-    ],
-)
-def test_retry_after_is_seconds_or_a_date_between_1_and_300_s(
-    header: str | None, wait_s: float | None
-) -> None:
-    assert retry_after_s(header, NOW) == wait_s
-
-
-@given(st.text())
-def test_no_retry_after_breaks_anything(header: str) -> None:
-    wait_s = retry_after_s(header, NOW)
-    assert wait_s is None or 1.0 <= wait_s <= 300.0
 
 
 @pytest.mark.parametrize(

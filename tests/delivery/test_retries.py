@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from random import Random
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nexusd.delivery.retries import after_try, backoff_s, retry_after_s
+from nexusd.delivery.retries import after_try, backoff_s
 from nexusd.ports import Delivery
 from tests.delivery.receivers import message
 
@@ -49,23 +48,3 @@ def test_the_last_try_is_when_it_expires() -> None:
     again = after_try(row, UNAVAILABLE, NOW, Random(1))
     assert (again.state, again.next_try_at) == ("pending", NOW + 1.0)
     assert after_try(again, UNAVAILABLE, NOW + 1.0, Random(1)).state == "dead"
-
-
-@pytest.mark.parametrize(
-    ("header", "expected"),
-    [
-        (None, None),
-        ("30", 30.0),
-        (" 30 ", 30.0),
-        ("0", 1.0),
-        ("99999999999999999999999", 300.0),
-        ("Tue, 14 Nov 2023 22:14:20 GMT", 60.0),
-        ("Tue, 14 Nov 2023 22:14:20", 60.0),
-        ("Mon, 13 Nov 2023 22:14:20 GMT", 1.0),
-        ("-5", None),
-        ("soon", None),
-        ("", None),
-    ],
-)
-def test_retry_after_in_seconds_or_as_a_date_is_clamped(header: str | None, expected: float | None) -> None:
-    assert retry_after_s(header, NOW) == expected

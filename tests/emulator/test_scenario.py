@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nexusd.core.errors import ConfigError
-from nexusd.emulator.durations import parse_duration
 from nexusd.emulator.effects import (
     Answer,
     Drift,
@@ -175,18 +174,6 @@ def test_any_text_is_faults_or_a_config_error(text: str) -> None:
         parse_scenario(text)
     except ConfigError as error:
         assert "\n" not in str(error)  # noqa: PT017 - either outcome is right
-
-
-@given(*[st.integers(0, 999)] * 4)
-def test_durations_add_up(hours: int, minutes: int, seconds: int, milliseconds: int) -> None:
-    text = f"{hours}h{minutes}m{seconds}s{milliseconds}ms"
-    assert parse_duration(text) == pytest.approx(hours * 3600 + minutes * 60 + seconds + milliseconds / 1000)
-
-
-@pytest.mark.parametrize("text", ["", "5", "s", "-1s", "1 s", "1m1h", "1x", "1s1s", "٣s", "1e3s", "1.5m"])
-def test_what_is_no_duration_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="is not a duration"):
-        parse_duration(text)
 
 
 @pytest.mark.parametrize("path", sorted(SCENARIOS.glob("*.yaml")), ids=lambda path: path.name)
