@@ -14,18 +14,19 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from nexusd.core.alerts import Alert, AlertUpdate, evaluate
+from nexusd.core.alerting import Alerting, AlertMemory, AlertPass, judge
+from nexusd.core.alerts import Alert
 from nexusd.core.changes import Change, InstanceStatusChanged
 from nexusd.core.errors import ApiError, LeaseLostError, StoreUnavailableError
 from nexusd.core.events import Event
 from nexusd.core.history import event_of
 from nexusd.core.inventory import Delta, Inventory, SweepPolicy, compare
 from nexusd.core.lifecycle import Placement, State
-from nexusd.core.notifications import LoggedNotification, LogKey, Message, NotificationPlan, Routing, plan
+from nexusd.core.notifications import LoggedNotification, Message
 from nexusd.core.polls import INSTANCES, REGIONS, STALE_AFTER_INTERVALS, PollState
 from nexusd.core.records import RUNNING, Instance
 from nexusd.core.regions import CoolingOff, RegionList, RegionSnapshot, next_snapshot
-from nexusd.core.rules import Facts, Rule
+from nexusd.core.rules import Facts
 from nexusd.core.world import World
 from nexusd.ports import Clock, CloudApi, Metrics, OutboxMessage, Store, Transaction
 
@@ -38,15 +39,6 @@ LONGEST_WAIT_S = 60.0
 took in or moved, wakes nobody here."""
 
 Write = Callable[[Transaction], list[Event]]
-
-
-@dataclass(frozen=True, slots=True)
-class Alerting:
-    """What alerts are judged by and whom they are told to. `failed_for_s`: how long a failure is a fact."""
-
-    rules: tuple[Rule, ...]
-    routing: Routing
-    failed_for_s: float = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +105,7 @@ class Cycle:
         self._recheck = True
         self._placements: tuple[Placement, ...] | None = None
         self._placements_read_at = clock.now()
-        self._said: dict[LogKey, LoggedNotification] = {}
+        self._memory = AlertMemory()
         self._unsaved: list[Write] = []
         self._next_due = clock.now() + LONGEST_WAIT_S
         self.progressed_at = clock.now()
@@ -148,17 +140,21 @@ class Cycle:
         world.ever_running = set(restored.ever_running)
         world.regions = restored.regions
         world.cooling_off = restored.cooling_off
-        world.alerts = {alert.fingerprint: alert for alert in restored.alerts}
-        self._said = {(entry.receiver, entry.group_key): entry for entry in restored.said}
         self._unsaved.clear()
         self._placements = None
         self._recheck = True
+        self._memory = AlertMemory(
+            {alert.fingerprint: alert for alert in restored.alerts},
+            {(entry.receiver, entry.group_key): entry for entry in restored.said},
+        )
+        world.alerts = self._memory.alerts
         self.restored_epoch = self._store.epoch
 
     def reconfigure(self, parts: Parts) -> None:
         """Ask another client, judge by other rules and tell others, from the next pass on."""
         self._parts = parts
         self._recheck = True
+        self._memory = self._memory.replanned()
         polls = self._world.polls.items()
         self._world.polls = {name: replace(poll, interval_s=parts.intervals_s[name]) for name, poll in polls}
         self.wake()
@@ -234,22 +230,19 @@ class Cycle:
         now = self._clock.now()
         await self._read_placements(now)
         polls = {**self._world.polls, news.poll.resource: news.poll} if news.poll else self._world.polls
-        facts = self._facts(news, polls, now)
-        update = evaluate(self._parts.alerting.rules, facts, self._world.alerts)
-        planned = plan(update.alerts.values(), self._parts.alerting.routing, self._said, now)
-        messages = self._parts.compose(planned.messages, now)
-        self._unsaved.append(_write(news, update, planned, messages, self._world.ever_running, now))
-        self._become(news, polls, update, planned)
+        judged = judge(self._parts.alerting, self._facts(news, polls, now), self._memory)
+        messages = self._parts.compose(judged.messages, now)
+        self._unsaved.append(_write(news, judged, messages, self._world.ever_running, now))
+        self._become(news, polls, judged)
         read_again_at = self._placements_read_at + LONGEST_WAIT_S
-        dues = (update.next_due, planned.next_due, read_again_at)
-        self._next_due = min(due for due in dues if due is not None)
+        self._next_due = min(read_again_at, judged.next_due if judged.next_due is not None else read_again_at)
         if news.poll is not None:
-            self._log_pass(news, update, messages)
+            self._log_pass(news, judged, messages)
         if await self._save():
             self._parts.observers.outbox({message.receiver for message in messages})
         self.progressed_at = self._clock.now()
 
-    def _log_pass(self, news: News, update: AlertUpdate, messages: list[OutboxMessage]) -> None:
+    def _log_pass(self, news: News, judged: AlertPass, messages: list[OutboxMessage]) -> None:
         """The one canonical line of a poll's pass."""
         poll = news.poll
         if poll is None or poll.failure is not None:
@@ -261,7 +254,7 @@ class Cycle:
             instances=len(self._world.inventory),
             changes=len(news.changes),
             held_back=news.delta is not None and news.delta.hold is not None,
-            alerts_changed=len(update.changed),
+            alerts_changed=len(judged.saved),
             notifications=len(messages),
         )
 
@@ -277,9 +270,7 @@ class Cycle:
             placements=self._placements,
         )
 
-    def _become(
-        self, news: News, polls: dict[str, PollState], update: AlertUpdate, planned: NotificationPlan
-    ) -> None:
+    def _become(self, news: News, polls: dict[str, PollState], judged: AlertPass) -> None:
         """The new world. No await in here: no reader sees half of it."""
         world = self._world
         world.polls = polls
@@ -290,11 +281,9 @@ class Cycle:
             if news.delta.hold is None:
                 world.ever_running |= _running(news.delta)
                 world.ever_running -= news.delta.vanished
-        world.alerts = {f: a for f, a in update.alerts.items() if f not in planned.forgotten}
-        self._said.update({(entry.receiver, entry.group_key): entry for entry in planned.log})
-        for key in planned.forgotten_log:
-            self._said.pop(key, None)
-        self._recheck = update.recheck
+        self._memory = judged.memory
+        world.alerts = judged.memory.alerts
+        self._recheck = judged.recheck
         for change in news.changes:
             if isinstance(change, InstanceStatusChanged):
                 was, now = change.before, change.instance
@@ -345,8 +334,7 @@ def _running(delta: Delta) -> set[str]:
 
 def _write(
     news: News,
-    update: AlertUpdate,
-    planned: NotificationPlan,
+    judged: AlertPass,
     messages: list[OutboxMessage],
     ever_running: set[str],
     now: float,
@@ -354,7 +342,7 @@ def _write(
     """The rows of one pass, as a function of the transaction that writes them."""
     delta = news.delta if news.delta is not None and news.delta.hold is None else None
     first_running = _running(delta) - ever_running if delta is not None else set()
-    events = [event_of(change, now) for change in news.changes] + list(update.events)
+    events = [event_of(change, now) for change in news.changes] + list(judged.events)
 
     def write(tx: Transaction) -> list[Event]:
         if news.regions is not None:
@@ -367,10 +355,10 @@ def _write(
             tx.instances.save(delta.upserts.values(), missed, delta.vanished)
             tx.instances.seen_running(first_running)
             tx.instances.observed(delta.sweep.ended_at)
-        tx.alerts.save(update.changed)
-        tx.alerts.remove((*update.removed, *planned.forgotten))
-        tx.notification_log.save(planned.log)
-        tx.notification_log.remove(planned.forgotten_log)
+        tx.alerts.save(judged.saved)
+        tx.alerts.remove(judged.removed)
+        tx.notification_log.save(judged.log)
+        tx.notification_log.remove(judged.forgotten_log)
         tx.outbox.add(messages)
         return events
 

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from nexusd.core.alerting import Alerting
 from nexusd.core.alerts import AlertState
 from nexusd.core.errors import UnavailableError
 from nexusd.core.events import Event
@@ -19,7 +20,7 @@ from nexusd.core.polls import INSTANCES, REGIONS, PollState
 from nexusd.core.records import Region
 from nexusd.core.rules_default import DEFAULT_RULES
 from nexusd.core.world import World
-from nexusd.cycle import Alerting, Cycle, Observers, Parts
+from nexusd.cycle import Cycle, Observers, Parts
 from nexusd.ports import Transaction
 from nexusd.provisioning.intake import Intake
 from nexusd.store.executors import InlineExecutor

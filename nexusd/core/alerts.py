@@ -1,9 +1,10 @@
 """Alerts: from what rules find to pending, firing and resolved (product.md, section 4). Used by `cycle`.
 
-(none) ──found──▶ pending ──held for `for`──▶ firing ──ended, or `resolve_after`──▶ resolved ──told──▶ (none)
-                     └──ended──▶ (none)          └── stays through `keep_firing_for`
+(none) ──found──▶ pending ──held for `for`──▶ firing ──ended, or `resolve_after`──▶ resolved ──told──▶ settled
+                     └──ended──▶ (none)          └── stays through `keep_firing_for`, and while flapping
 
-What cannot be known changes nothing: neither state nor, for a pending alert, the step to firing.
+A settled alert is remembered for a while, to know how often it comes back. What cannot be known changes
+nothing: neither state nor, for a pending alert, the step to firing.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from nexusd.core import flapping
 from nexusd.core.events import Event, Subject
+from nexusd.core.flapping import Pairs
 from nexusd.core.rules import Facts, Finding, Judgement, Rule
 
 
@@ -29,19 +32,25 @@ class Alert:
     `active_at`: when the condition was first seen to hold. `fired_at`: when it last began to fire.
     `resolved_at`: when it last ended, None while it fires; a pending alert that was resolved shortly before
     keeps it, so that the end is still told. `keep_firing_since`: when the condition was first seen not to
-    hold while the alert fires on (`keep_firing_for`). `expired`: it was resolved by `resolve_after` while
-    its condition still holds, and does not fire again before that has ended.
+    hold while the alert fires on (`keep_firing_for`, or flapping). `expired`: it was resolved by
+    `resolve_after` while its condition still holds, and does not fire again before that has ended.
+    `settled`: of its last end everybody was told who is to be; it is only remembered. `changes`: when it last
+    began and ended, oldest first, as many as `flapping` needs. `flapping_since`: it changes so often that it
+    is told once, as firing.
     """
 
     fingerprint: str
-    labels: tuple[tuple[str, str], ...]
-    annotations: tuple[tuple[str, str], ...]
+    labels: Pairs
+    annotations: Pairs
     state: AlertState
     active_at: float
     fired_at: float | None = None
     resolved_at: float | None = None
     keep_firing_since: float | None = None
     expired: bool = False
+    settled: bool = False
+    changes: tuple[float, ...] = ()
+    flapping_since: float | None = None
 
     def label(self, name: str) -> str:
         """The value of a label, "" when the alert has none of that name."""
@@ -54,7 +63,7 @@ class Alert:
     @property
     def ended(self) -> bool:
         """Whether it fired and ended; receivers that were told of it are to be told that."""
-        return self.state is not AlertState.FIRING and self.resolved_at is not None
+        return self.state is not AlertState.FIRING and self.resolved_at is not None and not self.settled
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +71,8 @@ class AlertUpdate:
     """What a pass makes of the alerts. `alerts` is all of them after it, by fingerprint.
 
     `changed`: the rows to write. `removed`: the fingerprints to delete (pending alerts whose condition
-    ended). `next_due`: when to evaluate again if nothing else asks for it. `recheck`: instances could not be
-    judged although `Facts.recheck` asked for it; ask again.
+    ended, settled ones that were remembered long enough). `next_due`: when to evaluate again if nothing else
+    asks for it. `recheck`: instances could not be judged although `Facts.recheck` asked for it; ask again.
     """
 
     alerts: Mapping[str, Alert]
@@ -75,25 +84,34 @@ class AlertUpdate:
 
 
 def evaluate(rules: Iterable[Rule], facts: Facts, alerts: Mapping[str, Alert]) -> AlertUpdate:
-    """One pass of all rules. An alert whose rule is disabled or gone ends at once."""
+    """One pass of all rules. An alert ends at once when its rule is disabled or gone, or now finds the same
+    under other labels (an instance was renamed, a severity was configured).
+    """
     by_name = {rule.name: rule for rule in rules if rule.enabled}
     judgements = {name: rule.condition.judge(facts, rule) for name, rule in by_name.items()}
     dues = [j.due for j in judgements.values() if j.due is not None]
     after: dict[str, Alert | None] = {}
+    subjects: set[tuple[str, str]] = set()
     for name, judgement in judgements.items():
+        rule = by_name[name]
         for finding in judgement.findings:
-            found = _found(by_name[name], finding, alerts, facts.now)
+            found = _found(rule, finding, alerts, facts.now)
             after[found.fingerprint] = found
-            dues += _dues(found, by_name[name], by_name[name].wait_s + finding.wait_s)
+            subjects.add((name, finding.labels.get(rule.condition.subject_label, "")))
+            dues += _dues(found, rule, rule.wait_s + finding.wait_s)
     for fingerprint, alert in alerts.items():
         if fingerprint in after:
             continue
-        rule = by_name.get(alert.name)
-        if rule is None:
-            left = _ending(alert, 0.0, facts.now)
+        own = by_name.get(alert.name)
+        left: Alert | None
+        if alert.settled and alert.state is AlertState.RESOLVED:
+            left = alert if _forgotten_at(alert) > facts.now else None
+            dues.append(_forgotten_at(alert))
+        elif own is None or (own.name, alert.label(own.condition.subject_label)) in subjects:
+            left = _ended_at_once(alert, facts.now)
         else:
-            left = _not_found(alert, rule, judgements[rule.name], facts)
-            dues += _dues(left, rule, rule.wait_s) if left is not None else ()
+            left = _not_found(alert, own, judgements[own.name], facts)
+            dues += _dues(left, own, own.wait_s) if left is not None else ()
         if left is not alert:
             after[fingerprint] = left
     recheck = facts.recheck and not facts.instances_known
@@ -114,38 +132,71 @@ def fingerprint(labels: Iterable[tuple[str, str]]) -> str:
     return f"{digest:016x}"
 
 
+def _forgotten_at(alert: Alert) -> float:
+    return (alert.resolved_at or 0.0) + flapping.REMEMBERED_S
+
+
+def settle(alert: Alert) -> Alert:
+    """What is left of an alert that is over once everybody was told (`notifications.plan` says when)."""
+    return replace(alert, settled=True)
+
+
 def _found(rule: Rule, finding: Finding, alerts: Mapping[str, Alert], now: float) -> Alert:
     """The alert while its condition holds."""
     labels = _labels(rule, finding)
     mark = fingerprint(labels)
-    annotations = _annotations(rule, finding)
     before = alerts.get(mark)
     if before is None:
-        alert = Alert(mark, labels, annotations, AlertState.PENDING, now)
+        alert = Alert(mark, labels, (), AlertState.PENDING, now)
     elif before.state is not AlertState.RESOLVED:
-        alert = _touch(before, annotations)
+        alert = _seen_again(before, now)
     elif before.expired:
         return before
     else:
-        alert = replace(before, annotations=annotations, state=AlertState.PENDING, active_at=now)
-    return _holding(alert, rule, rule.wait_s + finding.wait_s, now)
+        alert = replace(before, state=AlertState.PENDING, active_at=now)
+    alert = _holding(alert, rule, rule.wait_s + finding.wait_s, now)
+    annotations = _annotations(rule, finding)
+    if alert.flapping_since is not None:
+        annotations = flapping.marked(annotations)
+    return alert if alert.annotations == annotations else replace(alert, annotations=annotations)
 
 
-def _touch(alert: Alert, annotations: tuple[tuple[str, str], ...]) -> Alert:
-    """The same alert found again; the same object when nothing of it changed."""
-    if alert.annotations == annotations and alert.keep_firing_since is None:
+def _seen_again(alert: Alert, now: float) -> Alert:
+    """The condition holds, perhaps after a gap; one that counted as an end makes this a beginning."""
+    if alert.keep_firing_since is None:
         return alert
-    return replace(alert, annotations=annotations, keep_firing_since=None)
+    back = replace(alert, keep_firing_since=None)
+    return _changed(back, now) if _end_counted(alert) else back
 
 
-def _labels(rule: Rule, finding: Finding) -> tuple[tuple[str, str], ...]:
+def _changed(alert: Alert, now: float) -> Alert:
+    """It has begun or ended; perhaps once too often."""
+    alert = replace(alert, changes=flapping.with_change(alert.changes, now))
+    if alert.flapping_since is not None or not flapping.too_often(alert.changes):
+        return alert
+    return replace(alert, flapping_since=now, annotations=flapping.marked(alert.annotations))
+
+
+def _steady(alert: Alert) -> Alert:
+    """It flaps no more."""
+    if alert.flapping_since is None:
+        return alert
+    return replace(alert, flapping_since=None, annotations=flapping.unmarked(alert.annotations))
+
+
+def _flaps(alert: Alert, now: float) -> bool:
+    """Whether it changed too often, and not long ago."""
+    return alert.flapping_since is not None and flapping.calm_at(alert.changes) > now
+
+
+def _labels(rule: Rule, finding: Finding) -> Pairs:
     """Sorted by name. An empty value is the same as no label, as in Prometheus."""
     own = {"alertname": rule.name, "severity": rule.severity}
     merged = {**dict(rule.labels), **finding.labels, **own}
     return tuple(sorted((name, value) for name, value in merged.items() if value))
 
 
-def _annotations(rule: Rule, finding: Finding) -> tuple[tuple[str, str], ...]:
+def _annotations(rule: Rule, finding: Finding) -> Pairs:
     own = {"summary": finding.summary, "description": finding.description, "runbook_url": rule.runbook_url}
     merged = {**own, **dict(rule.annotations)}
     return tuple(sorted((name, value) for name, value in merged.items() if value))
@@ -174,7 +225,7 @@ def _as_it_was(alert: Alert, rule: Rule, now: float) -> Alert | None:
 
 def _continues(alert: Alert, rule: Rule, facts: Facts, subject: str) -> bool:
     condition = rule.condition
-    if condition.continues is None:
+    if condition.continues is None or alert.keep_firing_since is not None:
         return False
     lasting = alert.state is AlertState.FIRING or alert.expired
     if condition.momentary:
@@ -185,17 +236,25 @@ def _continues(alert: Alert, rule: Rule, facts: Facts, subject: str) -> bool:
 def _holding(alert: Alert, rule: Rule, wait_s: float, now: float) -> Alert:
     """What time makes of an alert whose condition holds."""
     if alert.state is AlertState.PENDING and alert.active_at + wait_s <= now:
-        alert = replace(alert, state=AlertState.FIRING, fired_at=now, resolved_at=None)
+        began = replace(alert, state=AlertState.FIRING, fired_at=now, resolved_at=None, settled=False)
+        alert = _changed(began, now)
+    if not _flaps(alert, now):
+        alert = _steady(alert)
     expires_at = _expires_at(alert, rule)
     if expires_at is not None and expires_at <= now:
-        return replace(
-            alert,
-            state=AlertState.RESOLVED,
-            resolved_at=now,
-            keep_firing_since=None,
-            expired=not rule.condition.momentary,
-        )
+        return replace(_over(alert, now), expired=not rule.condition.momentary)
     return alert
+
+
+def _over(alert: Alert, now: float) -> Alert:
+    return replace(_steady(alert), state=AlertState.RESOLVED, resolved_at=now, keep_firing_since=None)
+
+
+def _ended_at_once(alert: Alert, now: float) -> Alert | None:
+    """What becomes of an alert that no rule makes any more."""
+    if alert.state is AlertState.FIRING:
+        return _over(alert, now)
+    return _ending(alert, 0.0, now)
 
 
 def _ending(alert: Alert, keep_firing_for_s: float, now: float) -> Alert | None:
@@ -204,10 +263,20 @@ def _ending(alert: Alert, keep_firing_for_s: float, now: float) -> Alert | None:
         return replace(alert, state=AlertState.RESOLVED) if alert.resolved_at is not None else None
     if alert.state is AlertState.RESOLVED:
         return replace(alert, expired=False) if alert.expired else alert
+    if alert.keep_firing_since is None:
+        alert = replace(alert, keep_firing_since=now)
     since = alert.keep_firing_since if alert.keep_firing_since is not None else now
-    if since + keep_firing_for_s <= now:
-        return replace(alert, state=AlertState.RESOLVED, resolved_at=now, keep_firing_since=None)
-    return alert if alert.keep_firing_since is not None else replace(alert, keep_firing_since=since)
+    if since + keep_firing_for_s > now:
+        return alert
+    if not _end_counted(alert):
+        alert = _changed(alert, now)
+    return alert if _flaps(alert, now) else _over(alert, now)
+
+
+def _end_counted(alert: Alert) -> bool:
+    """Whether the gap that an alert fires through was long enough to count as an end."""
+    since = alert.keep_firing_since
+    return since is not None and bool(alert.changes) and alert.changes[-1] >= since
 
 
 def _expires_at(alert: Alert, rule: Rule) -> float | None:
@@ -222,6 +291,8 @@ def _dues(alert: Alert, rule: Rule, wait_s: float) -> Iterator[float]:
         yield alert.active_at + wait_s
     if alert.keep_firing_since is not None:
         yield alert.keep_firing_since + rule.keep_firing_for_s
+    if alert.flapping_since is not None:
+        yield flapping.calm_at(alert.changes)
     expires_at = _expires_at(alert, rule)
     if expires_at is not None:
         yield expires_at
@@ -258,12 +329,22 @@ def _update(
 def _events(before: Mapping[str, Alert], after: Mapping[str, Alert | None], now: float) -> Iterator[Event]:
     for mark, alert in after.items():
         was = before.get(mark)
-        change = _transition(
-            was.state if was is not None else None, alert.state if alert is not None else None
-        )
         shown = alert if alert is not None else was
-        if change is not None and shown is not None:
-            yield event_of(shown, change, now)
+        if shown is not None:
+            for change in _changes(was, alert):
+                yield event_of(shown, change, now)
+
+
+def _changes(was: Alert | None, alert: Alert | None) -> Iterator[str]:
+    flapped = was is not None and was.flapping_since is not None
+    flaps = alert is not None and alert.flapping_since is not None
+    if flapped and not flaps:
+        yield "AlertStoppedFlapping"
+    transition = _transition(was.state if was else None, alert.state if alert else None)
+    if transition is not None:
+        yield transition
+    if flaps and not flapped:
+        yield "AlertBeganFlapping"
 
 
 def _transition(was: AlertState | None, state: AlertState | None) -> str | None:
@@ -273,6 +354,8 @@ def _transition(was: AlertState | None, state: AlertState | None) -> str | None:
         return "AlertBecamePending"
     if state is AlertState.FIRING:
         return "AlertFired"
+    if was is AlertState.RESOLVED:
+        return None  # it was only remembered
     return "AlertResolved" if was is AlertState.FIRING else "AlertWithdrawn"
 
 

@@ -80,13 +80,13 @@ class Message:
 class NotificationPlan:
     """What to send now and what to remember of it, to be committed together.
 
-    `forgotten`: resolved alerts of which everybody was told who is to be: delete them. `forgotten_log`:
+    `settled`: resolved alerts of which everybody was told who is to be (`alerts.settle`). `forgotten_log`:
     entries of groups that are over. `next_due`: when to plan again if no alert changes before.
     """
 
     messages: tuple[Message, ...] = ()
     log: tuple[LoggedNotification, ...] = ()
-    forgotten: tuple[str, ...] = ()
+    settled: tuple[str, ...] = ()
     forgotten_log: tuple[LogKey, ...] = ()
     next_due: float | None = None
 
@@ -95,7 +95,7 @@ def plan(
     alerts: Iterable[Alert], routing: Routing, log: Mapping[LogKey, LoggedNotification], now: float
 ) -> NotificationPlan:
     """All messages that are due. `alerts` are those in any state."""
-    alerts = tuple(alerts)
+    alerts = [a for a in alerts if not a.settled]
     messages: list[Message] = []
     entries: dict[LogKey, LoggedNotification] = {}
     dues: list[float] = []
@@ -194,8 +194,9 @@ def _written(labels: Labels) -> str:
 class _News:
     """What a receiver does not know yet of a group.
 
-    `ended`: alerts that it takes for firing; and those that it was never told of and that ended before it
-    could be, if it is told of ends at all (they did fire).
+    `fired`: alerts that it does not take for firing, or not for flapping. `ended`: alerts that it takes for
+    firing; and those that it was never told of and that ended before it could be, if it is told of ends at
+    all (they did fire).
     """
 
     fired: tuple[Alert, ...]
@@ -205,7 +206,7 @@ class _News:
 def _news(group: _Group, said: LoggedNotification | None) -> _News:
     told_firing = said.firing if said is not None else frozenset()
     return _News(
-        tuple(a for a in group.firing if a.fingerprint not in told_firing),
+        tuple(a for a in group.firing if a.fingerprint not in told_firing or _flaps_unknown(a, said)),
         tuple(
             a
             for a in group.alerts
@@ -213,6 +214,11 @@ def _news(group: _Group, said: LoggedNotification | None) -> _News:
             and (a.fingerprint in told_firing or (group.sends_resolved and not _told_of_end(a, said)))
         ),
     )
+
+
+def _flaps_unknown(alert: Alert, said: LoggedNotification | None) -> bool:
+    """Whether it began to flap after the last message."""
+    return alert.flapping_since is not None and (said is None or said.at < alert.flapping_since)
 
 
 def _told_of_end(alert: Alert, said: LoggedNotification | None) -> bool:
@@ -223,7 +229,7 @@ def _told_of_end(alert: Alert, said: LoggedNotification | None) -> bool:
 def _due(group: _Group, news: _News, said: LoggedNotification | None) -> float | None:
     """When the receiver is to be told about the group, None when there is nothing to tell."""
     dues = []
-    changed = [_fired_at(a) for a in news.fired] + [_ended_at(a, said) for a in news.ended]
+    changed = [_began_at(a, said) for a in news.fired] + [_ended_at(a, said) for a in news.ended]
     open_since = said.at if said is not None and said.firing else None
     if changed:
         earliest = open_since + group.route.group_interval_s if open_since is not None else 0.0
@@ -231,6 +237,12 @@ def _due(group: _Group, news: _News, said: LoggedNotification | None) -> float |
     if open_since is not None and group.firing:
         dues.append(open_since + group.route.repeat_interval_s)
     return min(dues, default=None)
+
+
+def _began_at(alert: Alert, said: LoggedNotification | None) -> float:
+    """When that began which is to be told: to fire, or for who knows that it fires to flap."""
+    known = said is not None and alert.fingerprint in said.firing
+    return alert.flapping_since if known and alert.flapping_since is not None else _fired_at(alert)
 
 
 def _fired_at(alert: Alert) -> float:

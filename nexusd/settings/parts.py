@@ -12,12 +12,12 @@ from nexusd.cloud.key import KeyFile, KeySource, LiteralKey
 from nexusd.cloud.options import CloudOptions
 from nexusd.cloud.refusals import ANY_STATUS, RefusalRule, only
 from nexusd.core import expressions
+from nexusd.core.alerting import Alerting
 from nexusd.core.errors import ConfigError
 from nexusd.core.placement import PlacementPolicy
 from nexusd.core.polls import STALE_AFTER_INTERVALS
 from nexusd.core.rules import Rule, Where
 from nexusd.core.rules_default import DEFAULT_RULES
-from nexusd.cycle import Alerting
 from nexusd.provisioning.following import FollowOptions
 from nexusd.provisioning.worker import ProvisioningOptions
 from nexusd.runtime.schedule import PollTiming

@@ -27,6 +27,7 @@ _REMOVE_LOG = sa.delete(notification_log).where(
 )
 
 _PAIRS = msgspec.json.Decoder(tuple[tuple[str, str], ...])
+_INSTANTS = msgspec.json.Decoder(tuple[float, ...])
 _FINGERPRINTS = msgspec.json.Decoder(frozenset[str])
 
 
@@ -64,19 +65,20 @@ class NotificationLog:
 
 
 def _alert(row: Row) -> Alert:
-    fingerprint, labels, annotations, state, active_at, fired_at, resolved_at, keep_firing_since, expired = (
-        row
-    )
+    values = dict(zip(_ALERT, row, strict=True))
     return Alert(
-        fingerprint=fingerprint,
-        labels=_PAIRS.decode(labels),
-        annotations=_PAIRS.decode(annotations),
-        state=AlertState(state),
-        active_at=active_at,
-        fired_at=fired_at,
-        resolved_at=resolved_at,
-        keep_firing_since=keep_firing_since,
-        expired=bool(expired),
+        fingerprint=values["fingerprint"],
+        labels=_PAIRS.decode(values["labels"]),
+        annotations=_PAIRS.decode(values["annotations"]),
+        state=AlertState(values["state"]),
+        active_at=values["active_at"],
+        fired_at=values["fired_at"],
+        resolved_at=values["resolved_at"],
+        keep_firing_since=values["keep_firing_since"],
+        expired=bool(values["expired"]),
+        settled=bool(values["settled"]),
+        changes=_INSTANTS.decode(values["changes"]),
+        flapping_since=values["flapping_since"],
     )
 
 
@@ -91,6 +93,9 @@ def _alert_values(alert: Alert) -> Values:
         "resolved_at": alert.resolved_at,
         "keep_firing_since": alert.keep_firing_since,
         "expired": alert.expired,
+        "settled": alert.settled,
+        "changes": msgspec.json.encode(alert.changes).decode(),
+        "flapping_since": alert.flapping_since,
     }
 
 

@@ -201,6 +201,9 @@ alerts = sa.Table(
     _instant("resolved_at", null=True),
     _instant("keep_firing_since", null=True),
     _flag("expired"),
+    _flag("settled"),
+    sa.Column("changes", sa.Text, nullable=False, server_default=sa.text("'[]'")),
+    _instant("flapping_since", null=True),
 )
 
 notification_log = sa.Table(

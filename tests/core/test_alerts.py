@@ -7,7 +7,7 @@ import pytest
 from nexusd.core.alerts import AlertState, fingerprint
 from nexusd.core.errors import NexusdError
 from nexusd.core.polls import REGIONS
-from nexusd.core.records import Region
+from nexusd.core.records import Instance, Region
 from tests.core.alert_scenes import EU, START, US, Scene, instance, only
 
 SICK = Region("eu-west-2", "London, UK", "degraded", 45.0, capacity=True)
@@ -230,3 +230,23 @@ def test_nothing_of_instances_is_looked_at_when_no_sweep_came() -> None:
     scene.later(15.0).evaluate()
     scene.later(15.0).sweep(*(instance(n) for n in range(49)), instance(49, "stopped"))
     assert looked == 1
+
+
+@pytest.mark.parametrize("status", ["stopped", "terminated"])
+def test_an_instance_that_is_renamed_is_one_alert(status: str) -> None:
+    scene = Scene(only("InstanceStopped"), only("InstanceTerminated"))
+    scene.sweep(instance(1))
+    scene.later(30.0).sweep(instance(1, status))
+    renamed = Instance("inst_1", "api-1", status, "us-east-1")
+    scene.later(30.0).sweep(renamed)
+    assert [a.label("name") for a in scene.alerts.values() if a.state is AlertState.FIRING] == ["api-1"]
+
+
+def test_another_severity_is_another_alert_and_ends_the_first() -> None:
+    scene = Scene(only("InstanceStopped", keep_firing_for_s=600.0))
+    scene.sweep(instance(1))
+    scene.later(30.0).sweep(instance(1, "stopped"))
+    scene.reconfigure(only("InstanceStopped", severity="page"))
+    scene.later(5.0).evaluate()
+    firing = [a.label("severity") for a in scene.alerts.values() if a.state is AlertState.FIRING]
+    assert firing == ["page"]

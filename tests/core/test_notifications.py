@@ -38,7 +38,7 @@ class Desk:
         self.log.update({(e.receiver, e.group_key): e for e in planned.log})
         for key in planned.forgotten_log:
             del self.log[key]
-        for mark in planned.forgotten:
+        for mark in planned.settled:
             del self.alerts[mark]
         self.next_due = planned.next_due
         return planned.messages

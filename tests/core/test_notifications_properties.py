@@ -72,7 +72,7 @@ class Office:
         self.log.update({(e.receiver, e.group_key): e for e in planned.log})
         for key in planned.forgotten_log:
             del self.log[key]
-        for mark in planned.forgotten:
+        for mark in planned.settled:
             del self.alerts[mark]
         if self.forgets:
             over = {f for f, a in self.alerts.items() if a.state is AlertState.RESOLVED}

@@ -16,6 +16,9 @@ FIRING = Alert(
     resolved_at=None,
     keep_firing_since=3.0,
     expired=True,
+    settled=True,
+    changes=(1.5, 2.0),
+    flapping_since=2.5,
 )
 
 

@@ -7,13 +7,14 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
+from nexusd.core.alerting import Alerting
 from nexusd.core.errors import StoreUnavailableError
 from nexusd.core.notifications import Routing
 from nexusd.core.polls import INSTANCES, REGIONS, PollState
 from nexusd.core.records import Instance, Region
 from nexusd.core.rules_default import DEFAULT_RULES
 from nexusd.core.world import World
-from nexusd.cycle import Alerting, Cycle, Observers, Parts
+from nexusd.cycle import Cycle, Observers, Parts
 from nexusd.store.executors import InlineExecutor
 from nexusd.store.opening import StoreOptions, open_store
 from nexusd.store.store import SqlStore

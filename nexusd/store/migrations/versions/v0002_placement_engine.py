@@ -1,4 +1,6 @@
-"""What the placement engine remembers besides: what a refusal says, what /regions answered."""
+"""What the placement engine remembers besides: what a refusal says, what /regions answered,
+how often an alert came and went.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +17,7 @@ def upgrade() -> None:
     _attempts()
     _region_history()
     op.add_column("regions", sa.Column("smoothed_ms", sa.Double(), nullable=True))
+    _alerts()
 
 
 def _attempts() -> None:
@@ -33,3 +36,9 @@ def _region_history() -> None:
         comment="what /regions answered from at until until, as compressed JSON",
     )
     op.create_index("ix_region_history_until", "region_history", ["until", "id"])
+
+
+def _alerts() -> None:
+    op.add_column("alerts", sa.Column("settled", sa.Boolean(), server_default=sa.false(), nullable=False))
+    op.add_column("alerts", sa.Column("changes", sa.Text(), server_default=sa.text("'[]'"), nullable=False))
+    op.add_column("alerts", sa.Column("flapping_since", sa.Double(), nullable=True))
