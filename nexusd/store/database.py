@@ -30,6 +30,13 @@ class Database(Protocol):
         """A new connection that commits durably, with bounded waits. Raises one of `errors`."""
         ...
 
+    def connect_to_read(self) -> Session:
+        """A connection that can only read, beside a daemon that writes: nothing is claimed, made or locked.
+
+        Raises `StartError` when there is nothing to read, or one of `errors`.
+        """
+        ...
+
     def engine(self) -> sa.Engine:
         """For migrations: transactional, with enough time to wait for another replica's migration."""
         ...

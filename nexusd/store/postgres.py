@@ -75,6 +75,10 @@ class PostgresSession(Session):
         return [self._clean(row) for row in super()._clean_many(defaults, rows)]
 
 
+class PostgresReader(PostgresSession):
+    _begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+
+
 class PostgresDatabase:
     """`url` may hold a password, which no message repeats. The times bound every wait, in seconds."""
 
@@ -96,6 +100,10 @@ class PostgresDatabase:
     def connect(self) -> Session:
         connection = self._connect(autocommit=True, lock_timeout_s=self._lock_timeout_s)
         return PostgresSession(connection, self._dialect)
+
+    def connect_to_read(self) -> Session:
+        connection = self._connect(autocommit=True, lock_timeout_s=self._lock_timeout_s)
+        return PostgresReader(connection, self._dialect)
 
     def engine(self) -> sa.Engine:
         return sa.create_engine(

@@ -68,6 +68,10 @@ class SqliteSession(Session):
         return numbers
 
 
+class SqliteReader(SqliteSession):
+    _begin = "BEGIN"  # a snapshot of what is committed; waits for nobody
+
+
 class SqliteDatabase:
     """`path` is made when absent, for its owner only. `busy_timeout_s` bounds the wait for a lock."""
 
@@ -92,6 +96,16 @@ class SqliteDatabase:
 
     def connect(self) -> Session:
         return SqliteSession(self._connect(), self._dialect, self.path)
+
+    def connect_to_read(self) -> Session:
+        if not self.path.is_file():
+            raise StartError(
+                f"there is no SQLite file {self.path}: the daemon makes it; set store.url to its"
+            )
+        connection = sqlite3.connect(
+            f"{self.path.as_uri()}?mode=ro", uri=True, timeout=self._busy_timeout_s, isolation_level=None
+        )
+        return SqliteReader(connection, self._dialect, self.path)
 
     def engine(self) -> sa.Engine:
         engine = sa.create_engine("sqlite://", creator=self._connect_for_migration, poolclass=NullPool)

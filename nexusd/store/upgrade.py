@@ -27,6 +27,21 @@ def bring_up_to_date(database: Database, session: Session) -> None:
     session.execute(_OPENED_BY, {"key": "opened_by", "value": __version__})
 
 
+def check_readable(database: Database, session: Session) -> None:
+    """Raises `StartError` unless the schema is this nexusd's own. Changes nothing."""
+    version = _version(database, session)
+    if version == HEAD:
+        return
+    if version is None:
+        raise StartError(f"the {database.label} has no tables of nexusd: set store.url to the daemon's")
+    if version > HEAD:
+        raise StartError(_too_new(database, session, version))
+    raise StartError(
+        f"the {database.label} is of an older nexusd (schema {version}): "
+        "start the daemon of this version on it once"
+    )
+
+
 def _version(database: Database, session: Session) -> str | None:
     if "alembic_version" not in database.tables(session):
         return None
