@@ -25,7 +25,7 @@ from nexusd.core.recordings import forget_before
 from nexusd.core.world import World
 from nexusd.cycle import Cycle
 from nexusd.engine import Engine, Lasting
-from nexusd.ports import Clock, Transaction
+from nexusd.ports import Clock, ReceiverTest, Transaction
 from nexusd.provisioning.supply import supply
 from nexusd.runtime.clock import SystemClock
 from nexusd.runtime.lag import probe_lag
@@ -137,6 +137,9 @@ class App:
 
     def replayed(self, receivers: Iterable[str]) -> None:
         self._engine.replayed(receivers)
+
+    async def test_receivers(self, name: str | None) -> list[ReceiverTest]:
+        return await self._engine.test_receivers(name)
 
     async def reload(self) -> None:
         """Read the configuration and build from it; it takes over once the present engine has stopped."""

@@ -27,7 +27,7 @@ from nexusd.core.polls import INSTANCES, REGIONS
 from nexusd.core.world import World
 from nexusd.cycle import Cycle, Observers, Parts
 from nexusd.delivery.deliveries import Deliveries
-from nexusd.ports import Clock, Daemon
+from nexusd.ports import Clock, Daemon, ReceiverTest
 from nexusd.provisioning.intake import STATE_CHANGED, Intake
 from nexusd.provisioning.worker import Provisioner
 from nexusd.runtime.schedule import Schedule
@@ -136,6 +136,9 @@ class Engine:
         """Messages for these are pending again."""
         self._deliveries.wake(receivers)
 
+    async def test_receivers(self, name: str | None) -> list[ReceiverTest]:
+        return await self._deliveries.test(name)
+
     def progress(self, cycle: Cycle) -> dict[str, float]:
         """When each worker last made a pass."""
         if not self._lasting.store.leading:
@@ -165,6 +168,7 @@ class Engine:
                 await run_until_stopped(tasks, self.stop, self.shutdown_timeout_s)
         finally:
             await self._web.stop()
+            await self._deliveries.close()
 
     async def _poll(self, resource: str, poll: Callable[[], Coroutine[Any, Any, None]]) -> None:
         async def turns() -> None:

@@ -343,6 +343,16 @@ class Delivery:
     retry_after_s: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ReceiverTest:
+    """What came of a test notification. `type`: the kind of receiver, as configured."""
+
+    receiver: str
+    type: str
+    delivery: Delivery
+    duration_s: float
+
+
 class Metrics(Protocol):
     """Counters that the rooms bump as things happen (`web/metrics.py`); state is read at the scrape instead.
 
@@ -426,6 +436,12 @@ class Daemon(Protocol):
 
     def replayed(self, receivers: Iterable[str]) -> None:
         """Messages for these receivers are pending again."""
+        ...
+
+    async def test_receivers(self, name: str | None) -> list[ReceiverTest]:
+        """Send a marked notification to the receiver (None: to all), each tried once. Raises `NotFoundError`
+        for one that does not exist.
+        """
         ...
 
     def eligibility(self) -> tuple[Considered, ...]:

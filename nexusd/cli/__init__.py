@@ -34,6 +34,7 @@ COMMANDS = {
     "explain": Entry("nexusd.cli.placing:explain", "Why a placement went where it went.", CLIENT),
     "cancel": Entry("nexusd.cli.placing:cancel", "Cancel a placement that is still queued.", CLIENT),
     "resolve": Entry("nexusd.cli.placing:resolve", "Say what became of a placement that is held.", CLIENT),
+    "alert": Entry("nexusd.cli.alert:app", "Send a test notification.", CLIENT),
     "outbox": Entry("nexusd.cli.outbox:app", "Notifications: list them, replay dead ones.", CLIENT),
     "events": Entry("nexusd.cli.watching:events", "What happened.", CLIENT),
     "metrics": Entry(

@@ -1,22 +1,25 @@
-"""All that goes out to receivers: a worker for each, and the rows they work on. Owned by `engine`."""
+"""All that goes out to receivers: a worker for each address, the rows they work on, heartbeats, and tests.
+Owned by `engine`.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from random import Random
 
 import structlog
 
-from nexusd.core.errors import StoreUnavailableError
+from nexusd.core.errors import NotFoundError, StoreUnavailableError
 from nexusd.core.notifications import Message
 from nexusd.core.webhook_body import BodyOptions
 from nexusd.delivery.heartbeat import Heartbeat, HeartbeatOptions
 from nexusd.delivery.outbox import OutboxOptions, OutboxWriter
+from nexusd.delivery.trial import timed, trial_message
 from nexusd.delivery.webhook import WebhookOptions, WebhookReceiver
 from nexusd.delivery.worker import DeliveryWorker, WorkerOptions
-from nexusd.ports import Clock, Metrics, OutboxMessage, Receiver, Store, Transaction
+from nexusd.ports import Clock, Delivery, Metrics, OutboxMessage, Receiver, ReceiverTest, Store, Transaction
 
 log = structlog.get_logger(__name__)
 
@@ -30,6 +33,16 @@ class DeliveryOptions:
     bodies: Mapping[str, BodyOptions] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class _Outlet:
+    """One address that messages go to. `owner`: the configured receiver that it belongs to."""
+
+    owner: str
+    type: str
+    receiver: Receiver
+    worker: WorkerOptions
+
+
 class Deliveries:
     """Raises `InputError` or `ConfigError` for a receiver that can never work."""
 
@@ -38,18 +51,14 @@ class Deliveries:
     ) -> None:
         self._store = store
         self._clock = clock
-        self._outbox = OutboxWriter(OutboxOptions(options.bodies), rng)
-        receivers: list[tuple[Receiver, float]] = [
-            (WebhookReceiver(o, clock), o.http.timeout_s) for o in options.webhooks
-        ]
+        self._metrics = metrics
+        self._outlets = list(_outlets(options, clock))
         self._workers = {
-            receiver.name: DeliveryWorker(
-                receiver, store, clock, rng, metrics, WorkerOptions.within(timeout_s)
-            )
-            for receiver, timeout_s in receivers
+            o.receiver.name: DeliveryWorker(o.receiver, store, clock, rng, metrics, o.worker)
+            for o in self._outlets
         }
-
         self._heartbeats = [Heartbeat(o, clock, metrics) for o in options.heartbeats]
+        self._outbox = OutboxWriter(OutboxOptions(options.bodies), rng)
 
     def compose(self, messages: Iterable[Message], now: float) -> list[OutboxMessage]:
         """The outbox rows of messages (`cycle.Parts.compose`)."""
@@ -76,6 +85,40 @@ class Deliveries:
             for heartbeat in self._heartbeats:
                 group.create_task(heartbeat.run(stop, healthy), name=f"heartbeat to {heartbeat.name}")
 
+    async def test(self, name: str | None) -> list[ReceiverTest]:
+        """Send a marked notification to the receiver (None: to all), past the outbox: it is not tried again.
+
+        Raises `NotFoundError` for one that does not exist.
+        """
+        beats = [(h.name, h.name, "heartbeat", h.beat) for h in self._heartbeats]
+        sends = [(o.owner, o.receiver.name, o.type, self._sending(o)) for o in self._outlets]
+        known = sorted({owner for owner, *_ in sends + beats})
+        if name is not None and name not in known:
+            there_are = f"there are {', '.join(known)}" if known else "none is configured"
+            raise NotFoundError(f"there is no receiver {name}; {there_are}")
+        chosen = [test for test in sends + beats if name in (None, test[0])]
+        answers = await asyncio.gather(*(timed(send()) for *_, send in chosen))
+        return [
+            ReceiverTest(shown, kind, delivery, duration_s)
+            for (_, shown, kind, _), (delivery, duration_s) in zip(chosen, answers, strict=True)
+        ]
+
+    def _sending(self, outlet: _Outlet) -> Callable[[], Awaitable[Delivery]]:
+        async def send() -> Delivery:
+            (row,) = self.compose([trial_message(outlet.owner, self._clock.now())], self._clock.now())
+            delivery = await outlet.receiver.send(row)
+            self._metrics.notification_request(outlet.receiver.name, delivery.code)
+            return delivery
+
+        return send
+
+    async def close(self) -> None:
+        """Let the connections go that tests have made; terms close their own."""
+        for outlet in self._outlets:
+            await outlet.receiver.close()
+        for heartbeat in self._heartbeats:
+            await heartbeat.close()
+
     async def _take_over(self) -> None:
         """What an earlier process leased is due again; what is for nobody any more is dead, to be seen."""
         now = self._clock.now()
@@ -92,3 +135,9 @@ class Deliveries:
         else:
             if abandoned:
                 log.warning("notifications_abandoned", messages=abandoned, reason="no such receiver any more")
+
+
+def _outlets(options: DeliveryOptions, clock: Clock) -> Iterator[_Outlet]:
+    for webhook in options.webhooks:
+        worker = WorkerOptions.within(webhook.http.timeout_s)
+        yield _Outlet(webhook.name, "webhook", WebhookReceiver(webhook, clock), worker)

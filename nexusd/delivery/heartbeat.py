@@ -55,13 +55,16 @@ class Heartbeat:
                 due = max(due + self._options.interval_s, self._clock.now())
                 await _pause(stop, due - self._clock.now())
         finally:
-            await self._target.close()
+            await self.close()
 
     async def beat(self) -> Delivery:
         """One request."""
         delivery = await self._target.request(self._options.method, None, {})
         self._metrics.notification_request(self.name, delivery.code)
         return delivery
+
+    async def close(self) -> None:
+        await self._target.close()
 
     def _tell(self, delivery: Delivery) -> None:
         """Log when it begins to fail and when it works again, not every beat between."""

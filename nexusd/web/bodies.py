@@ -117,6 +117,14 @@ class ResolveBody(BaseModel):
     outcome: Annotated[str, AfterValidator(_verdict)]
 
 
+class TestBody(BaseModel):
+    """`POST /api/v1/alerts/test`. `receiver` None: all of them."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    receiver: Text | None = None
+
+
 async def read_placement(request: web.Request, options: WebOptions) -> PlacementBody:
     """Raises `RequestError` 413 or 415, and `InputError`."""
     return await _read_as(PlacementBody, request, options)
@@ -125,6 +133,13 @@ async def read_placement(request: web.Request, options: WebOptions) -> Placement
 async def read_verdict(request: web.Request, options: WebOptions) -> Verdict:
     """The same of what a person says became of a held placement."""
     return Verdict((await _read_as(ResolveBody, request, options)).outcome)
+
+
+async def read_tested_receiver(request: web.Request, options: WebOptions) -> str | None:
+    """The same of which receiver to test; without a body it is all of them."""
+    if not request.body_exists:
+        return None
+    return (await _read_as(TestBody, request, options)).receiver
 
 
 async def _read_as(model: type[Body], request: web.Request, options: WebOptions) -> Body:

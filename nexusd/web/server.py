@@ -14,6 +14,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from nexusd.core.errors import ConfigError, StartError
 from nexusd.ports import Clock, Daemon, Placements, Store
+from nexusd.web.alerts import AlertRoutes
 from nexusd.web.answers import errors_as_answers
 from nexusd.web.auth import Guard
 from nexusd.web.history import HistoryRoutes
@@ -64,6 +65,7 @@ class WebServer:
         app.add_routes(status.routes())
         app.add_routes(InventoryRoutes(daemon, clock).routes())
         app.add_routes(PlacementRoutes(options, placements, store, clock).routes())
+        app.add_routes(AlertRoutes(options, daemon).routes())
         app.add_routes(OutboxRoutes(options, daemon, store, clock).routes())
         app.add_routes(HistoryRoutes(store, clock, options.store_timeout_s).routes())
         app.add_routes(ProbeRoutes(daemon).routes())

@@ -18,7 +18,7 @@ from nexusd.core.polls import INSTANCES, REGIONS, PollState
 from nexusd.core.records import Instance, Region
 from nexusd.core.regions import KnownRegion, RegionSnapshot
 from nexusd.core.world import World
-from nexusd.ports import IdempotencyKey, OutboxMessage
+from nexusd.ports import IdempotencyKey, OutboxMessage, ReceiverTest
 from tests.fakes import EPOCH
 
 T = TypeVar("T")
@@ -65,6 +65,8 @@ class FakeDaemon:
     unhealthy: str | None = None
     reload_error: NexusdError | None = None
     reloads: int = 0
+    tests: list[str | None] = field(default_factory=list)
+    tested: list[ReceiverTest] = field(default_factory=list)
     replays: list[set[str]] = field(default_factory=list)
 
     def not_ready(self) -> str | None:
@@ -75,6 +77,12 @@ class FakeDaemon:
 
     def replayed(self, receivers: Iterable[str]) -> None:
         self.replays.append(set(receivers))
+
+    async def test_receivers(self, name: str | None) -> list[ReceiverTest]:
+        self.tests.append(name)
+        if name not in (None, "ops", "web"):
+            raise NotFoundError(f"there is no receiver {name}; there are ops, web")
+        return [t for t in self.tested if name in (None, t.receiver)]
 
     async def reload(self) -> None:
         self.reloads += 1

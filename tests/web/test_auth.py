@@ -17,6 +17,7 @@ UNSAFE = [
     ("DELETE", f"/api/v1/placements/{placement().id}", {}),
     ("POST", f"/api/v1/placements/{placement().id}/resolve", {"json": {"outcome": "absent"}}),
     ("POST", "/api/v1/outbox/replay", {"json": {}}),
+    ("POST", "/api/v1/alerts/test", {"json": {}}),
     ("POST", "/-/reload", {"skip_auto_headers": ["Content-Type"]}),
 ]
 READING = [
@@ -35,7 +36,7 @@ reading = pytest.mark.parametrize(("method", "path", "more"), READING, ids=lambd
 
 def _changed(site: Site) -> bool:
     placements = site.placements
-    commanded = site.daemon.reloads or site.daemon.replays
+    commanded = site.daemon.reloads or site.daemon.replays or site.daemon.tests
     return bool(placements.accepted or placements.cancelled or placements.resolved or commanded)
 
 
