@@ -7,11 +7,12 @@ fails leaves the snapshot as it was, and the next sweep finds the same differenc
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from nexusd.core.changes import InstanceAppeared, InstanceChange, InstanceStatusChanged, InstanceVanished
+from nexusd.core.identifiers import fleet_of
 from nexusd.core.records import Instance
 
 K = TypeVar("K")
@@ -76,18 +77,21 @@ class Inventory:
 
     An instance that one complete sweep missed stays in, listed in `missed`, until the next confirms.
     `began_at` and `observed_at` are those of the last sweep that was applied: one that is held back moves
-    neither, so it proves nothing absent. `began_at` is None until this process has applied one.
+    neither, so it proves nothing absent. `began_at` is None until one was applied since the last `restore`.
+    `lost_most_at`: when a sweep last confirmed that most of the live instances are gone.
     """
 
     def __init__(self) -> None:
         self.observed_at: float | None = None
         self.began_at: float | None = None
         self.hold: Hold | None = None
+        self.lost_most_at: float | None = None
         self._instances: dict[str, Instance] = {}
         self._missed: dict[str, int] = {}
         self._ids_by_name: dict[str, list[str]] = {}
         self._counts: dict[tuple[str, str], int] = {}
         self._live: dict[str, int] = {}
+        self._fleets: dict[str, dict[tuple[str, str], int]] = {}
 
     def __len__(self) -> int:
         return len(self._instances)
@@ -133,12 +137,24 @@ class Inventory:
         """Live instances in a region."""
         return self._live.get(slug, 0)
 
+    def count_fleets(self, names: Iterable[str]) -> None:
+        """Count the members of these fleets from now on. Looks at every instance, once."""
+        self._fleets = {name: {} for name in names}
+        for instance in self._instances.values() if self._fleets else ():
+            self._count_member(instance, 1)
+
+    def fleet(self, name: str) -> Mapping[tuple[str, str], int]:
+        """The members of a fleet by (region, status), terminated ones included; zero counts are absent."""
+        return self._fleets.get(name, {})
+
     def restore(
         self, instances: Mapping[str, Instance], missed: Mapping[str, int], observed_at: float
     ) -> None:
         """Start from what the store remembers of an earlier process. A hold is not remembered: its count
-        of agreeing sweeps begins again.
+        of agreeing sweeps begins again. What the other process saw last may be newer than any sweep of this
+        one, so until the next is applied nothing is proven.
         """
+        self.began_at = None
         for instance in instances.values():
             self._put(instance)
         self._missed = {i: n for i, n in missed.items() if n > 0 and i in self._instances}
@@ -154,6 +170,9 @@ class Inventory:
         for instance_id in delta.returned:
             self._missed.pop(instance_id, None)
         self._missed.update(delta.missed)
+        lost = sum(self._instances[i].live for i in delta.vanished)
+        if 2 * lost > sum(self._live.values()):
+            self.lost_most_at = delta.sweep.ended_at
         for instance_id in delta.vanished:
             self._drop(instance_id)
         self.observed_at = delta.sweep.ended_at
@@ -186,6 +205,14 @@ class Inventory:
         _add(self._counts, (instance.region, instance.status), step)
         if instance.live:
             _add(self._live, instance.region, step)
+        if self._fleets:
+            self._count_member(instance, step)
+
+    def _count_member(self, instance: Instance, step: int) -> None:
+        fleet = fleet_of(instance.name)
+        counts = self._fleets.get(fleet) if fleet is not None else None
+        if counts is not None:
+            _add(counts, (instance.region, instance.status), step)
 
 
 def _add(counts: dict[K, int], key: K, step: int) -> None:
@@ -195,6 +222,21 @@ def _add(counts: dict[K, int], key: K, step: int) -> None:
         counts[key] = total
     else:
         del counts[key]
+
+
+def distrust(inventory: Inventory, max_age_s: float, now: float) -> str | None:
+    """Why the snapshot cannot be trusted to have every instance, or None when it can. Exactly the allowed age
+    is not too old; an instant ahead of `now` was told before somebody set the clock back.
+    """
+    if inventory.observed_at is None:
+        return "no instance data yet"
+    if inventory.hold is not None:
+        return "a mass disappearance of instances is being confirmed"
+    if inventory.mostly_missed:
+        return "most known instances are missing from the last listing"
+    if abs(now - inventory.observed_at) > max_age_s:
+        return f"instance data is older than the {max_age_s:.0f}s allowed"
+    return None
 
 
 def compare(inventory: Inventory, sweep: Sweep, policy: SweepPolicy) -> Delta:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from nexusd.core.alerts import Alert
+from nexusd.core.fleets import NO_FLEETS, Fleets
 from nexusd.core.inventory import Inventory
 from nexusd.core.polls import PollState
 from nexusd.core.regions import NO_REGIONS, CoolingOff, RegionSnapshot
@@ -16,7 +17,8 @@ class World:
     """Replaced piece by piece after each commit, on the event loop: no reader sees half a pass.
 
     `polls` by resource, `cooling_off` by region slug, `alerts` by fingerprint (pending and firing ones, and
-    resolved ones until they were told), `ever_running`: ids of the known instances once seen running.
+    resolved ones until they were told), `ever_running`: ids of the known instances once seen running,
+    `fleets`: those declared in the configuration.
     """
 
     polls: dict[str, PollState]
@@ -25,3 +27,10 @@ class World:
     regions: RegionSnapshot = NO_REGIONS
     cooling_off: Mapping[str, CoolingOff] = field(default_factory=dict)
     alerts: Mapping[str, Alert] = field(default_factory=dict)
+    fleets: Fleets = NO_FLEETS
+
+    def declare(self, fleets: Fleets) -> None:
+        """These are the fleets from now on, and the inventory counts their members."""
+        if fleets.names != self.fleets.names:
+            self.inventory.count_fleets(fleets.names)
+        self.fleets = fleets

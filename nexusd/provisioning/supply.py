@@ -9,6 +9,7 @@ from dataclasses import replace
 import msgspec
 
 from nexusd.core import expressions
+from nexusd.core.inventory import distrust
 from nexusd.core.lifecycle import Placement
 from nexusd.core.placement import (
     Considered,
@@ -38,7 +39,7 @@ def decision_for(
 ) -> Decision:
     """`decide`, but none at all while the instances, which hold the names, are not known well enough."""
     decision = decide(request, resting_on, policy, now, compiled(request.where))
-    reason = _names_unknown(world, policy, now)
+    reason = distrust(world.inventory, policy.max_inventory_age_s, now)
     if reason is None:
         return decision
     considered = tuple(_refused(c, reason) for c in decision.considered)
@@ -48,20 +49,6 @@ def decision_for(
 def _refused(considered: Considered, reason: str) -> Considered:
     changed = {"eligible": False, "rank": None, "reasons": (*considered.reasons, reason)}
     return msgspec.structs.replace(considered, **changed)
-
-
-def _names_unknown(world: World, policy: PlacementPolicy, now: float) -> str | None:
-    """Why the listing cannot be trusted to have every name, or None when it can."""
-    inventory = world.inventory
-    if inventory.observed_at is None:
-        return "no instance data yet"
-    if inventory.hold is not None:
-        return "a mass disappearance of instances is being confirmed"
-    if inventory.mostly_missed:
-        return "most known instances are missing from the last listing"
-    if abs(now - inventory.observed_at) > policy.max_inventory_age_s:
-        return f"instance data is older than the {policy.max_inventory_age_s:.0f}s allowed"
-    return None
 
 
 def compiled(where: str | None) -> Where | None:
