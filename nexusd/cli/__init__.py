@@ -24,6 +24,9 @@ COMMANDS = {
         "nexusd.cli.demo:demo", "See everything at work, on this machine, with nothing set up.", DAEMON
     ),
     "emulate": Entry("nexusd.cli.emulate:emulate", "Serve an emulated CloudNexus API.", DAEMON),
+    "simulate": Entry(
+        "nexusd.cli.simulate:simulate", "Try the placement engine on a hostile simulated cloud.", DAEMON
+    ),
     "status": Entry("nexusd.cli.watching:status", "What the daemon knows, in short.", CLIENT),
     "regions": Entry(
         "nexusd.cli.watching:regions", "Regions, and which of them can take an instance.", CLIENT

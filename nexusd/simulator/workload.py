@@ -1,0 +1,107 @@
+"""The clients: they place, in bursts and one by one, try again when they were not told, and cancel."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Callable
+
+from nexusd.core.errors import ConflictError, InputError, NotFoundError, StoreUnavailableError
+from nexusd.core.placement import PLANS, PlacementRequest
+from nexusd.ports import IdempotencyKey
+from nexusd.simulator.cloud import REGIONS
+from nexusd.simulator.invariants import Invariants
+from nexusd.simulator.killing import KilledError
+from nexusd.simulator.process import Process
+
+MEAN_GAP_S = 3.5
+BURST_CHANCE = 0.003
+LARGEST_BURST = 150
+PATIENCE = 50
+"""How often a client asks again before it gives up."""
+
+
+class Workload:
+    """`process`: the daemon that runs now, if one does. `now`: as its clock has it."""
+
+    def __init__(
+        self,
+        rng: random.Random,
+        invariants: Invariants,
+        process: Callable[[], Process | None],
+    ) -> None:
+        self._rng = rng
+        self._invariants = invariants
+        self._process = process
+        self._count = 0
+        self._used_names: deque[str] = deque(maxlen=500)
+        self.acknowledged = 0
+        self.refused = 0
+
+    async def run(self, ends_at: float) -> None:
+        """Until the loop's time `ends_at`, and until every client has its answer."""
+        loop = asyncio.get_running_loop()
+        async with asyncio.TaskGroup() as group:
+            while loop.time() < ends_at:
+                burst = self._rng.random() < BURST_CHANCE
+                for _ in range(self._rng.randint(20, LARGEST_BURST) if burst else 1):
+                    self._count += 1
+                    client = self._place(self._count, self._request())
+                    group.create_task(client, name=f"client {self._count}")
+                await asyncio.sleep(self._rng.expovariate(1 / MEAN_GAP_S))
+
+    def _request(self) -> PlacementRequest:
+        rng = self._rng
+        slugs = [slug for slug, _ in REGIONS]
+        kind = rng.random()
+        return PlacementRequest(
+            name=self._name(),
+            plan=rng.choice(PLANS),
+            regions=tuple(sorted(rng.sample(slugs, rng.randint(1, 3)))) if kind < 0.15 else None,
+            avoid_regions=tuple(rng.sample(slugs, 2)) if 0.15 < kind < 0.25 else (),
+            where="region.latency_ms < 100.0" if 0.25 < kind < 0.35 else None,
+            priority=rng.choice([0, 0, 0, 1, 5, -1]),
+        )
+
+    def _name(self) -> str:
+        """Now and then one that an earlier placement had."""
+        if self._used_names and self._rng.random() < 0.05:
+            return self._rng.choice(self._used_names)
+        name = f"w{self._count:06d}"
+        self._used_names.append(name)
+        return name
+
+    async def _place(self, number: int, request: PlacementRequest) -> None:
+        key = IdempotencyKey(f"key-{number}", "digest")
+        placement_id = await self._accepted(request, key)
+        if placement_id is None:
+            self.refused += 1
+            return
+        self.acknowledged += 1
+        self._invariants.acknowledged(placement_id)
+        if self._rng.random() < 0.03:
+            await asyncio.sleep(self._rng.expovariate(1 / 5.0))
+            await self._cancel(placement_id)
+
+    async def _accepted(self, request: PlacementRequest, key: IdempotencyKey) -> str | None:
+        for _ in range(PATIENCE):
+            process = self._process()
+            if process is not None:
+                try:
+                    return (await process.accept(request, key)).id
+                except (ConflictError, InputError):
+                    return None
+                except (StoreUnavailableError, KilledError):
+                    pass
+            await asyncio.sleep(self._rng.uniform(0.5, 10.0))
+        return None
+
+    async def _cancel(self, placement_id: str) -> None:
+        process = self._process()
+        if process is None:
+            return
+        try:
+            await process.cancel(placement_id)
+        except (ConflictError, NotFoundError, StoreUnavailableError, KilledError):
+            return
