@@ -41,7 +41,11 @@ class Machine:
         self.life = Life(1, self.trace, Counter())
         self.store = ObservedStore(self.disk.open(self.life, VirtualClock()), self.ledger, self.life)
 
-    async def insert(self, name: str) -> None:
+    async def insert(self, *names: str) -> None:
+        for name in names:
+            await self._insert(name)
+
+    async def _insert(self, name: str) -> None:
         await self.store.run_leading(lambda tx: tx.placements.insert(queued(name)))
 
     def die_at(self, where: Crossing) -> None:
@@ -90,8 +94,7 @@ async def test_a_full_disk_commits_nothing_and_the_ledger_knows(tmp_path: Path) 
     machine = Machine(tmp_path)
     machine.weather._set(Fault.STORE, on=True)
     with pytest.raises(StoreUnavailableError):
-        for n in range(20):
-            await machine.insert(f"n{n}")
+        await machine.insert(*(f"n{n}" for n in range(20)))
     machine.weather.clear()
     await machine.insert("later")
     stored = machine.disk.open_placements()
