@@ -155,9 +155,11 @@ class Cloud:
         if weather.on(Fault.AUTH):
             return Refused(401, "UNAUTHORIZED", "the key is not valid", "auth", "account")
         if weather.on(Fault.THROTTLE) and rng.random() < 0.3:
-            return Refused(429, "RATE_LIMITED", "slow down", "throttled", "account", None, 5.0)
+            return Refused(429, "RATE_LIMITED", "slow down", "throttled", "account", retry_after_s=5.0)
         if weather.on(Fault.QUOTA) and rng.random() < 0.2:
-            return Refused(403, "QUOTA_EXCEEDED", "the quota is used up", "quota", "account", None, 20.0)
+            return Refused(
+                403, "QUOTA_EXCEEDED", "the quota is used up", "quota", "account", retry_after_s=20.0
+            )
         if weather.on(Fault.REJECT) and rng.random() < 0.1:
             return Refused(422, "VALIDATION_ERROR", "the image is unknown", "rejected", "request")
         storm = weather.on(Fault.CAPACITY) and rng.random() < 0.5

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from nexusd.core.alerting import Alerting
 from nexusd.core.errors import StoreUnavailableError
 from nexusd.core.events import Event
 from nexusd.core.lifecycle import Placement, State
@@ -16,7 +17,7 @@ from nexusd.core.notifications import Message, Routing
 from nexusd.core.placement import PlacementRequest
 from nexusd.core.polls import INSTANCES, REGIONS, PollState
 from nexusd.core.world import World
-from nexusd.cycle import Alerting, Cycle, Observers, Parts
+from nexusd.cycle import Cycle, Observers, Parts
 from nexusd.ports import Clock, CloudApi, IdempotencyKey, OutboxMessage, Store, Transaction
 from nexusd.provisioning.intake import Intake
 from nexusd.provisioning.worker import Provisioner, ProvisioningOptions
@@ -85,7 +86,7 @@ class Process:
             self._world, given.store, given.cloud, given.clock, metrics, given.options, self._changed
         )
         self.intake = Intake(
-            self._world, given.store, given.clock, given.rng, given.options.policy, self.provisioner.wake
+            self._world, given.store, given.clock, given.rng, given.options.policy, self._asked
         )
         observers = Observers(self.provisioner.wake, self.provisioner.swept, lambda _: None)
         parts = Parts(given.cloud, Alerting((), Routing({})), _no_messages, POLL_S, observers)
@@ -147,6 +148,10 @@ class Process:
 
     def _jittered(self, interval_s: float) -> float:
         return interval_s * (1.0 + self._given.rng.uniform(-0.1, 0.1))
+
+    def _asked(self, _events: list[Event]) -> None:
+        """A client's request was committed."""
+        self.provisioner.wake()
 
     def _changed(self, events: list[Event]) -> None:
         """The cycle, which would look at its alerts again, has none here."""
