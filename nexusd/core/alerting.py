@@ -1,20 +1,24 @@
 """One pass of alerting, from facts to messages and what is remembered of them. Used by `cycle`.
 
-facts ─ alerts.evaluate ─▶ pending, firing, resolved ─ notifications.plan ─▶ messages, log of what was said
+facts ─ alerts.evaluate ─▶ pending, firing, resolved ─ muting.mute ─▶ what is muted
+                                       └── notifications.plan ──┴─▶ messages, log of what was said
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from nexusd.core.alerts import Alert, AlertUpdate, evaluate, settle
+from nexusd.core.alerts import Alert, AlertState, AlertUpdate, evaluate, event_of, settle
 from nexusd.core.events import Event
+from nexusd.core.muting import UNMUTED, Muted, Muting, mute
 from nexusd.core.notifications import LoggedNotification, LogKey, Message, NotificationPlan, Routing, plan
 from nexusd.core.rules import Facts, Rule
+from nexusd.core.silences import Silence
 
 AT_ONCE = 0.0
 NEVER = float("inf")
+NOT_MUTED = Muted()
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,17 +34,37 @@ class Alerting:
 class AlertMemory:
     """What alerting knows between two passes; the store has it, too.
 
-    `alerts` by fingerprint, `said` by receiver and group. `plan_at`: when messages are to be planned again
-    if no alert changes before.
+    `alerts` by fingerprint, `said` by receiver and group, `silences` by id (those that are not over).
+    `muting`: what was muted at the last pass. `plan_at`: when messages are to be planned again if no alert
+    changes before.
     """
 
     alerts: Mapping[str, Alert] = field(default_factory=dict)
     said: Mapping[LogKey, LoggedNotification] = field(default_factory=dict)
+    silences: Mapping[str, Silence] = field(default_factory=dict)
+    muting: Muting = UNMUTED
     plan_at: float = AT_ONCE
+
+    @classmethod
+    def restored(
+        cls,
+        alerts: Iterable[Alert],
+        said: Iterable[LoggedNotification],
+        silences: Mapping[str, Silence],
+        now: float,
+    ) -> AlertMemory:
+        """From what the store has. What was muted follows from it, so that no event says it again."""
+        known = {alert.fingerprint: alert for alert in alerts}
+        log = {(entry.receiver, entry.group_key): entry for entry in said}
+        return cls(known, log, silences, mute(known.values(), silences.values(), now))
 
     def replanned(self) -> AlertMemory:
         """The same, with messages planned at the next pass: somebody else is to be told, or otherwise."""
         return replace(self, plan_at=AT_ONCE)
+
+    def silenced(self, silences: Mapping[str, Silence]) -> AlertMemory:
+        """The same with these silences."""
+        return self if silences == self.silences else replace(self, silences=silences, plan_at=AT_ONCE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,45 +76,70 @@ class AlertPass:
     """
 
     memory: AlertMemory
-    saved: tuple[Alert, ...]
-    removed: tuple[str, ...]
-    log: tuple[LoggedNotification, ...]
-    forgotten_log: tuple[LogKey, ...]
-    messages: tuple[Message, ...]
-    events: tuple[Event, ...]
-    next_due: float | None
-    recheck: bool
+    saved: tuple[Alert, ...] = ()
+    removed: tuple[str, ...] = ()
+    log: tuple[LoggedNotification, ...] = ()
+    forgotten_log: tuple[LogKey, ...] = ()
+    messages: tuple[Message, ...] = ()
+    events: tuple[Event, ...] = ()
+    next_due: float | None = None
+    recheck: bool = False
 
 
 def judge(alerting: Alerting, facts: Facts, memory: AlertMemory) -> AlertPass:
     """One pass. Messages are planned only when an alert has changed or one is due: quiet passes are cheap."""
     update = evaluate(alerting.rules, facts, memory.alerts)
-    quiet = not update.changed and not update.removed and facts.now < memory.plan_at
-    if quiet:
-        planned = NotificationPlan(next_due=memory.plan_at if memory.plan_at < NEVER else None)
-    else:
-        planned = plan(update.alerts.values(), alerting.routing, memory.said, facts.now)
-    return _pass(update, planned, memory)
-
-
-def _pass(update: AlertUpdate, planned: NotificationPlan, memory: AlertMemory) -> AlertPass:
+    if not update.changed and not update.removed and facts.now < memory.plan_at:
+        return _quiet(update, memory)
+    alerts = update.alerts.values()
+    muting = mute(alerts, memory.silences.values(), facts.now)
+    planned = plan(alerts, alerting.routing, memory.said, facts.now, muting)
     settled = tuple(settle(update.alerts[mark]) for mark in planned.settled)
-    dues = [due for due in (update.next_due, planned.next_due) if due is not None]
+    plan_at = min((due for due in (planned.next_due, muting.next_due) if due is not None), default=NEVER)
     return AlertPass(
         memory=AlertMemory(
             {**update.alerts, **{a.fingerprint: a for a in settled}} if settled else update.alerts,
             _said(memory.said, planned),
-            planned.next_due if planned.next_due is not None else NEVER,
+            memory.silences,
+            muting,
+            plan_at,
         ),
         saved=(*update.changed, *settled),
         removed=update.removed,
         log=planned.log,
         forgotten_log=planned.forgotten_log,
         messages=planned.messages,
-        events=update.events,
-        next_due=min(dues, default=None),
+        events=(*update.events, *_muting_events(memory, update, muting, facts.now)),
+        next_due=_earliest(update.next_due, plan_at),
         recheck=update.recheck,
     )
+
+
+def _quiet(update: AlertUpdate, memory: AlertMemory) -> AlertPass:
+    next_due = _earliest(update.next_due, memory.plan_at)
+    return AlertPass(replace(memory, alerts=update.alerts), next_due=next_due, recheck=update.recheck)
+
+
+def _earliest(due: float | None, plan_at: float) -> float | None:
+    earliest = plan_at if due is None else min(due, plan_at)
+    return earliest if earliest < NEVER else None
+
+
+def _muting_events(before: AlertMemory, update: AlertUpdate, after: Muting, now: float) -> Iterator[Event]:
+    """Firing alerts that are muted now and were not, or the other way round."""
+    for mark in sorted({*before.muting.muted, *after.muted}):
+        alert, earlier = update.alerts.get(mark), before.alerts.get(mark)
+        if alert is None or alert.state is not AlertState.FIRING:
+            continue
+        fired = earlier is not None and earlier.state is AlertState.FIRING
+        was = before.muting.muted.get(mark, NOT_MUTED) if fired else NOT_MUTED
+        muted = after.muted.get(mark, NOT_MUTED)
+        if muted.inhibited_by and not was.inhibited_by:
+            yield event_of(alert, "AlertInhibited", now, by=muted.inhibited_by)
+        if muted.silenced_by and not was.silenced_by:
+            yield event_of(alert, "AlertSilenced", now, by=muted.silenced_by)
+        if was != NOT_MUTED and muted == NOT_MUTED:
+            yield event_of(alert, "AlertUnmuted", now)
 
 
 def _said(

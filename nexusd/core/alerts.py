@@ -359,8 +359,8 @@ def _transition(was: AlertState | None, state: AlertState | None) -> str | None:
     return "AlertResolved" if was is AlertState.FIRING else "AlertWithdrawn"
 
 
-def event_of(alert: Alert, change: str, at: float) -> Event:
+def event_of(alert: Alert, change: str, at: float, **detail: object) -> Event:
     """A change of an alert for the history and the stream. `AlertWithdrawn`: it was only ever pending."""
     subject = Subject("alert", alert.fingerprint, alert.name, alert.label("region") or None)
     summary = dict(alert.annotations).get("summary", "")
-    return Event(at, change, subject, {"labels": dict(alert.labels), "summary": summary})
+    return Event(at, change, subject, {"labels": dict(alert.labels), "summary": summary, **detail})

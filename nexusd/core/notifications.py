@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from nexusd.core.alerts import Alert, AlertState
 from nexusd.core.matchers import Matcher, all_match, quoted
+from nexusd.core.muting import UNMUTED, Muting
 
 ALL_LABELS = "..."
 """As `group_by`: every alert is a group of its own, as in Alertmanager."""
@@ -92,15 +93,23 @@ class NotificationPlan:
 
 
 def plan(
-    alerts: Iterable[Alert], routing: Routing, log: Mapping[LogKey, LoggedNotification], now: float
+    alerts: Iterable[Alert],
+    routing: Routing,
+    log: Mapping[LogKey, LoggedNotification],
+    now: float,
+    muting: Muting = UNMUTED,
 ) -> NotificationPlan:
-    """All messages that are due. `alerts` are those in any state."""
+    """All messages that are due. `alerts` are those in any state.
+
+    What is muted is not told, and its end neither: who takes it for firing hears of that when the muting is
+    over, who never heard of it hears nothing.
+    """
     alerts = [a for a in alerts if not a.settled]
     messages: list[Message] = []
     entries: dict[LogKey, LoggedNotification] = {}
     dues: list[float] = []
     untold: set[str] = set()
-    for key, group in _groups(alerts, routing).items():
+    for key, group in _groups(alerts, routing, muting).items():
         said = log.get(key)
         news = _news(group, said)
         due = _due(group, news, said)
@@ -112,6 +121,7 @@ def plan(
             due = _due(group, _news(group, said), said)
         elif due is not None:
             untold.update(a.fingerprint for a in news.ended)
+        untold.update(_held(group, said))
         dues += [due] if due is not None else []
     over = tuple(a.fingerprint for a in alerts if _over(a) and a.fingerprint not in untold)
     left = {a.fingerprint for a in alerts}.difference(over)
@@ -133,7 +143,7 @@ def _over(alert: Alert) -> bool:
 
 @dataclass(slots=True)
 class _Group:
-    """The alerts of one route and receiver that share `labels`: firing, or ended."""
+    """The alerts of one route and receiver that share `labels`: firing, or ended; the muted apart."""
 
     route: Route
     receiver: str
@@ -141,13 +151,14 @@ class _Group:
     key: str
     labels: Labels
     alerts: list[Alert]
+    muted: list[Alert]
 
     @property
     def firing(self) -> list[Alert]:
         return [a for a in self.alerts if a.state is AlertState.FIRING]
 
 
-def _groups(alerts: Iterable[Alert], routing: Routing) -> dict[LogKey, _Group]:
+def _groups(alerts: Iterable[Alert], routing: Routing, muting: Muting) -> dict[LogKey, _Group]:
     groups: dict[LogKey, _Group] = {}
     routes = [(route, route.key) for route in routing.routes]
     if not routes:
@@ -163,10 +174,11 @@ def _groups(alerts: Iterable[Alert], routing: Routing) -> dict[LogKey, _Group]:
                     group = groups.get((receiver, key))
                     if group is None:
                         sends_resolved = routing.receivers[receiver]
-                        group = _Group(route, receiver, sends_resolved, key, labels, [])
+                        group = _Group(route, receiver, sends_resolved, key, labels, [], [])
                         groups[receiver, key] = group
-                    if not group.alerts or group.alerts[-1] is not alert:
-                        group.alerts.append(alert)
+                    members = group.muted if alert in muting else group.alerts
+                    if not members or members[-1] is not alert:
+                        members.append(alert)
     return groups
 
 
@@ -226,6 +238,12 @@ def _told_of_end(alert: Alert, said: LoggedNotification | None) -> bool:
     return said is not None and alert.fingerprint in said.resolved and _fired_at(alert) <= said.at
 
 
+def _held(group: _Group, said: LoggedNotification | None) -> Iterator[str]:
+    """The muted alerts whose end is still to be told, once they are not muted."""
+    if said is not None:
+        yield from (a.fingerprint for a in group.muted if a.ended and a.fingerprint in said.firing)
+
+
 def _due(group: _Group, news: _News, said: LoggedNotification | None) -> float | None:
     """When the receiver is to be told about the group, None when there is nothing to tell."""
     dues = []
@@ -267,12 +285,13 @@ def _message(group: _Group, news: _News, said: LoggedNotification | None, now: f
 
 def _entry(group: _Group, news: _News, said: LoggedNotification | None, at: float) -> LoggedNotification:
     """What the receiver knows as of `at`."""
-    ended = {a.fingerprint for a in group.alerts if a.ended}
+    ended = {a.fingerprint for a in (*group.alerts, *group.muted) if a.ended}
     known = said.resolved & ended if said is not None else frozenset()
+    muted = said.firing.intersection(a.fingerprint for a in group.muted) if said is not None else frozenset()
     return LoggedNotification(
         group.receiver,
         group.key,
         at,
-        frozenset(a.fingerprint for a in group.firing),
+        muted.union(a.fingerprint for a in group.firing),
         known.union(a.fingerprint for a in news.ended),
     )

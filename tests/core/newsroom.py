@@ -9,6 +9,7 @@ from nexusd.core.alerting import Alerting, AlertMemory, judge
 from nexusd.core.alerts import Alert, AlertState, AlertUpdate
 from nexusd.core.notifications import Message, Routing
 from nexusd.core.rules import Facts, Rule
+from nexusd.core.silences import Silence
 from tests.core.alert_scenes import Scene
 
 OPS = Routing({"ops": True})
@@ -53,7 +54,15 @@ class Newsroom(Scene):
 
     def restart(self) -> None:
         super().restart()
-        self.memory = AlertMemory(self.alerts, self.memory.said)
+        memory = self.memory
+        self.memory = AlertMemory.restored(
+            self.alerts.values(), memory.said.values(), memory.silences, self.now
+        )
+
+    def silence(self, *silences: Silence) -> None:
+        """These are all there are from now on."""
+        self.memory = self.memory.silenced({s.id: s for s in silences})
+        self.evaluate()
 
     def pass_time(self, seconds: float, happens: Callable[[], object] | None = None) -> None:
         """Time goes by, with a pass whenever one is due; then `happens`."""

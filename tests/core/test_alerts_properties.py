@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nexusd.core import flapping
 from nexusd.core.alerts import Alert, AlertState
 from nexusd.core.polls import INSTANCES, REGIONS
 from nexusd.core.records import Instance, Region
@@ -125,7 +126,7 @@ def test_when_all_is_well_again_nothing_fires(played: list[Step]) -> None:
     scene = Scene(*RULES)
     for step in played:
         play(scene, step)
-    for _ in range(12):
+    for _ in range(12 + int(flapping.CALM_AFTER_S // 15)):
         scene.later(15.0).regions(*(Region(f"r{n}", "", "healthy", 1.0, capacity=True) for n in range(2)))
         scene.sweep(*(instance(n) for n in range(3)))
         scene.told()

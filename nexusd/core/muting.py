@@ -1,0 +1,147 @@
+"""What is not told although it fires: inhibited by another alert, or silenced (product.md, section 4).
+
+Used by `alerting`. The inhibitions are built in; `config/alertmanager` says the same in Alertmanager's words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from nexusd.core.alerts import Alert, AlertState
+from nexusd.core.matchers import Matcher, all_match, matcher
+from nexusd.core.silences import Silence, SilenceState
+
+LINGERS_S = 60.0
+"""How long an alert inhibits after it has ended: what ended with it is seen to have ended only by the next
+sweep, and must not be told meanwhile.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Inhibition:
+    """While the alert `source` fires, those that match `target` and agree on the labels `equal` are muted."""
+
+    source: str
+    target: tuple[Matcher, ...]
+    equal: tuple[str, ...] = ()
+
+
+def _alertname(operator: str, *names: str) -> Matcher:
+    return matcher("alertname", operator, "|".join(names))
+
+
+INHIBITIONS = (
+    Inhibition(
+        "CloudAPIUnreachable",
+        (
+            _alertname(
+                "!~",
+                "CloudAPIUnreachable",
+                "CloudAPIUnauthorized",
+                "NotificationsFailing",
+                "PlacementFailed",
+                "PlacementHeld",
+                "Watchdog",
+            ),
+        ),
+    ),
+    Inhibition(
+        "RegionUnhealthy",
+        (_alertname("!=", "RegionUnhealthy"), matcher("placement_id", "=", "")),
+        equal=("region",),
+    ),
+    Inhibition("NoEligibleRegion", (_alertname("=~", "RegionCapacityExhausted", "PlacementDelayed"),)),
+)
+"""First: all that depends on what the API says. Second: a region's other alerts and its instances'."""
+
+
+@dataclass(frozen=True, slots=True)
+class Muted:
+    """Why an alert is told to nobody: fingerprints of alerts, ids of silences."""
+
+    inhibited_by: tuple[str, ...] = ()
+    silenced_by: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Muting:
+    """`muted` by fingerprint. `next_due`: when time alone changes it."""
+
+    muted: Mapping[str, Muted] = field(default_factory=dict)
+    next_due: float | None = None
+
+    def __contains__(self, alert: Alert) -> bool:
+        return alert.fingerprint in self.muted
+
+
+UNMUTED = Muting()
+
+
+def mute(alerts: Iterable[Alert], silences: Iterable[Silence], now: float) -> Muting:
+    """What is muted now, be it pending, firing or ended. Inhibition asks only for what fires: an alert that
+    is itself muted still inhibits, as in Alertmanager.
+    """
+    alerts, silences = tuple(alerts), tuple(silences)
+    sources = _sources(alerts, now)
+    active = [s for s in silences if s.state(now) is SilenceState.ACTIVE]
+    muted = {}
+    if sources or active:
+        for alert in alerts:
+            found = None if alert.settled else _muted(alert, sources, active)
+            if found is not None:
+                muted[alert.fingerprint] = found
+    dues = [due for due in _dues(alerts, silences) if due > now]
+    return Muting(muted, min(dues, default=None))
+
+
+def suppressed(alerts: Iterable[Alert], muted: Mapping[str, Muted]) -> dict[str, int]:
+    """How many firing alerts are muted, by reason. One that is both counts twice."""
+    firing = [muted[a.fingerprint] for a in alerts if a.state is AlertState.FIRING and a.fingerprint in muted]
+    return {
+        "inhibited": sum(bool(m.inhibited_by) for m in firing),
+        "silenced": sum(bool(m.silenced_by) for m in firing),
+    }
+
+
+_Sources = Mapping[tuple[Inhibition, tuple[str, ...]], list[str]]
+_BY_SOURCE = {inhibition.source: inhibition for inhibition in INHIBITIONS}
+
+
+def _sources(alerts: Iterable[Alert], now: float) -> _Sources:
+    """The fingerprints of what inhibits, by inhibition and the values of its `equal` labels."""
+    sources: dict[tuple[Inhibition, tuple[str, ...]], list[str]] = {}
+    for alert in alerts:
+        inhibition = _BY_SOURCE.get(alert.name)
+        if inhibition is not None and _inhibits(alert, now):
+            values = tuple(alert.label(name) for name in inhibition.equal)
+            sources.setdefault((inhibition, values), []).append(alert.fingerprint)
+    return sources
+
+
+def _inhibits(alert: Alert, now: float) -> bool:
+    return alert.state is AlertState.FIRING or (
+        alert.resolved_at is not None and now < alert.resolved_at + LINGERS_S
+    )
+
+
+def _muted(alert: Alert, sources: _Sources, active: Iterable[Silence]) -> Muted | None:
+    labels = dict(alert.labels)
+    inhibited_by = tuple(
+        mark
+        for (inhibition, values), marks in sources.items()
+        if all(labels.get(n, "") == v for n, v in zip(inhibition.equal, values, strict=True))
+        and all_match(inhibition.target, labels)
+        for mark in marks
+    )
+    silenced_by = tuple(s.id for s in active if s.matches(labels))
+    return Muted(inhibited_by, silenced_by) if inhibited_by or silenced_by else None
+
+
+def _dues(alerts: Iterable[Alert], silences: Iterable[Silence]) -> Iterator[float]:
+    for alert in alerts:
+        if alert.resolved_at is not None and alert.name in _BY_SOURCE:
+            yield alert.resolved_at + LINGERS_S
+    for silence in silences:
+        yield silence.starts_at
+        yield silence.ends_at
