@@ -34,7 +34,7 @@ COMMANDS = {
     "instances": Entry("nexusd.cli.watching:instances", "Instances as last seen.", CLIENT),
     "place": Entry("nexusd.cli.placing:place", "Create an instance in the best region.", CLIENT),
     "placements": Entry("nexusd.cli.placing:placements", "Placements, or one of them.", CLIENT),
-    "explain": Entry("nexusd.cli.placing:explain", "Why a placement went where it went.", CLIENT),
+    "explain": Entry("nexusd.cli.explaining:explain", "Why a placement went where it went.", CLIENT),
     "cancel": Entry("nexusd.cli.placing:cancel", "Cancel a placement that is still queued.", CLIENT),
     "resolve": Entry("nexusd.cli.placing:resolve", "Say what became of a placement that is held.", CLIENT),
     "alert": Entry("nexusd.cli.alert:app", "Send a test notification.", CLIENT),

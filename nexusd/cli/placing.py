@@ -1,4 +1,4 @@
-"""Commands about placements: place, placements, explain, cancel, resolve."""
+"""Commands about placements: place, placements, cancel, resolve."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Annotated, Any
 import typer
 
 from nexusd.cli.daemon import Daemon, listed, meta_total, segment
+from nexusd.cli.explaining import PATH, print_considered, print_whole, summary
 from nexusd.cli.options import DEFAULT_URL, Format, Output, Token, Url
 from nexusd.cli.output import note, print_fields, print_json, print_table, printable, show
 from nexusd.core.durations import parse_duration
 from nexusd.core.errors import NexusdError
 
-PATH = "/api/v1/placements"
 RUNNING = "running"
 CLOSED = frozenset({RUNNING, "failed", "cancelled", "expired"})
 
@@ -104,7 +104,7 @@ def _show_plan(decision: dict[str, Any], output: Output) -> None:
     if output is Output.JSON:
         print_json(decision)
     else:
-        _print_considered(decision)
+        print_considered(decision)
     if decision.get("region") is None:
         raise PlacementEndedError(f"no region now: {show(decision.get('reason'))}")
     if output is Output.TABLE:
@@ -123,16 +123,11 @@ def _show_result(placement: dict[str, Any], output: Output) -> None:
     if output is Output.JSON:
         print_json(placement)
     else:
-        print_fields(_summary(placement))
+        print_fields(summary(placement))
     if placement.get("state") in CLOSED - {RUNNING}:
         reason = placement.get("reason")
         said = f": {printable(str(reason))}" if reason else ""
         raise PlacementEndedError(f"{show(placement.get('name'))} is {placement['state']}{said}")
-
-
-def _summary(placement: dict[str, Any]) -> list[tuple[str, Any]]:
-    keys = ("id", "name", "plan", "state", "reason", "region", "instance_id", "created_at")
-    return [(key.replace("_", " "), placement.get(key)) for key in keys]
 
 
 def placements(
@@ -149,7 +144,7 @@ def placements(
     daemon = Daemon(url, token)
     if placement_id is not None:
         placement = daemon.get(f"{PATH}/{segment(placement_id)}")
-        print_json(placement) if output is Output.JSON else _print_whole(placement)
+        print_json(placement) if output is Output.JSON else print_whole(placement)
         return
     answer = daemon.pages(PATH, {"state": state}, limit)
     if output is Output.JSON:
@@ -160,47 +155,6 @@ def placements(
     print_table([c.replace("_", " ") for c in columns], [[row.get(c) for c in columns] for row in rows])
     if len(rows) < meta_total(answer):
         note(f"{len(rows)} of {meta_total(answer)} shown; --limit 0 shows all")
-
-
-def explain(
-    placement_id: Annotated[
-        str, typer.Argument(metavar="ID", show_default=False, help="The placement's id.")
-    ],
-    url: Url = DEFAULT_URL,
-    token: Token = None,
-    output: Format = Output.TABLE,
-) -> None:
-    """Why a placement went where it went, or why it waits: every decision, every region, every attempt."""
-    placement = Daemon(url, token).get(f"{PATH}/{segment(placement_id)}")
-    if output is Output.JSON:
-        print_json(placement)
-        return
-    _print_whole(placement)
-    for decision in placement.get("decisions") or []:
-        chosen = (
-            show(decision.get("region"))
-            if decision.get("region")
-            else f"none: {show(decision.get('reason'))}"
-        )
-        print(f"\ndecided {show(decision.get('decided_at'))}: {chosen}")
-        print(f"policy {show(decision.get('policy'))}, data of {show(decision.get('observed_at'))}")
-        _print_considered(decision)
-
-
-def _print_whole(placement: dict[str, Any]) -> None:
-    print_fields(_summary(placement))
-    attempts = placement.get("attempts") or []
-    if attempts:
-        print()
-        columns = ("number", "region", "sent_at", "outcome", "detail")
-        headings = ("attempt", "region", "sent at", "outcome", "detail")
-        print_table(headings, [[attempt.get(c) for c in columns] for attempt in attempts])
-
-
-def _print_considered(decision: dict[str, Any]) -> None:
-    columns = ("region", "eligible", "rank", "latency_ms", "instances", "reasons")
-    headings = ("region", "eligible", "rank", "latency ms", "instances", "why not")
-    print_table(headings, [[each.get(c) for c in columns] for each in decision.get("considered") or []])
 
 
 def cancel(

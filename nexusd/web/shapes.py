@@ -83,6 +83,7 @@ class Shaper:
             "reason": decision.reason,
             "policy": decision.policy,
             "observed_at": self.time(decision.observed_at),
+            "data_age_s": _data_age_s(decision),
             "considered": [_considered(c) for c in decision.considered],
         }
 
@@ -160,6 +161,13 @@ def instance_shape(instance: Instance) -> Json:
 
 def list_shape(rows: list[Json], total: int, limit: int, offset: int) -> Json:
     return {"data": rows, "meta": {"total": total, "limit": limit, "offset": offset}}
+
+
+def _data_age_s(decision: Decision) -> float | None:
+    """How old the region data was when it was decided on."""
+    if decision.observed_at is None:
+        return None
+    return round(decision.decided_at - decision.observed_at, 3)
 
 
 def _constraints(request: PlacementRequest) -> Json:

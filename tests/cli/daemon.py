@@ -119,6 +119,7 @@ def decision(region: str | None = "us-east-1", **more: Any) -> dict[str, Any]:
         "reason": None if region else "no region is eligible",
         "policy": "lowest-latency",
         "observed_at": "2030-01-31T11:59:55.000Z",
+        "data_age_s": 5.0,
         "considered": [
             considered("us-east-1", **({} if region else {"reasons": ["status is degraded"]})),
             considered("eu-west-2", latency_ms=45.0, reasons=["no capacity"]),

@@ -188,14 +188,6 @@ def test_one_placement_is_shown_with_its_attempts(run: Run, daemon: FakeDaemon) 
     assert "no room" in ran.out
 
 
-def test_explain_prints_every_region_with_its_reasons(run: Run, daemon: FakeDaemon) -> None:
-    daemon.on("GET", ONE, Answer(placement("running", decisions=[decision()])))
-    out = run("explain", "plc_01j").out
-    assert "decided 2030-01-31T12:00:00.000Z: us-east-1" in out
-    assert "policy lowest-latency, data of 2030-01-31T11:59:55.000Z" in out
-    assert any("eu-west-2" in line and "no capacity" in line for line in out.splitlines())
-
-
 def test_an_id_cannot_lead_to_another_path(run: Run, daemon: FakeDaemon) -> None:
     run("explain", "../status?x=1")
     assert daemon.requests[0].path == f"{PATH}/..%2Fstatus%3Fx%3D1"

@@ -272,6 +272,7 @@ async def test_one_placement_is_shown_with_attempts_and_decisions(site: Site) ->
             "reason": None,
             "policy": "lowest-latency",
             "observed_at": "2023-11-14T22:13:10.000Z",
+            "data_age_s": 5.0,
             "considered": [
                 {
                     "region": "us-east-1",

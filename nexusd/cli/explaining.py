@@ -1,0 +1,105 @@
+"""`nexusd explain`, and how a placement, its attempts and its decisions are printed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import typer
+
+from nexusd.cli.daemon import Daemon, segment
+from nexusd.cli.options import DEFAULT_URL, Format, Output, Token, Url
+from nexusd.cli.output import note, print_fields, print_json, print_table, show
+
+PATH = "/api/v1/placements"
+
+
+def explain(
+    placement_id: Annotated[
+        str, typer.Argument(metavar="ID", show_default=False, help="The placement's id.")
+    ],
+    url: Url = DEFAULT_URL,
+    token: Token = None,
+    output: Format = Output.TABLE,
+) -> None:
+    """Why a placement went where it went, or why it waits: every decision, every region, every attempt."""
+    placement = Daemon(url, token).get(f"{PATH}/{segment(placement_id)}")
+    if output is Output.JSON:
+        print_json(placement)
+        return
+    print_fields([*summary(placement), *_asked(placement)])
+    _print_attempts(placement)
+    decisions = placement.get("decisions") or []
+    for decision in decisions:
+        _print_decision(decision)
+    if not decisions:
+        print("\nnot decided yet")
+    if placement.get("state") == "held":
+        note(f"a person decides: nexusd resolve {show(placement.get('id'))} --exists|--absent")
+
+
+def print_whole(placement: dict[str, Any]) -> None:
+    """One placement with its attempts."""
+    print_fields(summary(placement))
+    _print_attempts(placement)
+
+
+def print_considered(decision: dict[str, Any]) -> None:
+    """Every region of a decision, the eligible first."""
+    considered = decision.get("considered") or []
+    columns = ["region", "eligible", "rank", "latency_ms", "smoothed_ms", "instances", "reasons"]
+    if all(each.get("smoothed_ms") is None for each in considered):
+        columns.remove("smoothed_ms")
+    headings = ["why not" if column == "reasons" else column.replace("_", " ") for column in columns]
+    print_table(headings, [[_cell(each, column) for column in columns] for each in considered])
+
+
+def summary(placement: dict[str, Any]) -> list[tuple[str, Any]]:
+    keys = ("id", "name", "plan", "state", "reason", "region", "instance_id", "created_at", "updated_at")
+    return [(key.replace("_", " "), placement.get(key)) for key in keys]
+
+
+def _asked(placement: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """What the request asks of a region, and when it is its turn, where it says anything of it."""
+    constraints = placement.get("constraints") or {}
+    given = {
+        "allowed regions": constraints.get("regions"),
+        "avoided regions": constraints.get("avoid_regions"),
+        "where": constraints.get("where"),
+        "spread": _spread(constraints.get("spread")),
+        "priority": placement.get("priority"),
+        "deadline": placement.get("deadline"),
+        "fleet": placement.get("fleet"),
+    }
+    return ((name, value) for name, value in given.items() if value)
+
+
+def _spread(spread: Any) -> str | None:
+    if not isinstance(spread, dict):
+        return None
+    return f"group {show(spread.get('group'))}, at most {show(spread.get('max_skew'))} apart"
+
+
+def _print_attempts(placement: dict[str, Any]) -> None:
+    attempts = placement.get("attempts") or []
+    if attempts:
+        print()
+        columns = ("number", "region", "sent_at", "outcome", "detail")
+        headings = ("attempt", "region", "sent at", "outcome", "detail")
+        print_table(headings, [[attempt.get(c) for c in columns] for attempt in attempts])
+
+
+def _print_decision(decision: dict[str, Any]) -> None:
+    region = decision.get("region")
+    chosen = show(region) if region else f"none: {show(decision.get('reason'))}"
+    age_s = decision.get("data_age_s")
+    aged = f" ({show(age_s)} s old)" if age_s is not None else ""
+    print(f"\ndecided {show(decision.get('decided_at'))}: {chosen}")
+    print(f"policy {show(decision.get('policy'))}, data of {show(decision.get('observed_at'))}{aged}")
+    print_considered(decision)
+
+
+def _cell(considered: dict[str, Any], column: str) -> Any:
+    """A reason may have commas of its own."""
+    value = considered.get(column)
+    return "; ".join(str(reason) for reason in value) if column == "reasons" and value else value
