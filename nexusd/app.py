@@ -251,6 +251,7 @@ class App:
         return (
             tx.events.forget(before)
             + tx.outbox.forget_ended(before)
+            + tx.silences.forget(before)
             + tx.region_history.forget(forget_before(now, self._engine.loaded.history.retention_s))
             + tx.placements.forget_closed(before)
             + tx.placements.forget_keys(now - IDEMPOTENCY_KEPT_S)

@@ -27,6 +27,7 @@ from nexusd.core.polls import INSTANCES, REGIONS, STALE_AFTER_INTERVALS, PollSta
 from nexusd.core.records import RUNNING, Instance
 from nexusd.core.regions import CoolingOff, RegionList, RegionSnapshot, next_snapshot
 from nexusd.core.rules import Facts
+from nexusd.core.silences import Silence
 from nexusd.core.world import World
 from nexusd.ports import Clock, CloudApi, Metrics, OutboxMessage, Store, Transaction
 
@@ -71,6 +72,7 @@ class Restored:
     cooling_off: dict[str, CoolingOff]
     alerts: list[Alert]
     said: list[LoggedNotification]
+    silences: list[Silence]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,8 @@ class Cycle:
         stored by just that, and so it is written.
         """
 
+        now = self._clock.now()
+
         def transaction(tx: Transaction) -> Restored:
             return Restored(
                 tx.instances.load(),
@@ -126,6 +130,7 @@ class Cycle:
                 tx.regions.cooling_off(),
                 tx.alerts.load(),
                 tx.notification_log.load(),
+                tx.silences.open(now),
             )
 
         async with self._lock:
@@ -143,11 +148,9 @@ class Cycle:
         self._unsaved.clear()
         self._placements = None
         self._recheck = True
-        self._memory = AlertMemory(
-            {alert.fingerprint: alert for alert in restored.alerts},
-            {(entry.receiver, entry.group_key): entry for entry in restored.said},
+        self._remember(
+            AlertMemory.restored(restored.alerts, restored.said, restored.silences, self._clock.now())
         )
-        world.alerts = self._memory.alerts
         self.restored_epoch = self._store.epoch
 
     def reconfigure(self, parts: Parts) -> None:
@@ -160,7 +163,7 @@ class Cycle:
         self.wake()
 
     def wake(self) -> None:
-        """Look at the alerts again soon: a placement has changed."""
+        """Look at the alerts again soon: a placement or a silence has changed."""
         self._placements = None
         self._wake.set()
 
@@ -228,7 +231,7 @@ class Cycle:
         if len(self._unsaved) >= MOST_UNSAVED and not await self._save():
             return
         now = self._clock.now()
-        await self._read_placements(now)
+        await self._read_store(now)
         polls = {**self._world.polls, news.poll.resource: news.poll} if news.poll else self._world.polls
         judged = judge(self._parts.alerting, self._facts(news, polls, now), self._memory)
         messages = self._parts.compose(judged.messages, now)
@@ -281,29 +284,40 @@ class Cycle:
             if news.delta.hold is None:
                 world.ever_running |= _running(news.delta)
                 world.ever_running -= news.delta.vanished
-        self._memory = judged.memory
-        world.alerts = judged.memory.alerts
+        self._remember(judged.memory)
         self._recheck = judged.recheck
         for change in news.changes:
             if isinstance(change, InstanceStatusChanged):
                 was, now = change.before, change.instance
                 self._metrics.instance_changed(now.region, was.status, now.status)
 
-    async def _read_placements(self, now: float) -> None:
-        """Those an alert may be about, read again only when some changed or the last reading is old."""
+    def _remember(self, memory: AlertMemory) -> None:
+        self._memory = memory
+        self._world.alerts = memory.alerts
+        self._world.silences = memory.silences
+        self._world.muting = memory.muting
+
+    async def _read_store(self, now: float) -> None:
+        """What alerts need of it: silences, which any replica may take in, at each pass; placements when some
+        changed or the last reading is old. What cannot be read stays as it was.
+        """
         since = now - self._parts.alerting.failed_for_s
+        again = self._placements is None or now >= self._placements_read_at + LONGEST_WAIT_S
 
-        def transaction(tx: Transaction) -> list[Placement]:
+        def transaction(tx: Transaction) -> tuple[list[Silence], tuple[Placement, ...] | None]:
+            silences = tx.silences.open(now)
+            if not again:
+                return silences, self._placements
             waiting = tx.placements.in_states([State.QUEUED, State.HELD])
-            return waiting + tx.placements.ended_since(State.FAILED, since)
+            return silences, (*waiting, *tx.placements.ended_since(State.FAILED, since))
 
-        if self._placements is not None and now < self._placements_read_at + LONGEST_WAIT_S:
-            return
-        self._placements_read_at = now
+        self._placements_read_at = now if again else self._placements_read_at
         try:
-            self._placements = tuple(await self._store.run(transaction))
+            silences, self._placements = await self._store.run(transaction)
         except StoreUnavailableError as error:
-            log.warning("store_unavailable", waiting="alerts about placements", error=str(error))
+            log.warning("store_unavailable", waiting="silences, alerts about placements", error=str(error))
+            return
+        self._memory = self._memory.silenced({silence.id: silence for silence in silences})
 
     async def _save(self) -> bool:
         """Commit all that was not written yet, in order. False: the store cannot take it now."""

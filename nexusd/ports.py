@@ -16,6 +16,7 @@ from nexusd.core.placement import Considered, Decision, PlacementRequest
 from nexusd.core.recordings import RecordedAnswer
 from nexusd.core.records import Instance, Region
 from nexusd.core.regions import CoolingOff, RegionList, RegionSnapshot
+from nexusd.core.silences import Silence, SilenceRequest
 from nexusd.core.world import World
 
 T = TypeVar("T")
@@ -187,6 +188,26 @@ class NotificationLogTable(Protocol):
         ...
 
 
+class SilencesTable(Protocol):
+    def open(self, now: float) -> list[Silence]:
+        """Those that are not over."""
+        ...
+
+    def newest(self, limit: int) -> list[Silence]:
+        """In any state, those that end last first."""
+        ...
+
+    def get(self, silence_id: str) -> Silence | None: ...
+
+    def save(self, changed: Iterable[Silence]) -> None:
+        """Insert or replace by id."""
+        ...
+
+    def forget(self, before: float) -> int:
+        """Delete those that ended before the instant, a bounded number a call; how many. Repeat until 0."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class OutboxMessage:
     """One notification to one receiver, durable before it is sent.
@@ -287,6 +308,8 @@ class Transaction(Protocol):
     def alerts(self) -> AlertsTable: ...
     @property
     def notification_log(self) -> NotificationLogTable: ...
+    @property
+    def silences(self) -> SilencesTable: ...
     @property
     def outbox(self) -> OutboxTable: ...
     @property
@@ -414,6 +437,20 @@ class IdempotencyKey:
 
     key: str
     digest: str
+
+
+class Silences(Protocol):
+    """Taking silences in (`silencing.py`)."""
+
+    async def put(self, request: SilenceRequest) -> Silence:
+        """A new silence, or a change of one. Durable when this returns. Raises `InputError`, `NotFoundError`,
+        `ConflictError` (too many), `StoreUnavailableError`.
+        """
+        ...
+
+    async def expire(self, silence_id: str) -> Silence:
+        """End one now; one that is over stays as it is. Raises `NotFoundError`, `StoreUnavailableError`."""
+        ...
 
 
 class Daemon(Protocol):

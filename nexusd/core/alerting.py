@@ -50,13 +50,14 @@ class AlertMemory:
         cls,
         alerts: Iterable[Alert],
         said: Iterable[LoggedNotification],
-        silences: Mapping[str, Silence],
+        silences: Iterable[Silence],
         now: float,
     ) -> AlertMemory:
         """From what the store has. What was muted follows from it, so that no event says it again."""
         known = {alert.fingerprint: alert for alert in alerts}
         log = {(entry.receiver, entry.group_key): entry for entry in said}
-        return cls(known, log, silences, mute(known.values(), silences.values(), now))
+        silencing = {silence.id: silence for silence in silences}
+        return cls(known, log, silencing, mute(known.values(), silencing.values(), now))
 
     def replanned(self) -> AlertMemory:
         """The same, with messages planned at the next pass: somebody else is to be told, or otherwise."""

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from nexusd.core.alerts import Alert
 from nexusd.core.fleets import NO_FLEETS, Fleets
 from nexusd.core.inventory import Inventory
+from nexusd.core.muting import UNMUTED, Muting
 from nexusd.core.polls import PollState
 from nexusd.core.regions import NO_REGIONS, CoolingOff, RegionSnapshot
+from nexusd.core.silences import Silence
 
 
 @dataclass(slots=True)
@@ -17,8 +19,9 @@ class World:
     """Replaced piece by piece after each commit, on the event loop: no reader sees half a pass.
 
     `polls` by resource, `cooling_off` by region slug, `alerts` by fingerprint (pending and firing ones, and
-    resolved ones until they were told), `ever_running`: ids of the known instances once seen running,
-    `fleets`: those declared in the configuration.
+    resolved ones a while longer), `silences` by id (those that are not over), `muting`: what is not told,
+    `ever_running`: ids of the known instances once seen running, `fleets`: those declared in the
+    configuration.
     """
 
     polls: dict[str, PollState]
@@ -27,6 +30,8 @@ class World:
     regions: RegionSnapshot = NO_REGIONS
     cooling_off: Mapping[str, CoolingOff] = field(default_factory=dict)
     alerts: Mapping[str, Alert] = field(default_factory=dict)
+    silences: Mapping[str, Silence] = field(default_factory=dict)
+    muting: Muting = UNMUTED
     fleets: Fleets = NO_FLEETS
 
     def declare(self, fleets: Fleets) -> None:

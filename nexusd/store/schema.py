@@ -206,6 +206,19 @@ alerts = sa.Table(
     _instant("flapping_since", null=True),
 )
 
+silences = sa.Table(
+    "silences",
+    metadata,
+    _key("id"),
+    _text("matchers"),
+    _instant("starts_at"),
+    _instant("ends_at"),
+    _instant("updated_at"),
+    _text("created_by"),
+    _text("comment"),
+    sa.Index("ix_silences_ends_at", "ends_at", "id"),
+)
+
 notification_log = sa.Table(
     "notification_log",
     metadata,

@@ -9,6 +9,7 @@ from nexusd.store.outbox import Outbox
 from nexusd.store.placements import Placements
 from nexusd.store.region_history import RegionHistory
 from nexusd.store.regions import Regions
+from nexusd.store.silences import Silences
 from nexusd.store.statements import Session
 
 
@@ -23,5 +24,6 @@ class SqlTransaction:
         self.placements = Placements(session)
         self.alerts = Alerts(session)
         self.notification_log = NotificationLog(session)
+        self.silences = Silences(session)
         self.outbox = Outbox(session)
         self.events = Events(session)

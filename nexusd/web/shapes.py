@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from nexusd.core.alerts import Alert
 from nexusd.core.events import Event
 from nexusd.core.lifecycle import Attempt, Placement
+from nexusd.core.muting import Muted, Muting
 from nexusd.core.placement import Considered, Decision, PlacementRequest
 from nexusd.core.polls import PollState
 from nexusd.core.records import Instance
@@ -100,7 +101,9 @@ class Shaper:
             "failure_message": poll.failure_message,
         }
 
-    def alert(self, alert: Alert) -> Json:
+    def alert(self, alert: Alert, muting: Muting) -> Json:
+        """With why it is told to nobody, if so: fingerprints of alerts, ids of silences."""
+        muted = muting.muted.get(alert.fingerprint, Muted())
         return {
             "fingerprint": alert.fingerprint,
             "state": alert.state.value,
@@ -108,6 +111,9 @@ class Shaper:
             "annotations": dict(alert.annotations),
             "active_at": self.time(alert.active_at),
             "fired_at": self.time(alert.fired_at),
+            "flapping_since": self.time(alert.flapping_since),
+            "inhibited_by": muted.inhibited_by,
+            "silenced_by": muted.silenced_by,
         }
 
     def event(self, event: Event) -> Json:

@@ -8,6 +8,7 @@ from heapq import nsmallest
 
 from nexusd.core.alerts import AlertState
 from nexusd.core.lifecycle import State
+from nexusd.core.muting import suppressed
 from nexusd.core.placement import Considered
 from nexusd.core.records import HEALTHY
 from nexusd.core.regions import cooling_reason
@@ -169,6 +170,12 @@ class StateMetrics:
             if alert.state in _SHOWN_ALERT_STATES
         ]
         yield gauge("nexusd_alerts", "Alerts that are pending or firing.", tally([*zeros, *found]).items())
+        muted = suppressed(moment.world.alerts.values(), moment.world.muting.muted)
+        yield gauge(
+            "nexusd_alerts_suppressed",
+            "Firing alerts that are not told, by reason. One that is inhibited and silenced counts in both.",
+            ((_labels(reason=reason), count) for reason, count in sorted(muted.items())),
+        )
 
     def _outbox(self, moment: Moment) -> Iterator[str]:
         tallies = moment.tallies

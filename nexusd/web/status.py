@@ -10,6 +10,7 @@ from aiohttp import web
 
 from nexusd.core.alerts import Alert, AlertState
 from nexusd.core.lifecycle import State
+from nexusd.core.muting import suppressed
 from nexusd.core.world import World
 from nexusd.ports import Clock, Daemon, Store
 from nexusd.web.answers import answer
@@ -116,7 +117,8 @@ def _alerts(world: World, shaper: Shaper) -> Json:
     return {
         "firing": states[AlertState.FIRING],
         "pending": states[AlertState.PENDING],
-        "active": [shaper.alert(a) for a in pressing_alerts(world.alerts.values(), MAX_ALERTS)],
+        "suppressed": suppressed(world.alerts.values(), world.muting.muted),
+        "active": [shaper.alert(a, world.muting) for a in pressing_alerts(world.alerts.values(), MAX_ALERTS)],
     }
 
 

@@ -56,7 +56,7 @@ class Newsroom(Scene):
         super().restart()
         memory = self.memory
         self.memory = AlertMemory.restored(
-            self.alerts.values(), memory.said.values(), memory.silences, self.now
+            self.alerts.values(), memory.said.values(), memory.silences.values(), self.now
         )
 
     def silence(self, *silences: Silence) -> None:

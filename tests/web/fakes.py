@@ -8,15 +8,18 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from nexusd.core.alerts import Alert, AlertState
+from nexusd.core.alerts import Alert, AlertState, fingerprint
 from nexusd.core.errors import ConflictError, NexusdError, NotFoundError
 from nexusd.core.events import Event
 from nexusd.core.inventory import Inventory
 from nexusd.core.lifecycle import Attempt, Placement, State, Verdict
+from nexusd.core.matchers import parse_matcher
+from nexusd.core.muting import mute
 from nexusd.core.placement import Considered, Decision, PlacementRequest
 from nexusd.core.polls import INSTANCES, REGIONS, PollState
 from nexusd.core.records import Instance, Region
 from nexusd.core.regions import KnownRegion, RegionSnapshot
+from nexusd.core.silences import Silence
 from nexusd.core.world import World
 from nexusd.ports import IdempotencyKey, OutboxMessage, ReceiverTest
 from tests.fakes import EPOCH
@@ -260,10 +263,31 @@ def alert(
 ) -> Alert:
     own = {"alertname": alertname, "severity": severity, **labels}
     return Alert(
-        fingerprint=f"{abs(hash(tuple(own.items()))):016x}"[:16],
+        fingerprint=fingerprint(own.items()),
         labels=tuple(sorted(own.items())),
         annotations=(("summary", f"{alertname} in {labels.get('region', 'general')}"),),
         state=state,
         active_at=NOW - 300,
         fired_at=NOW - 200 if state is AlertState.FIRING else None,
     )
+
+
+def muted_world() -> World:
+    """An unhealthy region, an instance in it whose alert is inhibited and silenced, and one elsewhere."""
+    region = alert(region="eu-west-2")
+    inside = alert("InstanceStopped", instance_id="inst_1", region="eu-west-2")
+    outside = alert("InstanceStopped", instance_id="inst_2", region="us-east-1")
+    silence = Silence(
+        "6f1c2a52-0f0e-4b2a-9d53-6d6a53c2b9b1",
+        (parse_matcher("instance_id=inst_1"),),
+        NOW - 60,
+        NOW + 3600,
+        NOW - 60,
+        "ada",
+        "being moved",
+    )
+    world = world_of([instance(1)], EVERYWHERE)
+    world.alerts = {a.fingerprint: a for a in (region, inside, outside)}
+    world.silences = {silence.id: silence}
+    world.muting = mute(world.alerts.values(), world.silences.values(), NOW)
+    return world

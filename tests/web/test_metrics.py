@@ -24,7 +24,7 @@ from nexusd.web.exposition import escape, number
 from nexusd.web.instance_metrics import InstanceMetrics
 from nexusd.web.metrics import MAX_REGIONS, MetricsRegistry
 from tests.requirements import need_program
-from tests.web.fakes import EVERYWHERE, NOW, alert, instance, placement, world_of
+from tests.web.fakes import EVERYWHERE, NOW, alert, instance, muted_world, placement, world_of
 from tests.web.site import Reply, Site
 
 OPENMETRICS = {"Accept": "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3"}
@@ -52,6 +52,7 @@ DOCUMENTED = [
     "placement_duration_seconds",
     "region_cooling_off",
     "alerts",
+    "alerts_suppressed",
     "notifications_total",
     "notifications_failed_total",
     "notification_requests_total",
@@ -394,3 +395,10 @@ def test_the_shipped_scrape_configuration_is_clean() -> None:
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert "SUCCESS" in checked.stdout
     assert not checked.stderr
+
+
+@pytest.mark.parametrize("reason", ["inhibited", "silenced"])
+async def test_suppressed_alerts_are_counted_by_reason(site: Site, reason: str) -> None:
+    assert await scrape(site, "alerts_suppressed", reason=reason) == 0
+    site.daemon.world = muted_world()
+    assert await scrape(site, "alerts_suppressed", reason=reason) == 1

@@ -15,7 +15,7 @@ from nexusd.core.placement import Considered
 from nexusd.core.records import Region
 from nexusd.web.page.html import Html, element
 from nexusd.web.page.view import ago
-from tests.web.fakes import EVERYWHERE, NOW, alert, instance, placement, world_of
+from tests.web.fakes import EVERYWHERE, NOW, alert, instance, muted_world, placement, world_of
 from tests.web.site import Site
 
 
@@ -192,3 +192,8 @@ def test_durations_are_said_in_their_largest_fitting_unit() -> None:
         "2 h",
         "2 d",
     ]
+
+
+async def test_the_page_says_what_is_not_told_and_why(site: Site) -> None:
+    site.daemon.world = muted_world()
+    assert "inhibited by RegionUnhealthy; silenced by ada: being moved" in (await read(site)).text

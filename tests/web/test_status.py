@@ -10,7 +10,7 @@ from nexusd.core.alerts import AlertState
 from nexusd.core.errors import ConfigError, StoreUnavailableError
 from nexusd.core.events import Event, Subject
 from nexusd.core.lifecycle import State
-from tests.web.fakes import EVERYWHERE, NOW, alert, instance, placement, world_of
+from tests.web.fakes import EVERYWHERE, NOW, alert, instance, muted_world, placement, world_of
 from tests.web.site import Site
 
 
@@ -185,3 +185,13 @@ async def test_a_reload_that_fails_is_a_400_with_the_reason(site: Site) -> None:
 async def test_a_reload_that_works_is_a_200(site: Site) -> None:
     assert (await site.post("/-/reload", {})).status == 200
     assert site.daemon.reloads == 1
+
+
+async def test_alerts_say_what_mutes_them(site: Site) -> None:
+    site.daemon.world = world = muted_world()
+    alerts = (await site.get("/api/v1/status")).json["alerts"]
+    assert alerts["suppressed"] == {"inhibited": 1, "silenced": 1}
+    assert alerts["firing"] == 3
+    shown = next(a for a in alerts["active"] if a["labels"].get("instance_id") == "inst_1")
+    source = next(f for f, a in world.alerts.items() if a.name == "RegionUnhealthy")
+    assert (shown["inhibited_by"], shown["silenced_by"]) == ([source], list(world.silences))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from nexusd.core.alerts import Alert, AlertState
 from nexusd.core.lifecycle import CLOSED, Placement, State
+from nexusd.core.muting import Muted
 from nexusd.core.placement import Considered
 from nexusd.core.polls import REGIONS, PollState
 from nexusd.core.records import Region
@@ -198,8 +199,8 @@ def _alerts(view: View) -> Html:
     body = (
         table(
             f"Alerts, most pressing first{_of(len(shown), active)}",
-            ("Alert", "Severity", "State", "About", "Summary", "Since"),
-            (_alert_row(alert, view.shaper) for alert in shown),
+            ("Alert", "Severity", "State", "About", "Summary", "Since", "Not told"),
+            (_alert_row(alert, view) for alert in shown),
         )
         if shown
         else element("p", "Nothing is firing or pending.")
@@ -207,7 +208,7 @@ def _alerts(view: View) -> Html:
     return element("section", element("h2", "Alerts"), body)
 
 
-def _alert_row(alert: Alert, shaper: Shaper) -> list[object]:
+def _alert_row(alert: Alert, view: View) -> list[object]:
     about = ", ".join(f"{k}={v}" for k, v in sorted(alert.labels) if k not in ("alertname", "severity"))
     firing = alert.state is AlertState.FIRING and alert.label("severity") != "none"
     return [
@@ -216,8 +217,19 @@ def _alert_row(alert: Alert, shaper: Shaper) -> list[object]:
         element("td", alert.state.value, class_="bad" if firing else "poor"),
         about,
         dict(alert.annotations).get("summary", ""),
-        f"{ago(shaper.now - alert.active_at)} ago",
+        f"{ago(view.shaper.now - alert.active_at)} ago",
+        _not_told(alert, view.world),
     ]
+
+
+def _not_told(alert: Alert, world: World) -> str:
+    """What mutes it: the alerts that inhibit it, the silences with who made them and why."""
+    muted = world.muting.muted.get(alert.fingerprint, Muted())
+    sources = (world.alerts.get(mark) for mark in muted.inhibited_by)
+    silences = (world.silences.get(silence_id) for silence_id in muted.silenced_by)
+    reasons = [f"inhibited by {source.name}" for source in sources if source is not None]
+    reasons += [f"silenced by {s.created_by}: {s.comment}" for s in silences if s is not None]
+    return "; ".join(reasons)
 
 
 def _daemon(view: View) -> Html:

@@ -1,5 +1,5 @@
 """What the placement engine remembers besides: what a refusal says, what /regions answered,
-how often an alert came and went.
+how often an alert came and went, silences.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ def upgrade() -> None:
     _region_history()
     op.add_column("regions", sa.Column("smoothed_ms", sa.Double(), nullable=True))
     _alerts()
+    _silences()
 
 
 def _attempts() -> None:
@@ -42,3 +43,18 @@ def _alerts() -> None:
     op.add_column("alerts", sa.Column("settled", sa.Boolean(), server_default=sa.false(), nullable=False))
     op.add_column("alerts", sa.Column("changes", sa.Text(), server_default=sa.text("'[]'"), nullable=False))
     op.add_column("alerts", sa.Column("flapping_since", sa.Double(), nullable=True))
+
+
+def _silences() -> None:
+    op.create_table(
+        "silences",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("matchers", sa.Text(), nullable=False),
+        sa.Column("starts_at", sa.Double(), nullable=False),
+        sa.Column("ends_at", sa.Double(), nullable=False),
+        sa.Column("updated_at", sa.Double(), nullable=False),
+        sa.Column("created_by", sa.Text(), nullable=False),
+        sa.Column("comment", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_silences")),
+    )
+    op.create_index("ix_silences_ends_at", "silences", ["ends_at", "id"])
