@@ -87,7 +87,7 @@ class Engine:
         self._key_used: str | None = None
         self._cloud = CloudNexus(parts.cloud_options(loaded), self._key, clock, rng, metrics)
         self._schedule = Schedule(clock, rng, parts.poll_timings(loaded), metrics.poll_skipped)
-        self._deliveries = Deliveries(receiving.delivery_options(loaded), store, clock, rng, metrics)
+        self._deliveries = Deliveries(receiving.delivery_options(loaded), world, store, clock, rng, metrics)
         self._provisioner = Provisioner(
             world, store, self._cloud, clock, metrics, self._provisioning, self._placements_changed
         )

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from nexusd.core.alerts import Alert, AlertState, fingerprint
 from nexusd.core.errors import ConfigError
+from nexusd.core.notifications import LoggedNotification, LogKey, Routing, plan
+from nexusd.delivery.alertmanager import AlertmanagerOptions
 from nexusd.delivery.heartbeat import HeartbeatOptions
 from nexusd.delivery.http import HttpOptions
 from nexusd.delivery.tls import TlsFiles
@@ -85,6 +89,85 @@ receivers:
     assert delivery_options(settings).heartbeats == (HeartbeatOptions("pulse", http, "POST", 30.0),)
     assert routing(settings).receivers == {}
     assert (outbox_names(settings), receiver_names(settings)) == ((), ("pulse",))
+
+
+def test_every_option_of_an_alertmanager_arrives(write: Write) -> None:
+    path = write("""
+receivers:
+  - name: am
+    type: alertmanager
+    urls: ["http://am-1:9093", "http://am-2:9093/x"]
+    timeout: 5s
+    send_resolved: false
+server: {external_url: "https://nexusd.example.com"}
+""")
+    settings = load(path, {}, KEY)
+    targets = HttpOptions("http://am-1:9093", timeout_s=5.0), HttpOptions("http://am-2:9093/x", timeout_s=5.0)
+    expected = AlertmanagerOptions("am", targets, False, "https://nexusd.example.com")
+    assert delivery_options(settings).alertmanagers == (expected,)
+    assert routing(settings).receivers == {"am": False}
+    assert outbox_names(settings) == ("am/1", "am/2")
+
+
+AM_AND_OPS = """
+receivers:
+  - {name: am, type: alertmanager, urls: ["http://am:9093"]}
+  - {name: ops, type: webhook, url: "https://hooks.example.com/x"}
+"""
+
+
+def told(routes: Routing, *alerts: Alert, at: float = 1000.0) -> list[tuple[str, int]]:
+    """Who is told how many alerts in each message, so long after they fired."""
+    messages = plan(alerts, routes, {}, at).messages
+    return [(m.receiver, len(m.alerts)) for m in messages]
+
+
+def alert(alertname: str, severity: str = "warning", **labels: str) -> Alert:
+    pairs = tuple(sorted({"alertname": alertname, "severity": severity, **labels}.items()))
+    return Alert(fingerprint(pairs), pairs, (), AlertState.FIRING, 1000.0, 1000.0)
+
+
+PAIR = alert("InstanceStopped", instance_id="a"), alert("InstanceStopped", instance_id="b")
+
+
+def test_an_alertmanager_is_told_each_alert_at_once_and_others_the_group(write: Write) -> None:
+    routes = routing(load(write(AM_AND_OPS), {}, KEY))
+    assert told(routes, *PAIR) == [("am", 1), ("am", 1)]
+    assert sorted(told(routes, *PAIR, at=1010.0)) == [("am", 1), ("am", 1), ("ops", 2)]
+    assert told(routes, alert("Watchdog", "none"), at=1010.0) == []
+
+
+def test_an_alertmanager_is_not_told_twice_and_hears_of_an_end_at_once(write: Write) -> None:
+    routes = routing(load(write(AM_AND_OPS), {}, KEY))
+    first = plan(PAIR, routes, {}, 1010.0)
+    said = {(entry.receiver, entry.group_key): entry for entry in first.log}
+    assert told_later(routes, said, *PAIR, at=1e6) == ["ops"]
+    over = replace(PAIR[0], state=AlertState.RESOLVED, resolved_at=1020.0)
+    assert told_later(routes, said, over, PAIR[1], at=1020.0) == ["am"]
+
+
+def told_later(
+    routes: Routing, said: dict[LogKey, LoggedNotification], *alerts: Alert, at: float
+) -> list[str]:
+    return [m.receiver for m in plan(alerts, routes, said, at).messages]
+
+
+@pytest.mark.parametrize(
+    ("routes", "expected"),
+    [
+        ("[{receivers: [am, ops]}]", ["am", "ops"]),
+        ("[{receivers: [am]}, {receivers: [ops]}]", ["am"]),
+        ("[{receivers: [am], continue: true}, {receivers: [ops]}]", ["am", "ops"]),
+        ("[{receivers: [ops]}, {receivers: [am]}]", ["ops"]),
+        ("[{receivers: [ops, am], continue: true}, {receivers: [am]}]", ["am", "ops"]),
+        ("[{matchers: ['severity=critical'], receivers: [am, ops]}]", []),
+    ],
+)
+def test_routes_lead_to_an_alertmanager_as_to_any_other(
+    routes: str, expected: list[str], write: Write
+) -> None:
+    found = routing(load(write(f"{AM_AND_OPS}routes: {routes}"), {}, KEY))
+    assert sorted(name for name, _ in told(found, PAIR[0], at=1010.0)) == expected
 
 
 def test_a_heartbeat_takes_no_route(write: Write) -> None:

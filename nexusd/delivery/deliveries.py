@@ -14,6 +14,8 @@ import structlog
 from nexusd.core.errors import NotFoundError, StoreUnavailableError
 from nexusd.core.notifications import Message
 from nexusd.core.webhook_body import BodyOptions
+from nexusd.core.world import World
+from nexusd.delivery.alertmanager import AlertmanagerOptions, AlertmanagerReceiver
 from nexusd.delivery.heartbeat import Heartbeat, HeartbeatOptions
 from nexusd.delivery.outbox import OutboxOptions, OutboxWriter
 from nexusd.delivery.trial import timed, trial_message
@@ -29,8 +31,14 @@ class DeliveryOptions:
     """`bodies`: by receiver, how its messages are rendered."""
 
     webhooks: tuple[WebhookOptions, ...] = ()
+    alertmanagers: tuple[AlertmanagerOptions, ...] = ()
     heartbeats: tuple[HeartbeatOptions, ...] = ()
     bodies: Mapping[str, BodyOptions] = field(default_factory=dict)
+
+    @property
+    def addresses(self) -> dict[str, tuple[str, ...]]:
+        """Of receivers that have several: under which name each has its messages."""
+        return {o.name: o.addresses for o in self.alertmanagers}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +55,29 @@ class Deliveries:
     """Raises `InputError` or `ConfigError` for a receiver that can never work."""
 
     def __init__(
-        self, options: DeliveryOptions, store: Store, clock: Clock, rng: Random, metrics: Metrics
+        self,
+        options: DeliveryOptions,
+        world: World,
+        store: Store,
+        clock: Clock,
+        rng: Random,
+        metrics: Metrics,
     ) -> None:
         self._store = store
         self._clock = clock
         self._metrics = metrics
-        self._outlets = list(_outlets(options, clock))
+        self._resenders = [
+            AlertmanagerReceiver(o, n, world, store, clock, metrics)
+            for o in options.alertmanagers
+            for n in range(len(o.targets))
+        ]
+        self._outlets = [*_webhooks(options, clock), *map(_alertmanager, self._resenders)]
         self._workers = {
             o.receiver.name: DeliveryWorker(o.receiver, store, clock, rng, metrics, o.worker)
             for o in self._outlets
         }
         self._heartbeats = [Heartbeat(o, clock, metrics) for o in options.heartbeats]
-        self._outbox = OutboxWriter(OutboxOptions(options.bodies), rng)
+        self._outbox = OutboxWriter(OutboxOptions(options.bodies, options.addresses), rng)
 
     def compose(self, messages: Iterable[Message], now: float) -> list[OutboxMessage]:
         """The outbox rows of messages (`cycle.Parts.compose`)."""
@@ -82,6 +101,8 @@ class Deliveries:
         async with asyncio.TaskGroup() as group:
             for name, worker in self._workers.items():
                 group.create_task(worker.run(stop), name=f"delivery to {name}")
+            for resender in self._resenders:
+                group.create_task(resender.run(stop), name=f"resending to {resender.name}")
             for heartbeat in self._heartbeats:
                 group.create_task(heartbeat.run(stop, healthy), name=f"heartbeat to {heartbeat.name}")
 
@@ -105,7 +126,9 @@ class Deliveries:
 
     def _sending(self, outlet: _Outlet) -> Callable[[], Awaitable[Delivery]]:
         async def send() -> Delivery:
-            (row,) = self.compose([trial_message(outlet.owner, self._clock.now())], self._clock.now())
+            now = self._clock.now()
+            rows = self.compose([trial_message(outlet.owner, now)], now)
+            row = next(row for row in rows if row.receiver == outlet.receiver.name)
             delivery = await outlet.receiver.send(row)
             self._metrics.notification_request(outlet.receiver.name, delivery.code)
             return delivery
@@ -137,7 +160,11 @@ class Deliveries:
                 log.warning("notifications_abandoned", messages=abandoned, reason="no such receiver any more")
 
 
-def _outlets(options: DeliveryOptions, clock: Clock) -> Iterator[_Outlet]:
+def _webhooks(options: DeliveryOptions, clock: Clock) -> Iterator[_Outlet]:
     for webhook in options.webhooks:
         worker = WorkerOptions.within(webhook.http.timeout_s)
         yield _Outlet(webhook.name, "webhook", WebhookReceiver(webhook, clock), worker)
+
+
+def _alertmanager(receiver: AlertmanagerReceiver) -> _Outlet:
+    return _Outlet(receiver.owner, "alertmanager", receiver, WorkerOptions.within(receiver.timeout_s))

@@ -10,12 +10,9 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import structlog
-
+from nexusd.delivery.complaints import Complaints
 from nexusd.delivery.http import HttpOptions, HttpTarget
 from nexusd.ports import Clock, Delivery, Metrics
-
-log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +34,7 @@ class Heartbeat:
         self._metrics = metrics
         timeout_s = min(options.http.timeout_s, options.interval_s)
         self._target = HttpTarget(options.name, replace(options.http, timeout_s=timeout_s), clock)
-        self._failing = False
+        self._complaints = Complaints("heartbeat", options.name)
 
     @property
     def name(self) -> str:
@@ -51,7 +48,7 @@ class Heartbeat:
         try:
             while not stop.is_set():
                 if healthy():
-                    self._tell(await self.beat())
+                    self._complaints.hear(await self.beat())
                 due = max(due + self._options.interval_s, self._clock.now())
                 await _pause(stop, due - self._clock.now())
         finally:
@@ -65,15 +62,6 @@ class Heartbeat:
 
     async def close(self) -> None:
         await self._target.close()
-
-    def _tell(self, delivery: Delivery) -> None:
-        """Log when it begins to fail and when it works again, not every beat between."""
-        failed = delivery.outcome != "delivered"
-        if failed and not self._failing:
-            log.warning("heartbeat_failed", receiver=self.name, code=delivery.code, error=delivery.detail)
-        elif self._failing and not failed:
-            log.info("heartbeat_arrives_again", receiver=self.name)
-        self._failing = failed
 
 
 async def _pause(stop: asyncio.Event, seconds: float) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from random import Random
 
@@ -16,9 +16,12 @@ EXPIRES_AFTER_S = 24 * 3600.0
 
 @dataclass(frozen=True, slots=True)
 class OutboxOptions:
-    """`bodies`: by receiver, how its messages are rendered. `expires_after_s`: how long they are tried."""
+    """`bodies`: by receiver, how its messages are rendered. `addresses`: for a receiver that has several,
+    under which name each has its messages. `expires_after_s`: how long they are tried.
+    """
 
     bodies: Mapping[str, BodyOptions] = field(default_factory=dict)
+    addresses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     expires_after_s: float = EXPIRES_AFTER_S
 
 
@@ -30,18 +33,18 @@ class OutboxWriter:
         self._random = random
 
     def rows(self, messages: Iterable[Message], now: float, utc_offset_s: float) -> list[OutboxMessage]:
-        """One row a message, due at once; `now` is an instant of the clock, and its UTC offset."""
-        return [
-            OutboxMessage(
+        """One row a message and address, due at once. `now`: an instant of the clock, with its UTC offset."""
+        return [row for message in messages for row in self._rows(message, now, utc_offset_s)]
+
+    def _rows(self, message: Message, now: float, utc_offset_s: float) -> Iterator[OutboxMessage]:
+        options = self._options
+        body = webhook_body(message, options.bodies.get(message.receiver, BodyOptions()), utc_offset_s)
+        for address in options.addresses.get(message.receiver, (message.receiver,)):
+            yield OutboxMessage(
                 id=f"msg_{ulid(now + utc_offset_s, self._random.getrandbits(80))}",
-                receiver=message.receiver,
-                body=webhook_body(message, self._body(message.receiver), utc_offset_s),
+                receiver=address,
+                body=body,
                 created_at=now,
-                expires_at=now + self._options.expires_after_s,
+                expires_at=now + options.expires_after_s,
                 next_try_at=now,
             )
-            for message in messages
-        ]
-
-    def _body(self, receiver: str) -> BodyOptions:
-        return self._options.bodies.get(receiver, BodyOptions())

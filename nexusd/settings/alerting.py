@@ -197,7 +197,7 @@ class _Receiver(Section):
     timeout_s: Seconds = duration("timeout", 10.0, "How long one request may take.", at_least_s=0.1)
 
 
-class _Told(_Receiver):
+class Told(_Receiver):
     """What takes notifications."""
 
     send_resolved: bool = Field(default=True, description="Whether ends are told, too.")
@@ -214,7 +214,7 @@ class OverHttp(_Receiver):
     )
 
 
-class WebhookReceiver(_Told, OverHttp):
+class WebhookReceiver(Told, OverHttp):
     """Alertmanager's webhook body, POSTed to a URL."""
 
     type: Literal["webhook"] = Field(description="The kind of receiver.")
@@ -232,7 +232,7 @@ class WebhookReceiver(_Told, OverHttp):
     max_alerts: int = Field(default=0, ge=0, description="Alerts in one message, at most; 0 is no limit.")
 
 
-class AlertmanagerReceiver(_Told, OverHttp):
+class AlertmanagerReceiver(Told, OverHttp):
     """Alerts POSTed to Alertmanagers."""
 
     type: Literal["alertmanager"] = Field(description="The kind of receiver.")
@@ -249,7 +249,7 @@ class HeartbeatReceiver(OverHttp):
     interval_s: Seconds = duration("interval", 60.0, "Time between two beats.", at_least_s=1.0)
 
 
-class AppriseReceiver(_Told):
+class AppriseReceiver(Told):
     """Any service that Apprise knows."""
 
     type: Literal["apprise"] = Field(description="The kind of receiver.")

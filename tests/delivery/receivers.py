@@ -34,6 +34,7 @@ class Got:
     headers: dict[str, str]
     at: float
     method: str = "POST"
+    path: str = ""
 
 
 @dataclass
@@ -56,7 +57,7 @@ class Endpoint:
         body = await request.read()
         headers = dict(request.headers)
         at = asyncio.get_running_loop().time()
-        self.got.append(Got(headers.get("webhook-id", ""), body, headers, at, request.method))
+        self.got.append(Got(headers.get("webhook-id", ""), body, headers, at, request.method, request.path))
         answer = self.script.pop(0) if self.script else self.always
         if isinstance(answer, int):
             return web.Response(status=answer)

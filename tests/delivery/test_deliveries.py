@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
 
+from nexusd.core.world import World
 from nexusd.delivery.deliveries import Deliveries, DeliveryOptions
 from nexusd.delivery.http import HttpOptions
 from nexusd.delivery.webhook import WebhookOptions
@@ -17,8 +18,10 @@ from tests.virtual_time import VIRTUAL_EPOCH, in_virtual_time
 NOW = VIRTUAL_EPOCH
 
 
-def deliveries(office: Post, options: DeliveryOptions) -> Deliveries:
-    return Deliveries(options, office.store, office.clock, Random(1), office.metrics)
+def deliveries(office: Post, options: DeliveryOptions, world: World | None = None) -> Deliveries:
+    return Deliveries(
+        options, world or World(polls={}), office.store, office.clock, Random(1), office.metrics
+    )
 
 
 def webhook(name: str, url: str) -> WebhookOptions:

@@ -88,7 +88,7 @@ async def test_failures_are_counted_each_and_logged_once() -> None:
                 await asyncio.sleep(200.0)
         assert metrics.counts["notification_request", "pulse", "503"] == 3
         assert metrics.counts["notification_request", "pulse", "200"] == 1
-        assert [entry["event"] for entry in logged] == ["heartbeat_failed", "heartbeat_arrives_again"]
+        assert [entry["event"] for entry in logged] == ["heartbeat_failed", "heartbeat_works_again"]
         assert far_end.url not in str(logged)
 
 

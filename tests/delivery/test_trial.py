@@ -27,9 +27,8 @@ SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 async def test_each_receiver_is_sent_one_marked_message_and_its_answer_is_told(tmp_path: Path) -> None:
     async with endpoint() as ops, endpoint(503) as web, endpoint() as beats, post(tmp_path) as office:
         pulse = HeartbeatOptions("pulse", HttpOptions(beats.url))
-        made = deliveries(
-            office, DeliveryOptions((webhook("ops", ops.url), webhook("web", web.url)), (pulse,))
-        )
+        hooks = webhook("ops", ops.url), webhook("web", web.url)
+        made = deliveries(office, DeliveryOptions(hooks, heartbeats=(pulse,)))
         tested = await made.test(None)
         await made.close()
         assert [(t.receiver, t.type, t.delivery.outcome, t.delivery.code) for t in tested] == [
