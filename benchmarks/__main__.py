@@ -11,10 +11,11 @@ from functools import partial
 
 import structlog
 
-from benchmarks import choosing, polling, starting, storing
+from benchmarks import accepting, choosing, polling, starting, storing
 
 RUNS = 3
 CALLERS = 64
+CLIENTS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,9 @@ def rows() -> Iterator[Row]:
     single = median_of(storing.single_row_commits_per_second)
     what = f"accept placements, synced, {CALLERS} callers"
     yield Row(what, f"{accepted:,.0f}/s", f"SQLite FULL, single rows: {single:,.0f}/s", accepted / single)
+    over_http = median_of(lambda: asyncio.run(accepting.accepted_per_second(CLIENTS)))
+    what = f"accept placements over HTTP, synced, {CLIENTS} clients"
+    yield Row(what, f"{over_http:,.0f}/s", f"SQLite FULL, single rows: {single:,.0f}/s", over_http / single)
     cycle, floor = median_of(polling.sweep_cpu_s), median_of(polling.floor_cpu_s)
     what = f"sweep and compare {polling.INSTANCES:,} unchanged instances, CPU"
     yield Row(what, f"{cycle:.3f} s", f"aiohttp + msgspec: {floor:.3f} s", cycle / floor)
