@@ -141,6 +141,7 @@ class Simulation:
             "supervisor": self._supervisor.run(),
             "regions": self._cloud.live(),
             "dry spells": self._cloud.dry_spells(),
+            "strangers": self._cloud.strangers(lambda: list(self._ledger.open_by_name)),
             "progress": self._tell(progress, ends_at),
         }
         async with asyncio.TaskGroup() as group:
