@@ -17,6 +17,7 @@ import structlog
 from nexusd.core.alerting import Alerting, AlertMemory, AlertPass, judge
 from nexusd.core.alerts import Alert
 from nexusd.core.changes import Change, InstanceStatusChanged
+from nexusd.core.cooling import Coolings, within_reach
 from nexusd.core.errors import ApiError, LeaseLostError, StoreUnavailableError
 from nexusd.core.events import Event
 from nexusd.core.history import event_of
@@ -25,7 +26,7 @@ from nexusd.core.lifecycle import Placement, State
 from nexusd.core.notifications import LoggedNotification, Message
 from nexusd.core.polls import INSTANCES, REGIONS, STALE_AFTER_INTERVALS, PollState
 from nexusd.core.records import RUNNING, Instance
-from nexusd.core.regions import CoolingOff, RegionList, RegionSnapshot, next_snapshot
+from nexusd.core.regions import RegionList, RegionSnapshot, next_snapshot
 from nexusd.core.rules import Facts
 from nexusd.core.silences import Silence
 from nexusd.core.world import World
@@ -69,7 +70,7 @@ class Restored:
     inventory: tuple[dict[str, Instance], dict[str, int], float | None]
     ever_running: frozenset[str]
     regions: RegionSnapshot
-    cooling_off: dict[str, CoolingOff]
+    cooling_off: Coolings
     alerts: list[Alert]
     said: list[LoggedNotification]
     silences: list[Silence]
@@ -144,7 +145,7 @@ class Cycle:
             world.inventory.restore(instances, missed, observed_at)
         world.ever_running = set(restored.ever_running)
         world.regions = restored.regions
-        world.cooling_off = restored.cooling_off
+        world.cooling_off = within_reach(restored.cooling_off, self._clock.now())
         self._unsaved.clear()
         self._placements = None
         self._recheck = True

@@ -21,8 +21,6 @@ NOT_YET: tuple[tuple[str, Callable[[Settings], bool]], ...] = (
         lambda s: bool(s.alerts.rules.keys() - DEFAULT_RULES.keys()),
     ),
     ("receivers of type apprise", lambda s: any(r.type == "apprise" for r in s.receivers)),
-    ("placement.smoothing", lambda s: s.placement.smoothing_s is not None),
-    ("placement.switch_margin", lambda s: s.placement.switch_margin_s is not None),
 )
 
 

@@ -54,7 +54,9 @@ async def test_an_accepted_placement_is_there_after_a_restart(opened: Opener) ->
     first = opened()
     await insert(first, placement("a"))
     await first.close()
-    assert await opened().run(lambda tx: tx.placements.queued(5)) == [placement("a")]
+    assert await opened().run(lambda tx: tx.queue.heads(placement("a").request.constraint_class, 5)) == [
+        placement("a")
+    ]
 
 
 @pytest.mark.parametrize("state", sorted(OPEN))
@@ -106,9 +108,10 @@ async def test_the_queue_is_by_priority_then_age(store: SqlStore) -> None:
         placement("low", created_at=0.0, priority=-1),
         placement("busy", created_at=0.0, priority=9, state=State.CREATING),
     )
-    queue = await store.run(lambda tx: tx.placements.queued(10))
+    kind = placement("any").request.constraint_class
+    queue = await store.run(lambda tx: tx.queue.heads(kind, 10))
     assert [p.id for p in queue] == ["urgent", "old", "young", "low"]
-    assert [p.id for p in await store.run(lambda tx: tx.placements.queued(2))] == ["urgent", "old"]
+    assert [p.id for p in await store.run(lambda tx: tx.queue.heads(kind, 2))] == ["urgent", "old"]
 
 
 async def test_placements_in_states_are_oldest_first(store: SqlStore) -> None:
