@@ -13,7 +13,7 @@ from pathlib import Path
 
 import structlog
 
-from nexusd.core.regions import LONGEST_WAIT_S
+from nexusd.core.cooling import LONGEST_WAIT_S
 from nexusd.ports import Clock
 from nexusd.simulator.cloud import Cloud
 from nexusd.simulator.disk import Disk
