@@ -19,14 +19,14 @@ import structlog
 
 from nexusd import settings
 from nexusd.core.errors import ConfigError, LeaseLostError, StoreUnavailableError
-from nexusd.core.placement import Considered, PlacementRequest, rank
+from nexusd.core.placement import Considered, PlacementRequest
 from nexusd.core.polls import INSTANCES, REGIONS, PollState, unauthorized
 from nexusd.core.recordings import forget_before
 from nexusd.core.world import World
 from nexusd.cycle import Cycle
 from nexusd.engine import Engine, Lasting
 from nexusd.ports import Clock, ReceiverTest, Transaction
-from nexusd.provisioning.supply import supply
+from nexusd.provisioning.supply import Shortlists, Standing
 from nexusd.runtime.clock import SystemClock
 from nexusd.runtime.lag import probe_lag
 from nexusd.runtime.logs import LogOptions, logs_configured, set_level
@@ -98,6 +98,7 @@ class App:
 
     def __init__(self, lasting: Lasting, loaded: Settings, load: Load, stop: asyncio.Event) -> None:
         self._lasting = lasting
+        self._shortlists = Shortlists()
         self._load = load
         self._stop = stop
         self._notifier = Notifier.from_environment()
@@ -133,7 +134,8 @@ class App:
 
     def eligibility(self) -> tuple[Considered, ...]:
         anything = PlacementRequest(name="", plan="")
-        return rank(anything, supply(self.world), self._engine.policy, self._lasting.clock.now())
+        standing = Standing(self.world, self._engine.policy, self._shortlists)
+        return standing.decide(anything, self._lasting.clock.now()).considered
 
     def replayed(self, receivers: Iterable[str]) -> None:
         self._engine.replayed(receivers)

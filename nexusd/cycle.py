@@ -17,16 +17,16 @@ import structlog
 from nexusd.core.alerting import Alerting, AlertMemory, AlertPass, judge
 from nexusd.core.alerts import Alert
 from nexusd.core.changes import Change, InstanceStatusChanged
+from nexusd.core.cooling import Coolings, within_reach
 from nexusd.core.errors import ApiError, LeaseLostError, StoreUnavailableError
 from nexusd.core.events import Event
-from nexusd.core.fleets import NO_FLEETS, Fleets
 from nexusd.core.history import event_of
 from nexusd.core.inventory import Delta, Inventory, SweepPolicy, compare
 from nexusd.core.lifecycle import Placement, State
 from nexusd.core.notifications import LoggedNotification, Message
 from nexusd.core.polls import INSTANCES, REGIONS, STALE_AFTER_INTERVALS, PollState
 from nexusd.core.records import RUNNING, Instance
-from nexusd.core.regions import CoolingOff, RegionList, RegionSnapshot, next_snapshot
+from nexusd.core.regions import RegionList, RegionSnapshot, next_snapshot
 from nexusd.core.rules import Facts
 from nexusd.core.silences import Silence
 from nexusd.core.world import World
@@ -70,7 +70,7 @@ class Restored:
     inventory: tuple[dict[str, Instance], dict[str, int], float | None]
     ever_running: frozenset[str]
     regions: RegionSnapshot
-    cooling_off: dict[str, CoolingOff]
+    cooling_off: Coolings
     alerts: list[Alert]
     said: list[LoggedNotification]
     silences: list[Silence]
@@ -82,7 +82,7 @@ class Parts:
 
     `compose` makes the outbox rows of messages, with their ids and rendered bodies, at an instant.
     `intervals_s`: how often each resource is polled. `smoothing_s`: half-life of the moving average over
-    latencies, None when they are not smoothed. `fleets`: those that are declared.
+    latencies, None when they are not smoothed.
     """
 
     cloud: CloudApi
@@ -91,7 +91,6 @@ class Parts:
     intervals_s: Mapping[str, float]
     observers: Observers
     smoothing_s: float | None = None
-    fleets: Fleets = NO_FLEETS
 
 
 class Cycle:
@@ -141,12 +140,12 @@ class Cycle:
     def _begin_from(self, restored: Restored) -> None:
         instances, missed, observed_at = restored.inventory
         world = self._world
-        world.inventory = Inventory(world.fleets.names)
+        world.inventory = Inventory()
         if observed_at is not None:
             world.inventory.restore(instances, missed, observed_at)
         world.ever_running = set(restored.ever_running)
         world.regions = restored.regions
-        world.cooling_off = restored.cooling_off
+        world.cooling_off = within_reach(restored.cooling_off, self._clock.now())
         self._unsaved.clear()
         self._placements = None
         self._recheck = True
@@ -160,7 +159,6 @@ class Cycle:
         self._parts = parts
         self._recheck = True
         self._memory = self._memory.replanned()
-        self._world.declare(parts.fleets)
         polls = self._world.polls.items()
         self._world.polls = {name: replace(poll, interval_s=parts.intervals_s[name]) for name, poll in polls}
         self.wake()

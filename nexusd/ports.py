@@ -8,16 +8,17 @@ from typing import Protocol, TypeVar
 
 from nexusd.core.alerts import Alert
 from nexusd.core.answers import CreateAnswer, CreateRequest
+from nexusd.core.cooling import CoolingOff, Place
 from nexusd.core.events import Event
-from nexusd.core.fleets import FleetPlacements
 from nexusd.core.inventory import Sweep
 from nexusd.core.lifecycle import Attempt, Placement, State, Verdict
 from nexusd.core.notifications import LoggedNotification as LoggedNotification  # noqa: PLC0414 - part of these ports
 from nexusd.core.placement import Considered, Decision, PlacementRequest
 from nexusd.core.recordings import RecordedAnswer
 from nexusd.core.records import Instance, Region
-from nexusd.core.regions import CoolingOff, RegionList, RegionSnapshot
+from nexusd.core.regions import RegionList, RegionSnapshot
 from nexusd.core.silences import Silence, SilenceRequest
+from nexusd.core.spread import Member
 from nexusd.core.world import World
 
 T = TypeVar("T")
@@ -84,11 +85,11 @@ class RegionsTable(Protocol):
 
     def save(self, snapshot: RegionSnapshot) -> None: ...
 
-    def cooling_off(self) -> dict[str, CoolingOff]: ...
+    def cooling_off(self) -> dict[Place, CoolingOff]: ...
 
     def save_cooling_off(self, cooling: CoolingOff) -> None: ...
 
-    def clear_cooling_off(self, region: str) -> None: ...
+    def clear_cooling_off(self, place: Place) -> None: ...
 
 
 class RegionHistoryTable(Protocol):
@@ -124,10 +125,6 @@ class PlacementsTable(Protocol):
         """Newest first, and how many there are in all."""
         ...
 
-    def queued(self, limit: int) -> list[Placement]:
-        """The queue: higher priority first, then older first."""
-        ...
-
     def in_states(self, states: Iterable[State]) -> list[Placement]: ...
 
     def ended_since(self, state: State, since: float) -> list[Placement]:
@@ -138,18 +135,6 @@ class PlacementsTable(Protocol):
 
     def open_name(self, name: str) -> Placement | None: ...
 
-    def members(self, fleet: str) -> list[Placement]:
-        """The open ones that are the fleet's by their names, whoever asked for them; oldest first."""
-        ...
-
-    def of_fleets(self, names: Iterable[str]) -> dict[str, FleetPlacements]:
-        """Those of each of these fleets, by its name."""
-        ...
-
-    def queued_for_fleets(self) -> list[Placement]:
-        """The queued ones that any fleet asked for, declared now or not."""
-        ...
-
     def add_attempt(self, attempt: Attempt) -> None: ...
 
     def finish_attempt(self, attempt: Attempt) -> None:
@@ -157,6 +142,14 @@ class PlacementsTable(Protocol):
         ...
 
     def attempts(self, placement_id: str) -> list[Attempt]: ...
+
+    def last_attempts(self, states: Iterable[State]) -> dict[str, Attempt]:
+        """The latest attempt of each placement in these states, by placement id."""
+        ...
+
+    def group(self, name: str) -> list[Member]:
+        """Those of a spread group that may have an instance; closed ones are kept as long as they have."""
+        ...
 
     def add_decision(self, placement_id: str, decision: Decision) -> None: ...
 
@@ -177,6 +170,28 @@ class PlacementsTable(Protocol):
     def forget_closed(self, before: float) -> int:
         """Likewise placements closed before the instant, with their attempts and decisions."""
         ...
+
+
+class QueueTable(Protocol):
+    """What waits to be placed, and what may still be sent."""
+
+    def classes(self, after: str, limit: int) -> list[str]:
+        """The constraint classes above `after` that anything is queued for, ascending."""
+        ...
+
+    def heads(self, constraint_class: str, limit: int) -> list[Placement]:
+        """The first of a class: higher priority first, then older first."""
+        ...
+
+    def expired(self, now: float, limit: int) -> list[Placement]:
+        """Queued ones whose deadline has come."""
+        ...
+
+    def budget(self) -> tuple[float, float] | None:
+        """Tokens of the launch budget and when it had them; None before the first create."""
+        ...
+
+    def save_budget(self, tokens: float, at: float) -> None: ...
 
 
 class AlertsTable(Protocol):
@@ -318,6 +333,8 @@ class Transaction(Protocol):
     @property
     def placements(self) -> PlacementsTable: ...
     @property
+    def queue(self) -> QueueTable: ...
+    @property
     def alerts(self) -> AlertsTable: ...
     @property
     def notification_log(self) -> NotificationLogTable: ...
@@ -429,8 +446,8 @@ class Placements(Protocol):
         """
         ...
 
-    def plan(self, request: PlacementRequest) -> Decision:
-        """The decision it would get now; nothing is created. Raises `InputError`."""
+    async def plan(self, request: PlacementRequest) -> Decision:
+        """The decision it would get now; nothing is created. Raises `InputError`, `StoreUnavailableError`."""
         ...
 
     async def cancel(self, placement_id: str) -> Placement:

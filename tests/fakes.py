@@ -99,6 +99,7 @@ class FakeCloudApi:
         self._regions = {r.slug: r for r in regions}
         self._existing = {i.id: _Existing(i, clock.now()) for i in instances}
         self._script: deque[Create] = deque()
+        self._refusing: dict[str, Create] = {}
         self._failures: dict[str, deque[ApiError]] = {REGIONS: deque(), INSTANCES: deque()}
         self._broken: dict[str, ApiError] = {}
         self._answered_at: dict[str, float] = {}
@@ -124,7 +125,7 @@ class FakeCloudApi:
     async def create_instance(self, request: CreateRequest, deadline: float) -> CreateAnswer:
         if self._clock.now() > deadline:
             return NotSent("the deadline had passed")
-        create = self._script.popleft() if self._script else CREATED
+        create = self._script.popleft() if self._script else self._refusing.get(request.region, CREATED)
         if isinstance(create.answer, NotSent):
             return create.answer
         self.requests.append(request)
@@ -140,6 +141,13 @@ class FakeCloudApi:
     def script_creates(self, *creates: Create) -> None:
         """How the next POSTs go; after those each succeeds."""
         self._script.extend(creates)
+
+    def go_dry(self, region: str, create: Create) -> None:
+        """Every POST to the region goes like this, until `recover`; what is scripted comes first."""
+        self._refusing[region] = create
+
+    def recover(self, region: str) -> None:
+        self._refusing.pop(region, None)
 
     def fail_next(self, resource: str, *errors: ApiError) -> None:
         """The next readings of `regions` or `instances` raise these, one each."""

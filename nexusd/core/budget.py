@@ -19,6 +19,12 @@ class Budget:
     def full(cls, per_minute: float, now: float) -> Budget:
         return cls(per_minute, min(LARGEST_BURST, per_minute), now)
 
+    def resumed(self, tokens: float, now: float) -> Budget:
+        """With what an earlier process left; the time since then refills nothing, for its clock may have been
+        another.
+        """
+        return replace(self, tokens=min(self.tokens, tokens), at=now)
+
     def refilled(self, now: float) -> Budget:
         gained = max(0.0, now - self.at) * self.per_minute / 60.0
         return replace(self, tokens=min(LARGEST_BURST, self.per_minute, self.tokens + gained), at=now)

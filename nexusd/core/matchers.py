@@ -8,12 +8,11 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 
 from nexusd.core.errors import InputError
+from nexusd.core.patterns import Pattern, pattern
 
 _OPERATORS = ("=~", "!~", "!=", "=")
 _SYNTAX = re.compile(r"\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*(=~|!~|!=|=)\s*(.*?)\s*", re.DOTALL)
 _ESCAPES = {"n": "\n", '"': '"', "\\": "\\"}
-_NESTED_REPEAT = re.compile(r"[+*}]\)[+*{]")
-MAX_PATTERN = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +22,13 @@ class Matcher:
     name: str
     operator: str
     value: str
-    _pattern: re.Pattern[str] | None = field(default=None, repr=False, compare=False)
+    _pattern: Pattern | None = field(default=None, repr=False, compare=False)
 
     def matches(self, labels: Mapping[str, str]) -> bool:
         value = labels.get(self.name, "")
         if self._pattern is None:
             return (value == self.value) is (self.operator == "=")
-        return (self._pattern.fullmatch(value) is not None) is (self.operator == "=~")
+        return self._pattern(value) is (self.operator == "=~")
 
     def __str__(self) -> str:
         """As Alertmanager writes it, the value always quoted."""
@@ -56,7 +55,7 @@ def matcher(name: str, operator: str, value: str) -> Matcher:
         raise InputError(f"{operator!r} is not one of {_operators()}{hint}")
     if operator in ("=", "!="):
         return Matcher(name, operator, value)
-    return Matcher(name, operator, value, _compiled(value))
+    return Matcher(name, operator, value, pattern(value))
 
 
 def quoted(value: str) -> str:
@@ -67,16 +66,6 @@ def quoted(value: str) -> str:
 
 def all_match(matchers: tuple[Matcher, ...], labels: Mapping[str, str]) -> bool:
     return all(m.matches(labels) for m in matchers)
-
-
-def _compiled(value: str) -> re.Pattern[str]:
-    """RE2 takes linear time, Python's engine need not: what could explode is refused."""
-    if len(value) > MAX_PATTERN or _NESTED_REPEAT.search(value):
-        raise InputError(f"the pattern {value!r} is too long or repeats a repetition")
-    try:
-        return re.compile(value)
-    except (re.error, RecursionError, OverflowError) as error:
-        raise InputError(f"the pattern {value!r} cannot be used: {error}") from error
 
 
 def _unquote(value: str, text: str) -> str:

@@ -1,4 +1,4 @@
-"""The snapshot of all regions, and which of them are cooling off after a refusal."""
+"""The snapshot of all regions."""
 
 from __future__ import annotations
 
@@ -113,44 +113,3 @@ def _differences(was: KnownRegion | None, region: Region) -> list[RegionChange]:
     if was.region.capacity != region.capacity:
         found.append(RegionCapacityChanged(was.region, region))
     return found
-
-
-@dataclass(frozen=True, slots=True)
-class CoolingOff:
-    """A region that refused for want of capacity or health: no create there before `until`.
-
-    `step` counts refusals in a row; each doubles the wait, from 1 min to 30 min. After `until` the region is
-    half-open: `probing` names the one attempt allowed until it is answered.
-    """
-
-    region: str
-    until: float
-    step: int
-    reason: str
-    probing: str | None = None
-
-
-FIRST_WAIT_S = 60.0
-LONGEST_WAIT_S = 1800.0
-LONGEST_AT_STEP = 6
-"""From this step on the wait is the longest, and the power no longer grows."""
-
-
-def cool_off(region: str, before: CoolingOff | None, reason: str, now: float) -> CoolingOff:
-    """The cooling off after one more refusal. Refusals that arrive while it already cools count once."""
-    if before is not None and now < before.until:
-        return before
-    step = before.step + 1 if before is not None else 1
-    wait_s = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** (min(step, LONGEST_AT_STEP) - 1))
-    return CoolingOff(region, now + wait_s, step, reason)
-
-
-def cooling_reason(cooling: CoolingOff | None, now: float) -> str | None:
-    """Why a region may not be tried now, or None when it may."""
-    if cooling is None:
-        return None
-    if now < cooling.until:
-        return f"cooling off after {cooling.reason}"
-    if cooling.probing is not None:
-        return f"one attempt is under way after {cooling.reason}"
-    return None

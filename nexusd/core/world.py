@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from nexusd.core.alerts import Alert
+from nexusd.core.cooling import Coolings
 from nexusd.core.fleets import NO_FLEETS, Fleets
 from nexusd.core.inventory import Inventory
 from nexusd.core.muting import UNMUTED, Muting
+from nexusd.core.pauses import NO_PAUSE, Pause
 from nexusd.core.polls import PollState
-from nexusd.core.regions import NO_REGIONS, CoolingOff, RegionSnapshot
+from nexusd.core.regions import NO_REGIONS, RegionSnapshot
 from nexusd.core.silences import Silence
 
 
@@ -18,9 +20,10 @@ from nexusd.core.silences import Silence
 class World:
     """Replaced piece by piece after each commit, on the event loop: no reader sees half a pass.
 
-    `polls` by resource, `cooling_off` by region slug, `alerts` by fingerprint (pending and firing ones, and
-    resolved ones a while longer), `silences` by id (those that are not over), `muting`: what is not told,
-    `ever_running`: ids of the known instances once seen running, `fleets`: those declared in the
+    `polls` by resource, `cooling_off` by region and plan, `pause`: whether creates are sent at all,
+    `incumbents`: the region chosen last, by constraint class, `alerts` by fingerprint (pending and firing
+    ones, and resolved ones a while longer), `silences` by id (those that are not over), `muting`: what is not
+    told, `ever_running`: ids of the known instances once seen running, `fleets`: those declared in the
     configuration.
     """
 
@@ -28,10 +31,12 @@ class World:
     inventory: Inventory = field(default_factory=Inventory)
     ever_running: set[str] = field(default_factory=set)
     regions: RegionSnapshot = NO_REGIONS
-    cooling_off: Mapping[str, CoolingOff] = field(default_factory=dict)
+    cooling_off: Coolings = field(default_factory=dict)
     alerts: Mapping[str, Alert] = field(default_factory=dict)
     silences: Mapping[str, Silence] = field(default_factory=dict)
     muting: Muting = UNMUTED
+    pause: Pause = NO_PAUSE
+    incumbents: dict[str, str] = field(default_factory=dict)
     fleets: Fleets = NO_FLEETS
 
     def declare(self, fleets: Fleets) -> None:

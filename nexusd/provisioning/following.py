@@ -6,11 +6,11 @@ Run by `worker`. Only complete listings decide anything here, never stale or hel
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from nexusd.core import lifecycle
+from nexusd.core.cooling import after_success, cool_off, refused_place
 from nexusd.core.lifecycle import ABSENCES_NEEDED, Attempt, Placement, State
-from nexusd.core.regions import cool_off
 from nexusd.core.world import World
 from nexusd.ports import Clock, Store
 from nexusd.provisioning.journal import Journal
@@ -48,6 +48,7 @@ class Follower:
         self._term_began_at = clock.now()
         self._doubts: dict[str, Doubt] = {}
         self._vanished: set[str] = set()
+        self._look_at = 0.0
         self.following = False
 
     def begin_term(self) -> None:
@@ -60,16 +61,26 @@ class Follower:
     def swept(self, vanished: Iterable[str]) -> None:
         """A complete listing was applied to the world; `vanished` names the instances it confirmed gone."""
         self._vanished.update(vanished)
+        self._look_at = 0.0
 
     async def follow_open(self) -> None:
-        placements = await self._store.run(lambda tx: tx.placements.in_states(FOLLOWED))
+        """Settle what can be. Only a listing or time settles anything: between listings a look now and then
+        is enough.
+        """
+        now = self._clock.now()
+        if now < self._look_at:
+            return
+        placements, attempts = await self._store.run(
+            lambda tx: (tx.placements.in_states(FOLLOWED), tx.placements.last_attempts(FOLLOWED))
+        )
+        self._look_at = now + LOOK_EVERY_S
         self.following = bool(placements)
         vanished, self._vanished = self._vanished, set()
         for placement in placements:
             if placement.state is State.PROVISIONING:
-                await self._follow(placement, vanished)
+                await self._follow(placement, attempts[placement.id], vanished)
             else:
-                await self._verify(placement)
+                await self._verify(placement, attempts[placement.id])
 
     async def adopt_late(self, placement: Placement) -> bool:
         """Adopt what an attempt made after all though it was thought absent, if the listing has it."""
@@ -79,13 +90,19 @@ class Follower:
             instance = lifecycle.match_instance(placement, attempt, self._world.inventory)
             if instance is not None:
                 after, adopted = lifecycle.found(placement, attempt, instance, now)
-                return await self._journal.finish(placement, after, adopted, None)
+                return await self._adopt(placement, after, adopted)
         return False
 
-    async def _follow(self, placement: Placement, vanished: set[str]) -> None:
+    async def _adopt(self, placement: Placement, after: Placement, adopted: Attempt) -> bool:
+        """What was made after all shows as well as an answer that the region has capacity."""
+        now = self._clock.now()
+        coolings = after_success(self._world.cooling_off, adopted.region, placement.request.plan, now)
+        return await self._journal.finish(placement, after, adopted, coolings)
+
+    async def _follow(self, placement: Placement, attempt: Attempt, vanished: set[str]) -> None:
         now = self._clock.now()
         if placement.instance_id is None:
-            placement = await self._learn_id(placement, now)
+            placement = await self._learn_id(placement, attempt, now)
         if placement.instance_id in vanished:
             await self._journal.move(placement, lifecycle.vanished(placement, now))
             return
@@ -94,23 +111,21 @@ class Follower:
         if after is not None:
             await self._journal.move(placement, after)
 
-    async def _learn_id(self, placement: Placement, now: float) -> Placement:
+    async def _learn_id(self, placement: Placement, attempt: Attempt, now: float) -> Placement:
         """With the id that the create's answer did not have, once the listing has it."""
-        attempt = await self._last_attempt(placement)
         instance = lifecycle.match_instance(placement, attempt, self._world.inventory)
         if instance is None:
             return placement
         known = lifecycle.named(placement, instance.id, now)
         return known if await self._journal.move(placement, known) else placement
 
-    async def _verify(self, placement: Placement) -> None:
+    async def _verify(self, placement: Placement, attempt: Attempt) -> None:
         now = self._clock.now()
-        attempt = await self._last_attempt(placement)
         instance = lifecycle.match_instance(placement, attempt, self._world.inventory)
         if instance is not None:
             self._doubts.pop(placement.id, None)
             after, adopted = lifecycle.found(placement, attempt, instance, now)
-            await self._journal.finish(placement, after, adopted, None)
+            await self._adopt(placement, after, adopted)
             return
         quiet_until = self._quiet_until(attempt)
         if self._absences(placement, quiet_until) >= ABSENCES_NEEDED:
@@ -123,10 +138,11 @@ class Follower:
     async def _give_up_attempt(self, placement: Placement, attempt: Attempt, now: float) -> None:
         """Proven absent. The region that answered nothing definite cools off, so another is tried first."""
         after, absent = lifecycle.proven_absent(placement, attempt, now)
-        before = self._world.cooling_off.get(attempt.region)
-        half_open = replace(before, probing=None) if before is not None else None
-        cooling = cool_off(attempt.region, half_open, "an attempt that made nothing", now)
-        await self._journal.finish(placement, after, absent, cooling)
+        said = (attempt.kind or "", attempt.scope or "region", attempt.region, placement.request.plan)
+        place = refused_place(*said) or (attempt.region, "")
+        reason = attempt.code or "an attempt that made nothing"
+        cooling = cool_off(place, self._world.cooling_off.get(place), reason, now)
+        await self._journal.finish(placement, after, absent, {place: cooling})
 
     def _absences(self, placement: Placement, quiet_until: float) -> int:
         """How many complete listings, begun after the quiet time, did not have the instance."""
@@ -145,9 +161,6 @@ class Follower:
         epoch = self._store.epoch
         return lifecycle.quiet_until(attempt, options.settle_s, epoch, self._term_began_at, options.timeout_s)
 
-    async def _last_attempt(self, placement: Placement) -> Attempt:
-        attempts = await self._store.run(lambda tx: tx.placements.attempts(placement.id))
-        return attempts[-1]
 
-
+LOOK_EVERY_S = 5.0
 FOLLOWED = [State.VERIFYING, State.HELD, State.PROVISIONING]

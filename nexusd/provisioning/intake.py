@@ -16,7 +16,8 @@ from nexusd.core.lifecycle import resolve as resolved
 from nexusd.core.placement import Decision, PlacementPolicy, PlacementRequest
 from nexusd.core.world import World
 from nexusd.ports import Clock, IdempotencyKey, Store, Transaction
-from nexusd.provisioning.supply import compiled, decision_for, supply
+from nexusd.provisioning.queue import read_groups
+from nexusd.provisioning.supply import UNDER_WAY, Groups, Shortlists, Standing, compiled
 
 log = structlog.get_logger(__name__)
 
@@ -40,6 +41,7 @@ class Intake:
         self._clock = clock
         self._rng = rng
         self._changed = changed
+        self._shortlists = Shortlists()
         self.policy = policy
 
     async def accept(self, request: PlacementRequest, key: IdempotencyKey | None) -> Placement:
@@ -67,7 +69,7 @@ class Intake:
             tx.placements.insert(placement)
             if key is not None:
                 tx.placements.remember_key(key.key, key.digest, placement.id, now)
-            return placement, tx.events.append([accepted_event(placement)])
+            return placement, tx.events.append([_accepted_event(placement)])
 
         stored, events = await self._store.run(transaction)
         if events:
@@ -75,9 +77,15 @@ class Intake:
             self._changed(events)
         return stored
 
-    def plan(self, request: PlacementRequest) -> Decision:
+    async def plan(self, request: PlacementRequest) -> Decision:
         self._check(request)
-        return decision_for(request, supply(self._world), self._world, self.policy, self._clock.now())
+
+        def transaction(tx: Transaction) -> tuple[list[Placement], Groups]:
+            return tx.placements.in_states(UNDER_WAY), read_groups(tx, [request])
+
+        under_way, groups = await self._store.run(transaction)
+        standing = Standing(self._world, self.policy, self._shortlists, under_way, groups)
+        return standing.decide(request, self._clock.now())
 
     async def cancel(self, placement_id: str) -> Placement:
         now = self._clock.now()
@@ -114,8 +122,6 @@ class Intake:
             compiled(request.where)
         except InputError as error:
             raise InputError(str(error), error.field or "where") from error
-        if request.spread is not None:
-            raise InputError("spread: this version does not place by spread yet; leave it out", "spread")
 
 
 def _earlier(tx: Transaction, key: IdempotencyKey | None) -> Placement | None:
@@ -157,11 +163,13 @@ def placement_subject(placement: Placement) -> Subject:
     return Subject("placement", placement.id, placement.request.name, placement.region)
 
 
-def accepted_event(placement: Placement) -> Event:
-    request = placement.request
-    of_fleet = {"fleet": request.fleet} if request.fleet is not None else {}
-    detail = {"plan": request.plan, **of_fleet}
-    return Event(placement.created_at, "PlacementAccepted", placement_subject(placement), detail)
+def _accepted_event(placement: Placement) -> Event:
+    return Event(
+        placement.created_at,
+        "PlacementAccepted",
+        placement_subject(placement),
+        {"plan": placement.request.plan},
+    )
 
 
 def state_event(before: Placement, after: Placement) -> Event:

@@ -7,18 +7,19 @@ world's coolings off, metrics, logs, events) changes only after the commit.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from itertools import chain, repeat
 from typing import TypeVar
 
 import structlog
 
+from nexusd.core.budget import Budget
+from nexusd.core.cooling import CoolingOff, Place
 from nexusd.core.errors import StoreUnavailableError
 from nexusd.core.events import Event
 from nexusd.core.lifecycle import Attempt, Placement, State
 from nexusd.core.placement import Decision
-from nexusd.core.regions import CoolingOff
 from nexusd.core.world import World
 from nexusd.ports import Metrics, Store, Transaction
 from nexusd.provisioning.intake import state_event
@@ -26,7 +27,19 @@ from nexusd.provisioning.intake import state_event
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
+EXPLAINED_KEPT = 10_000
 STORE_RETRY_S = (0.5, 1.0, 2.0, 5.0, 10.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """All that must be on disk before a POST. `budget`: what is left after it."""
+
+    before: Placement
+    after: Placement
+    attempt: Attempt
+    decision: Decision
+    budget: Budget
 
 
 class Journal:
@@ -39,28 +52,26 @@ class Journal:
         self._store = store
         self._metrics = metrics
         self._changed = changed
-        self._explained: dict[str, object] = {}
+        self._explained: dict[str, int] = {}
 
-    async def intend(self, before: Placement, after: Placement, attempt: Attempt, decision: Decision) -> bool:
-        """Write the intent: after this commit, and not before, the POST may be sent (I1)."""
-        cooling = self._world.cooling_off.get(attempt.region)
-        probe = replace(cooling, probing=after.id) if cooling is not None else None
+    async def intend(self, intent: Intent) -> bool:
+        """Write the intent: after this commit, and not before, the POST may be sent (I1). False: the
+        placement was changed meanwhile, and nothing was written.
+        """
+        before, after = intent.before, intent.after
 
         def transaction(tx: Transaction) -> list[Event] | None:
             if not tx.placements.update(after, before.state):
                 return None
-            tx.placements.add_attempt(attempt)
-            tx.placements.add_decision(after.id, decision)
-            if probe is not None:
-                tx.regions.save_cooling_off(probe)
+            tx.placements.add_attempt(intent.attempt)
+            tx.placements.add_decision(after.id, intent.decision)
+            tx.queue.save_budget(intent.budget.tokens, intent.budget.at)
             return tx.events.append([state_event(before, after)])
 
         events = await self._store.run_leading(transaction)
         if events is None:
             return False
         self._explained.pop(after.id, None)
-        if probe is not None:
-            self._keep_cooling(attempt.region, probe)
         self._tell(before, after, events)
         return True
 
@@ -79,49 +90,53 @@ class Journal:
         return True
 
     async def finish(
-        self, before: Placement, after: Placement, attempt: Attempt, cooling: CoolingOff | None
+        self,
+        before: Placement,
+        after: Placement,
+        attempt: Attempt,
+        coolings: Mapping[Place, CoolingOff | None],
     ) -> bool:
-        """Commit a transition with its attempt's end. `cooling`: the region's from now on, or None."""
+        """Commit a transition with its attempt's end, and the coolings off that change (None: it is over)."""
 
         def transaction(tx: Transaction) -> list[Event] | None:
             if not tx.placements.update(after, before.state):
                 return None
             tx.placements.finish_attempt(attempt)
-            if cooling is not None:
-                tx.regions.save_cooling_off(cooling)
-            else:
-                tx.regions.clear_cooling_off(attempt.region)
+            for place, cooling in coolings.items():
+                if cooling is not None:
+                    tx.regions.save_cooling_off(cooling)
+                else:
+                    tx.regions.clear_cooling_off(place)
             return tx.events.append([state_event(before, after)])
 
         events = await self._store.run_leading(transaction)
         if events is None:
             return False
-        self._keep_cooling(attempt.region, cooling)
+        self._keep_coolings(coolings)
         self._metrics.placement_attempt(attempt.region, str(attempt.outcome))
         self._tell(before, after, events)
         return True
 
-    async def explain(self, placement: Placement, decision: Decision) -> None:
-        """Store why it goes nowhere, once for as long as the reasons stay the same."""
-        seen = tuple((c.region, c.eligible, c.reasons) for c in decision.considered)
-        if self._explained.get(placement.id) == seen and placement.reason is not None:
-            return
-        waiting = replace(placement, reason=decision.reason)
+    async def explain(self, waiting: Iterable[tuple[Placement, Decision]]) -> None:
+        """Store why they go nowhere, each once for as long as the reasons stay the same."""
+        news = [(p, d) for p, d in waiting if not self._told(p, d)]
 
         def transaction(tx: Transaction) -> None:
-            if tx.placements.update(waiting, State.QUEUED):
-                tx.placements.add_decision(placement.id, decision)
+            for placement, decision in news:
+                if tx.placements.update(replace(placement, reason=decision.reason), State.QUEUED):
+                    tx.placements.add_decision(placement.id, decision)
 
+        if not news:
+            return
         await self._store.run_leading(transaction)
-        self._explained[placement.id] = seen
+        if len(self._explained) > EXPLAINED_KEPT:
+            self._explained.clear()
+        self._explained.update({p.id: _gist(d) for p, d in news})
 
-    def release_probes(self, in_doubt: Collection[str]) -> None:
-        """A region's one probe is over when its placement is no longer in doubt, whoever settled it: a
-        person, or another replica. In memory only: what is stored is released again after a restart.
-        """
-        for region, cooling in self._world.cooling_off.items():
-            if cooling.probing is not None and cooling.probing not in in_doubt:
-                self._keep_cooling(region, replace(cooling, probing=None))
+    def _told(self, placement: Placement, decision: Decision) -> bool:
+        """Whether the last decision stored for it says the same. After a restart the reason alone tells."""
+        known = self._explained.get(placement.id, _gist(decision))
+        return placement.reason == decision.reason and known == _gist(decision)
 
     async def persist(self, write: Callable[[], Awaitable[T]], what: str) -> T:
         """Try until the store takes it: for what only this process knows."""
@@ -148,6 +163,11 @@ class Journal:
             )
         self._changed(events)
 
-    def _keep_cooling(self, region: str, cooling: CoolingOff | None) -> None:
-        others = {r: c for r, c in self._world.cooling_off.items() if r != region}
-        self._world.cooling_off = others if cooling is None else {**others, region: cooling}
+    def _keep_coolings(self, coolings: Mapping[Place, CoolingOff | None]) -> None:
+        merged = {**self._world.cooling_off, **coolings}
+        self._world.cooling_off = {place: c for place, c in merged.items() if c is not None}
+
+
+def _gist(decision: Decision) -> int:
+    """What of a decision is news when it changes; latencies and counts are not."""
+    return hash(tuple((c.region, c.reasons) for c in decision.considered))

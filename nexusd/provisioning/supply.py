@@ -1,56 +1,139 @@
-"""What the next decision rests on, put together from the world. Used by `intake` (plan) and `worker`."""
+"""What the next decisions rest on, put together from the world and the open placements.
+
+Used by `worker` (a pass decides for many), `intake` (plan) and `app` (which regions are eligible at all).
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import replace
-
-import msgspec
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 from nexusd.core import expressions
 from nexusd.core.inventory import distrust
-from nexusd.core.lifecycle import Placement
+from nexusd.core.lifecycle import Placement, State
 from nexusd.core.placement import (
-    Considered,
     Decision,
     PlacementPolicy,
     PlacementRequest,
+    Shortlist,
     Supply,
     Where,
+    choose,
     decide,
+    shortlist,
 )
+from nexusd.core.regions import RegionSnapshot
+from nexusd.core.spread import Member, count_members
 from nexusd.core.world import World
 
+UNDER_WAY = (State.CREATING, State.VERIFYING, State.PROVISIONING, State.HELD)
+"""Past `queued`: until its instance is listed, each counts for its region."""
+CLASSES_KEPT = 1024
 
-def supply(world: World, under_way: Iterable[Placement] = ()) -> Supply:
-    """`under_way`: placements past `queued`; until its instance is listed, each counts for its region."""
-    counts = Counter(
-        {k.region.slug: world.inventory.in_region(k.region.slug) for k in world.regions.known.values()}
-    )
-    for placement in under_way:
-        if placement.region is not None and (placement.instance_id or "") not in world.inventory:
-            counts[placement.region] += 1
-    return Supply(world.regions, counts, world.cooling_off)
+Groups = Mapping[str, Iterable[Member]]
 
 
-def decision_for(
-    request: PlacementRequest, resting_on: Supply, world: World, policy: PlacementPolicy, now: float
-) -> Decision:
-    """`decide`, but none at all while the instances, which hold the names, are not known well enough."""
-    decision = decide(request, resting_on, policy, now, compiled(request.where))
-    reason = distrust(world.inventory, policy.max_inventory_age_s, now)
-    if reason is None:
-        return decision
-    considered = tuple(_refused(c, reason) for c in decision.considered)
-    return replace(decision, region=None, reason=reason, considered=considered)
-
-
-def _refused(considered: Considered, reason: str) -> Considered:
-    changed = {"eligible": False, "rank": None, "reasons": (*considered.reasons, reason)}
-    return msgspec.structs.replace(considered, **changed)
-
-
+@lru_cache(maxsize=CLASSES_KEPT)
 def compiled(where: str | None) -> Where | None:
     """The compiled expression, None when there is none. Raises `expressions.ExpressionError`."""
     return expressions.region_where(where) if where is not None else None
+
+
+class Shortlists:
+    """The shortlist of each constraint class, made once a region snapshot."""
+
+    def __init__(self) -> None:
+        self._snapshot: RegionSnapshot | None = None
+        self._made: dict[str, Shortlist] = {}
+
+    def get(self, request: PlacementRequest, snapshot: RegionSnapshot) -> Shortlist:
+        if snapshot is not self._snapshot or len(self._made) >= CLASSES_KEPT:
+            self._snapshot = snapshot
+            self._made.clear()
+        key = request.constraint_class
+        found = self._made.get(key)
+        if found is None:
+            found = self._made[key] = shortlist(request, snapshot, compiled(request.where))
+        return found
+
+
+class Standing:
+    """The world at one time with what is under way, and with each create that is begun counted in.
+
+    `under_way`: placements in a state of `UNDER_WAY`. `groups`: members of the spread groups decided for.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        policy: PlacementPolicy,
+        shortlists: Shortlists,
+        under_way: Iterable[Placement] = (),
+        groups: Groups | None = None,
+    ) -> None:
+        self._world = world
+        self._policy = policy
+        self._shortlists = shortlists
+        self._instances = Counter(world.inventory.live_by_region)
+        self._in_flight: Counter[str] = Counter()
+        self._in_doubt: Counter[str] = Counter()
+        for placement in under_way:
+            self._count(placement)
+        self._groups = {
+            name: count_members(members, world.inventory) for name, members in (groups or {}).items()
+        }
+        self._chosen: dict[str, str | None] = {}
+
+    def choose(self, request: PlacementRequest, now: float) -> str | None:
+        """The region for it, None when there is none now. The same for all of its class until `began`."""
+        key = request.constraint_class
+        if key not in self._chosen:
+            supply = self._supply(request, now)
+            self._chosen[key] = choose(request, self._listed(request), supply, self._policy, now)
+        return self._chosen[key]
+
+    def decide(self, request: PlacementRequest, now: float) -> Decision:
+        """The same with every region and reason."""
+        return decide(request, self._listed(request), self._supply(request, now), self._policy, now)
+
+    def in_flight(self, region: str) -> int:
+        """Creates sent to a region and not answered definitely yet."""
+        return self._in_flight[region] + self._in_doubt[region]
+
+    def began(self, placement: Placement) -> None:
+        """A create of it is under way: what is decided next takes it into account."""
+        self._count(placement)
+        spread = placement.request.spread
+        if spread is not None and placement.region is not None:
+            self._groups.setdefault(spread.group, Counter())[placement.region] += 1
+        self._chosen.clear()
+
+    def _count(self, placement: Placement) -> None:
+        region = placement.region
+        if region is None:
+            return
+        if (placement.instance_id or "") not in self._world.inventory:
+            self._instances[region] += 1
+        if placement.state is State.CREATING:
+            self._in_flight[region] += 1
+        elif placement.state is State.VERIFYING:
+            self._in_doubt[region] += 1
+
+    def _listed(self, request: PlacementRequest) -> Shortlist:
+        return self._shortlists.get(request, self._world.regions)
+
+    def _supply(self, request: PlacementRequest, now: float) -> Supply:
+        world = self._world
+        group = request.spread.group if request.spread is not None else ""
+        return Supply(
+            world.regions,
+            self._instances,
+            world.cooling_off,
+            self._in_flight,
+            self._in_doubt,
+            self._groups.get(group, {}),
+            blocked=distrust(world.inventory, self._policy.max_inventory_age_s, now)
+            or world.pause.reason_at(now),
+            incumbent=world.incumbents.get(request.constraint_class),
+        )

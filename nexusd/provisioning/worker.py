@@ -7,35 +7,32 @@ The one thing done outside, the POST, is a task of its own, and its intent row i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
 
 import structlog
 
 from nexusd.core import lifecycle
-from nexusd.core.answers import CreateAnswer, Created, CreateRequest, NotSent, Refused
+from nexusd.core.answers import CreateAnswer, Created, CreateRequest, Refused
 from nexusd.core.budget import Budget
+from nexusd.core.cooling import WINDOW, CoolingOff, Place, after_success, cool_off, refused_place
 from nexusd.core.errors import StoreUnavailableError
 from nexusd.core.events import Event
 from nexusd.core.lifecycle import Attempt, Placement, State
-from nexusd.core.placement import Decision, PlacementPolicy
-from nexusd.core.regions import CoolingOff, cool_off
+from nexusd.core.pauses import NO_PAUSE
+from nexusd.core.placement import PlacementPolicy
 from nexusd.core.world import World
 from nexusd.ports import Clock, CloudApi, Metrics, Store, Transaction
-from nexusd.provisioning.fleets import FleetKeeper
 from nexusd.provisioning.following import Follower, FollowOptions
 from nexusd.provisioning.intake import state_event
-from nexusd.provisioning.journal import STORE_RETRY_S, Journal
-from nexusd.provisioning.pauses import Pauses
-from nexusd.provisioning.supply import decision_for, supply
+from nexusd.provisioning.journal import STORE_RETRY_S, Intent, Journal
+from nexusd.provisioning.queue import QueueReader, Waiting
+from nexusd.provisioning.supply import Shortlists, Standing
 
 log = structlog.get_logger(__name__)
 
-HEADS_PER_PASS = 256
-"""How much of the queue one pass looks at."""
 IDLE_S = 5.0
 """A pass at least this often, so that another replica's placements and deadlines are seen."""
-UNDER_WAY = [State.CREATING, State.VERIFYING, State.PROVISIONING, State.HELD]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +57,6 @@ class Provisioner:
         metrics: Metrics,
         options: ProvisioningOptions,
         changed: Callable[[list[Event]], None],
-        keeper: FleetKeeper | None = None,
     ) -> None:
         self._world = world
         self._store = store
@@ -68,14 +64,14 @@ class Provisioner:
         self._clock = clock
         self._options = options
         self._changed = changed
-        self._keeper = keeper
         self._journal = Journal(world, store, metrics, changed)
         self._follower = Follower(world, store, clock, self._journal, options.follow)
+        self._queue = QueueReader()
+        self._shortlists = Shortlists()
         self._wake = asyncio.Event()
         self._draining = False
         self._in_flight: set[str] = set()
         self._budget = Budget.full(options.max_creates_per_minute, clock.now())
-        self._pauses = Pauses()
         self.progressed_at = clock.now()
 
     @property
@@ -86,11 +82,12 @@ class Provisioner:
     @property
     def key_refused(self) -> bool:
         """Whether the last create was refused for the key, and none is sent now."""
-        return self._pauses.auth and self._pauses.wait_s(self._clock.now()) > 0
+        pause = self._world.pause
+        return pause.auth and pause.wait_s(self._clock.now()) > 0
 
     def resume(self) -> None:
         """The key changed: what the account was refused may work now."""
-        self._pauses = Pauses()
+        self._world.pause = NO_PAUSE
         self.wake()
 
     def wake(self) -> None:
@@ -111,8 +108,6 @@ class Provisioner:
         """Until drained, or cancelled: then a POST in flight is left in doubt."""
         async with asyncio.TaskGroup() as group:
             self._follower.begin_term()
-            if self._keeper is not None:
-                self._keeper.begin_term()
             await self._recover()
             while not self._draining:
                 self._wake.clear()
@@ -131,63 +126,74 @@ class Provisioner:
         """One look at everything that is open. Returns seconds until the next is due."""
         try:
             await self._follower.follow_open()
-            if self._keeper is not None:
-                await self._keeper.keep()
             return await self._place_queued(group)
         except StoreUnavailableError as error:
             log.warning("store_unavailable", waiting="placements", error=str(error))
             return STORE_RETRY_S[-1]
 
     async def _recover(self) -> None:
-        """What an earlier process was sending when it ended has no recorded answer: it is in doubt."""
+        """Begin a term: with what is left of the launch budget, and without a pause, for the key may be
+        another. What an earlier process was sending when it ended has no recorded answer: it is in doubt.
+        """
+        self._world.pause = NO_PAUSE
         now = self._clock.now()
 
-        def transaction(tx: Transaction) -> list[Event]:
+        def transaction(tx: Transaction) -> tuple[list[Event], tuple[float, float] | None]:
             events = []
             for placement in tx.placements.in_states([State.CREATING]):
                 doubted = lifecycle.doubt(placement, "the daemon stopped before the answer was recorded", now)
                 if tx.placements.update(doubted, State.CREATING):
                     events.append(state_event(placement, doubted))
-            return tx.events.append(events)
+            return tx.events.append(events), tx.queue.budget()
 
-        events = await self._journal.persist(lambda: self._store.run_leading(transaction), "recovery")
+        run = lambda: self._store.run_leading(transaction)  # noqa: E731
+        events, left = await self._journal.persist(run, "recovery")
+        if left is not None:
+            self._budget = self._budget.resumed(left[0], now)
         self._changed(events)
 
     async def _place_queued(self, group: asyncio.TaskGroup) -> float:
-        """Begin as many attempts as budget and pauses allow."""
-        queued, under_way = await self._store.run(
-            lambda tx: (tx.placements.queued(HEADS_PER_PASS), tx.placements.in_states(UNDER_WAY))
-        )
-        self._journal.release_probes({p.id for p in under_way if p.state in lifecycle.IN_DOUBT})
-        for placement in queued:
-            decision = await self._decide(placement, under_way)
-            if decision is None:
-                continue
-            wait_s = self._must_wait_s(self._clock.now())
-            if wait_s > 0:
-                return min(IDLE_S, wait_s)
-            begun = await self._begin(placement, decision)
-            if begun is not None:
-                under_way.append(begun[0])
-                self._send(group, *begun)
-        return IDLE_S
-
-    async def _decide(self, placement: Placement, under_way: list[Placement]) -> Decision | None:
-        """The decision to act on; None when there is nothing to send, and that is written down."""
+        """Begin as many attempts as budget and pauses allow, and write down why the others wait."""
         now = self._clock.now()
-        deadline = placement.request.deadline
-        if deadline is not None and now >= deadline:
+        waiting = await self._store.run(lambda tx: self._queue.read(tx, now))
+        for placement in waiting.expired:
             await self._journal.move(placement, lifecycle.expire(placement, now))
-            return None
-        if any(i.live for i in self._world.inventory.named(placement.request.name)):
-            await self._settle_name(placement, now)
-            return None
-        resting_on = supply(self._world, under_way)
-        decision = decision_for(placement.request, resting_on, self._world, self._options.policy, now)
-        if decision.region is None:
-            await self._journal.explain(placement, decision)
-            return None
-        return decision
+        standing = Standing(
+            self._world, self._options.policy, self._shortlists, waiting.under_way, waiting.groups
+        )
+        wait_s = await self._begin_queued(group, waiting, standing)
+        return min(wait_s, waiting.look_again_s, IDLE_S)
+
+    async def _begin_queued(self, group: asyncio.TaskGroup, waiting: Waiting, standing: Standing) -> float:
+        """Returns seconds until more may be begun."""
+        blocked: list[Placement] = []
+        for placement in waiting.queued:
+            now = self._clock.now()
+            if self._taken(placement):
+                await self._settle_name(placement, now)
+                continue
+            region = standing.choose(placement.request, now)
+            if region is None:
+                blocked.append(placement)
+                continue
+            wait_s = self._must_wait_s(now)
+            if wait_s > 0:
+                break
+            if standing.in_flight(region) < WINDOW:
+                await self._begin(group, placement, standing)
+        else:
+            wait_s = self._world.pause.wait_s(self._clock.now()) or IDLE_S
+        await self._explain(blocked, standing)
+        return wait_s
+
+    async def _explain(self, blocked: list[Placement], standing: Standing) -> None:
+        now = self._clock.now()
+        first = {p.request.constraint_class: p.request for p in reversed(blocked)}
+        decisions = {key: standing.decide(request, now) for key, request in first.items()}
+        await self._journal.explain([(p, decisions[p.request.constraint_class]) for p in blocked])
+
+    def _taken(self, placement: Placement) -> bool:
+        return any(i.live for i in self._world.inventory.named(placement.request.name))
 
     async def _settle_name(self, placement: Placement, now: float) -> None:
         """An instance has the name: an earlier attempt made it after all, or somebody else took it."""
@@ -198,28 +204,28 @@ class Provisioner:
         await self._journal.move(placement, lifecycle.fail(placement, reason, now))
 
     def _must_wait_s(self, now: float) -> float:
-        most = self._options.max_in_flight if self._pauses.proven else 1
+        most = self._options.max_in_flight if self._world.pause.proven else 1
         if self._draining or len(self._in_flight) >= most:
             return IDLE_S
-        return max(self._pauses.wait_s(now), self._budget.wait_s(now))
+        return self._budget.wait_s(now)
 
-    async def _begin(self, placement: Placement, decision: Decision) -> tuple[Placement, Attempt] | None:
-        """The placement with the attempt that is now on disk; None when it was cancelled meanwhile."""
+    async def _begin(self, group: asyncio.TaskGroup, placement: Placement, standing: Standing) -> None:
+        """Send it, once the attempt is on disk. Nothing is sent for one that was cancelled meanwhile."""
         now = self._clock.now()
+        decision = standing.decide(placement.request, now)
+        budget = self._budget.taken(now)
+        if decision.region is None or budget is None:
+            return
         namesakes = [i.id for i in self._world.inventory.named(placement.request.name)]
         deadline = now + self._options.follow.timeout_s
-        decision = replace(decision, decided_at=now)
         begun, attempt = lifecycle.begin(placement, decision, deadline, self._store.epoch, namesakes)
-        if not await self._journal.intend(placement, begun, attempt, decision):
-            return None
-        self._budget = self._budget.taken(now) or self._budget
-        return begun, attempt
-
-    def _send(self, group: asyncio.TaskGroup, placement: Placement, attempt: Attempt) -> None:
+        if not await self._journal.intend(Intent(placement, begun, attempt, decision, budget)):
+            return
+        self._budget = budget
+        standing.began(begun)
+        self._world.incumbents[placement.request.constraint_class] = decision.region
         self._in_flight.add(placement.id)
-        group.create_task(
-            self._create(placement, attempt), name=f"create {placement.id} attempt {attempt.number}"
-        )
+        group.create_task(self._create(begun, attempt), name=f"create {begun.id} attempt {attempt.number}")
 
     async def _create(self, placement: Placement, attempt: Attempt) -> None:
         request = placement.request
@@ -235,21 +241,30 @@ class Provisioner:
         """Make the answer durable, however long the store takes: only this process knows it."""
         now = self._clock.now()
         after, finished = lifecycle.answered(placement, attempt, answer, now)
-        cooling = self._cooling_after(attempt.region, answer, now)
-        self._pauses = self._pauses.after(answer, now)
-        await self._journal.persist(
-            lambda: self._journal.finish(placement, after, finished, cooling), f"answer of {placement.id}"
-        )
+        self._world.pause = self._world.pause.after(answer, now)
 
-    def _cooling_after(self, region: str, answer: CreateAnswer, now: float) -> CoolingOff | None:
-        """The region's cooling off after this answer. One in doubt leaves it as it is."""
-        before = self._world.cooling_off.get(region)
+        def write() -> Awaitable[bool]:
+            coolings = self._coolings(placement, attempt, answer)
+            return self._journal.finish(placement, after, finished, coolings)
+
+        await self._journal.persist(write, f"answer of {placement.id}")
+
+    def _coolings(
+        self, placement: Placement, attempt: Attempt, answer: CreateAnswer
+    ) -> dict[Place, CoolingOff | None]:
+        """What cools off, or no longer does, after this answer. One in doubt changes nothing."""
+        now = self._clock.now()
+        coolings = self._world.cooling_off
+        plan = placement.request.plan
         match answer:
             case Created():
-                return None
-            case Refused(scope="region"):
-                return cool_off(region, before, answer.code or str(answer.status), now)
-            case Refused() | NotSent() if before is not None:
-                return replace(before, probing=None)
+                return after_success(coolings, attempt.region, plan, now)
+            case Refused():
+                place = refused_place(answer.kind, answer.scope, attempt.region, plan)
+                if place is None:
+                    return {}
+                reason = answer.code or str(answer.status)
+                asked_s = answer.retry_after_s or 0.0
+                return {place: cool_off(place, coolings.get(place), reason, now, asked_s)}
             case _:
-                return before
+                return {}

@@ -31,6 +31,9 @@ REGIONS = (
     ("ap-northeast-1", 155.0),
 )
 CHANGE_EVERY_S = 20.0
+STRANGER = ""
+"""The owner of what somebody else made."""
+STRANGER_EVERY_S = 30.0
 LISTED_TERMINATED_S = 60.0
 RECHECK_S = 30.0
 
@@ -94,13 +97,23 @@ class Cloud:
         return {key: e.instance for key, e in self.instances.items() if e.listed_at <= now}
 
     def live_in(self, slug: str) -> int:
-        return sum(1 for e in self.instances.values() if e.instance.region == slug and e.instance.live)
+        """The daemon's own."""
+        return sum(
+            1
+            for e in self.instances.values()
+            if e.instance.region == slug and e.instance.live and e.owner != STRANGER
+        )
 
     def create(self, request: CreateRequest, owner: str, listed_at: float) -> Existing | Refused:
         """The request has arrived."""
         refused = self._refusal(request)
         if refused is not None:
             return refused
+        existing = self._make(request, owner, listed_at)
+        self._made(existing)
+        return existing
+
+    def _make(self, request: CreateRequest, owner: str, listed_at: float) -> Existing:
         self._count += 1
         instance = Instance(
             id=f"inst_{self._count:08d}",
@@ -113,7 +126,6 @@ class Cloud:
         )
         existing = self.instances[instance.id] = Existing(instance, listed_at, owner)
         self._boot(existing)
-        self._made(existing)
         return existing
 
     async def live(self) -> None:
@@ -122,6 +134,16 @@ class Cloud:
             await asyncio.sleep(CHANGE_EVERY_S)
             for site in self._sites.values():
                 self._change(site)
+
+    async def strangers(self, names: Callable[[], list[str]]) -> None:
+        """Somebody else makes instances of the same names, of another plan. For ever."""
+        while True:
+            await asyncio.sleep(STRANGER_EVERY_S)
+            taken = names()
+            if taken and self._weather.on(Fault.NAMESAKE) and self._rng.random() < 0.5:
+                request = CreateRequest(self._rng.choice(taken), self._rng.choice(self.slugs), "custom", "")
+                existing = self._make(request, STRANGER, self._loop.time())
+                self._trace.happened(f"a stranger makes {existing.instance.id} named {request.name}")
 
     async def dry_spells(self) -> None:
         """Now and then a region is dry for hours. For ever."""

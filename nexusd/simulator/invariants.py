@@ -15,8 +15,8 @@ from nexusd.simulator.trace import Trace
 
 REMEMBERED_S = 1800.0
 """How long a closed placement is still watched: beyond any answer that may yet come."""
-DECIDED_WITHIN_S = TIMEOUT_S + SETTLE_S + 2.2 * POLL_S["instances"] + 25.0
-"""I8: the quiet time, two polls with their jitter, and a restart with its first readings."""
+DECIDED_WITHIN_S = TIMEOUT_S + SETTLE_S + 2.2 * POLL_S["instances"] + 5.0
+"""I8: the quiet time, two polls with their jitter, and the readings themselves."""
 STALE_AFTER_S = {"regions": 3 * POLL_S["regions"] + 0.5, "instances": 3 * POLL_S["instances"] + 2.0}
 """What the policy allows, and the time that the reading itself took."""
 BURST = min(10.0, CREATES_PER_MINUTE)
@@ -154,10 +154,11 @@ class Invariants:
     def died(self, error: BaseException) -> None:
         self._break("the daemon", f"died by itself: {error!r}", None)
 
-    def calm(self) -> None:
-        """All faults have ended: what is in doubt now must be decided soon (I8)."""
+    async def decides(self) -> None:
+        """All faults have ended and a process runs: what is in doubt now must be decided soon (I8)."""
         began_at = self._loop.time()
-        self._loop.call_later(DECIDED_WITHIN_S, self._check_decided, began_at)
+        await asyncio.sleep(DECIDED_WITHIN_S)
+        self._check_decided(began_at)
 
     def drained(self, within_s: float) -> None:
         """All work has had the time to end."""

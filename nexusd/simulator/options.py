@@ -32,6 +32,7 @@ class Fault(StrEnum):
     EMPTY_LIST = "empty-list"
     STORE = "store"
     REGION = "region"
+    NAMESAKE = "namesake"
 
 
 TIMEOUT_S = 10.0

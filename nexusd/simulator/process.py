@@ -93,6 +93,10 @@ class Process:
         self._cycle = Cycle(self._world, given.store, given.clock, metrics, parts)
         self._hurry = asyncio.Event()
 
+    def now(self) -> float:
+        """Its clock's time."""
+        return self._given.clock.now()
+
     async def accept(self, request: PlacementRequest, key: IdempotencyKey) -> Placement:
         """As the web server would. Raises what `Intake` raises, and `KilledError`."""
         with self._life.seen_from_outside():

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import structlog
 
-from nexusd.core.regions import LONGEST_WAIT_S
+from nexusd.core.cooling import LONGEST_WAIT_S
 from nexusd.ports import Clock
 from nexusd.simulator.cloud import Cloud
 from nexusd.simulator.disk import Disk
@@ -118,7 +118,6 @@ class Simulation:
         )
         self._workload = Workload(self._dice("workload"), invariants, lambda: self._supervisor.process)
         weather.killing = self._supervisor.doom
-        weather.calm = self._calm
 
     def _dice(self, name: str) -> random.Random:
         """One for each part, so that another draw in one changes nothing in the others by itself."""
@@ -130,9 +129,10 @@ class Simulation:
         given = Surroundings(store, connection, clock, rng, engine_options())
         return Process(self._spoil(given), life)
 
-    def _calm(self) -> None:
-        self._supervisor.calm()
-        self._invariants.calm()
+    async def _calm(self) -> None:
+        self._supervisor.spare()
+        await self._supervisor.up.wait()
+        await self._invariants.decides()
 
     async def _play(self, progress: Callable[[Progress], None]) -> Breach | None:
         """Everything at once until the days are over and all work has ended, or something broke."""
@@ -141,6 +141,7 @@ class Simulation:
             "supervisor": self._supervisor.run(),
             "regions": self._cloud.live(),
             "dry spells": self._cloud.dry_spells(),
+            "strangers": self._cloud.strangers(lambda: list(self._ledger.open_by_name)),
             "progress": self._tell(progress, ends_at),
         }
         async with asyncio.TaskGroup() as group:
@@ -153,14 +154,14 @@ class Simulation:
         return self._invariants.breach
 
     async def _days(self, ends_at: float) -> None:
-        storms = asyncio.create_task(self._weather.run(), name="storms")
+        storms = asyncio.create_task(self._weather.run(self._calm), name="storms")
         try:
             await self._workload.run(ends_at)
         finally:
             storms.cancel()
         self._weather.clear()
         self._cloud.heal()
-        self._calm()
+        await self._calm()
         await self._drain()
 
     async def _drain(self) -> None:

@@ -48,6 +48,7 @@ class Supervisor:
         self._life: Life | None = None
         self.kills: Counter[str] = Counter()
         self.process: Process | None = None
+        self.up = asyncio.Event()
 
     async def run(self) -> None:
         """For ever."""
@@ -60,7 +61,7 @@ class Supervisor:
         if self._life is not None and self._life.alive:
             self._life.doom(self._rng)
 
-    def calm(self) -> None:
+    def spare(self) -> None:
         """The process of now is not doomed any more."""
         if self._life is not None:
             self._life.spare()
@@ -77,6 +78,7 @@ class Supervisor:
         try:
             with life.seen_from_outside():
                 self.process = self._build(life, clock, random.Random(self._rng.getrandbits(64)))
+            self.up.set()
             await self._until_death(self.process, life)
         except (StartError, StoreUnavailableError):
             self._trace.happened(f"process {life.number} cannot start: the store fails")
@@ -84,6 +86,7 @@ class Supervisor:
             pass
         finally:
             life.spare()
+            self.up.clear()
             self.process = None
             self._disk.crash()
 

@@ -6,20 +6,18 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
-from nexusd.simulator.options import SETTLE_S, TIMEOUT_S, Fault
+from nexusd.simulator.options import Fault
 from nexusd.simulator.trace import Trace
 
-CALM_S = SETTLE_S + TIMEOUT_S + 110.0
-"""A calm lasts so long: the quiet time of what the storm left in doubt, and some polls."""
 LONG_STORM_S = 2400.0
 STANDING = frozenset({Fault.DRY, Fault.CLOCK})
 """Faults that have their own times."""
 
 
 class Weather:
-    """`on` is asked by whatever can fail. `killing` is called when kills begin, `calm` when a storm ends."""
+    """`on` is asked by whatever can fail. `killing` is called when kills begin."""
 
     def __init__(self, rng: random.Random, faults: frozenset[Fault], trace: Trace) -> None:
         self._rng = rng
@@ -29,7 +27,6 @@ class Weather:
         self._trace = trace
         self._on: dict[Fault, bool] = dict.fromkeys(Fault, False)
         self.killing: Callable[[], None] = lambda: None
-        self.calm: Callable[[], None] = lambda: None
 
     def on(self, fault: Fault) -> bool:
         return self._on[fault]
@@ -41,13 +38,13 @@ class Weather:
     def store_fails(self) -> bool:
         return self._on[Fault.STORE] and self._disk_rng.random() < 0.7
 
-    async def run(self) -> None:
-        """For ever."""
+    async def run(self, calm: Callable[[], Awaitable[None]]) -> None:
+        """For ever. `calm` is awaited between two storms."""
         while True:
             await self._storm()
             self.clear()
-            self.calm()
-            await asyncio.sleep(CALM_S + self._rng.uniform(0.0, 60.0))
+            await calm()
+            await asyncio.sleep(self._rng.uniform(0.0, 60.0))
 
     def clear(self) -> None:
         """Everything works again."""

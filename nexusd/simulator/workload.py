@@ -15,15 +15,17 @@ from nexusd.simulator.invariants import Invariants
 from nexusd.simulator.killing import KilledError
 from nexusd.simulator.process import Process
 
-MEAN_GAP_S = 3.5
-BURST_CHANCE = 0.003
+MEAN_GAP_S = 15.0
+LARGEST_BATCH = 9
+BURST_CHANCE = 0.012
 LARGEST_BURST = 150
+DEADLINE_S = (10.0, 600.0)
 PATIENCE = 50
 """How often a client asks again before it gives up."""
 
 
 class Workload:
-    """`process`: the daemon that runs now, if one does. `now`: as its clock has it."""
+    """`process`: the daemon that runs now, if one does."""
 
     def __init__(
         self,
@@ -42,14 +44,15 @@ class Workload:
     async def run(self, ends_at: float) -> None:
         """Until the loop's time `ends_at`, and until every client has its answer."""
         loop = asyncio.get_running_loop()
+        rng = self._rng
         async with asyncio.TaskGroup() as group:
             while loop.time() < ends_at:
-                burst = self._rng.random() < BURST_CHANCE
-                for _ in range(self._rng.randint(20, LARGEST_BURST) if burst else 1):
+                most = LARGEST_BURST if rng.random() < BURST_CHANCE else LARGEST_BATCH
+                for _ in range(rng.randint(1, most)):
                     self._count += 1
                     client = self._place(self._count, self._request())
                     group.create_task(client, name=f"client {self._count}")
-                await asyncio.sleep(self._rng.expovariate(1 / MEAN_GAP_S))
+                await asyncio.sleep(rng.expovariate(1 / MEAN_GAP_S))
 
     def _request(self) -> PlacementRequest:
         rng = self._rng
@@ -62,7 +65,15 @@ class Workload:
             avoid_regions=tuple(rng.sample(slugs, 2)) if 0.15 < kind < 0.25 else (),
             where="region.latency_ms < 100.0" if 0.25 < kind < 0.35 else None,
             priority=rng.choice([0, 0, 0, 1, 5, -1]),
+            deadline=self._deadline(),
         )
+
+    def _deadline(self) -> float | None:
+        """Now and then one, by the clock of the daemon of now."""
+        process = self._process()
+        if process is None or self._rng.random() >= 0.05:
+            return None
+        return process.now() + self._rng.uniform(*DEADLINE_S)
 
     def _name(self) -> str:
         """Now and then one that an earlier placement had."""

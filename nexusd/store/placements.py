@@ -8,17 +8,17 @@ import msgspec
 import sqlalchemy as sa
 
 from nexusd.core.errors import ConflictError
-from nexusd.core.fleets import TRIED_LOOKED_AT, FleetPlacements
-from nexusd.core.identifiers import fleet_of
 from nexusd.core.lifecycle import CLOSED, Attempt, Outcome, Placement, State
 from nexusd.core.placement import Considered, Decision, PlacementRequest
+from nexusd.core.spread import Member
 from nexusd.store.schema import (
     CLOSED_STATES,
+    IN_A_GROUP,
     OPEN_STATES,
-    TRIED_STATES,
     attempts,
     decisions,
     idempotency_keys,
+    instances,
     placements,
 )
 from nexusd.store.statements import Insert, InsertAbsent, Row, Session, Values, given, parameters
@@ -27,7 +27,7 @@ FORGET_AT_MOST = 10_000
 """Rows that one call deletes at most, so that no retention holds the store for long."""
 
 _t = placements.c
-_RECORD = sa.select(
+RECORD = sa.select(
     _t.id,
     _t.request,
     _t.state,
@@ -45,37 +45,40 @@ _OFFSET = given("skip", sa.Integer)
 _IN_STATE = _t.state == given("in_state", sa.Text)
 
 _INSERT = InsertAbsent(placements)
-_GET = _RECORD.where(_t.id == given("which", sa.Text))
+_GET = RECORD.where(_t.id == given("which", sa.Text))
 _UPDATE = (
     sa.update(placements)
     .where(_t.id == given("which", sa.Text), _IN_STATE)
     .values(parameters(placements, _MUTABLE))
 )
-_NEWEST = _RECORD.order_by(_t.created_at.desc(), _t.id.desc()).limit(_LIMIT).offset(_OFFSET)
+_NEWEST = RECORD.order_by(_t.created_at.desc(), _t.id.desc()).limit(_LIMIT).offset(_OFFSET)
 _NEWEST_IN_STATE = _NEWEST.where(_IN_STATE)
 _HOW_MANY = sa.select(sa.func.count()).select_from(placements)
 _HOW_MANY_IN_STATE = _HOW_MANY.where(_IN_STATE)
-QUEUE = _RECORD.where(_IN_STATE).order_by(_t.priority.desc(), _t.created_at, _t.id).limit(_LIMIT)
-_ALL_IN_STATE = _RECORD.where(_IN_STATE).order_by(_t.created_at, _t.id)
-ENDED = _RECORD.where(_IN_STATE, CLOSED_STATES, _t.updated_at >= given("since", sa.Double)).order_by(
+_ALL_IN_STATE = RECORD.where(_IN_STATE).order_by(_t.created_at, _t.id)
+ENDED = RECORD.where(_IN_STATE, CLOSED_STATES, _t.updated_at >= given("since", sa.Double)).order_by(
     _t.updated_at
 )
 _COUNTS = sa.select(_t.state, sa.func.count()).group_by(_t.state)
-OPEN_NAME = _RECORD.where(_t.name == given("name", sa.Text), OPEN_STATES)
-_OF_FLEET = given("of_fleet", sa.Text)
-MEMBERS = _RECORD.where(_t.member_of == _OF_FLEET, OPEN_STATES).order_by(_t.created_at, _t.id)
-TRIED = (
-    _RECORD.where(_t.fleet == _OF_FLEET, TRIED_STATES)
-    .order_by(_t.updated_at.desc(), _t.id.desc())
-    .limit(_LIMIT)
-)
-_QUEUED_FOR_FLEETS = _ALL_IN_STATE.where(_t.fleet.is_not(None))
+OPEN_NAME = RECORD.where(_t.name == given("name", sa.Text), OPEN_STATES)
+_HAS_INSTANCE = sa.select(instances.c.id).where(instances.c.id == _t.instance_id).exists()
 _FORGET_CLOSED = sa.delete(placements).where(
     _t.id.in_(
         sa.select(_t.id)
-        .where(_IN_STATE, CLOSED_STATES, _t.updated_at < given("before", sa.Double))
+        .where(
+            _IN_STATE,
+            CLOSED_STATES,
+            _t.updated_at < given("before", sa.Double),
+            sa.or_(_t.spread_group.is_(None), sa.not_(_HAS_INSTANCE)),
+        )
         .limit(_LIMIT),
     )
+)
+GROUP = sa.select(_t.region, _t.state, _t.name, _t.instance_id).where(
+    IN_A_GROUP,
+    _t.spread_group == given("which", sa.Text),
+    _t.region.is_not(None),
+    sa.or_(_t.instance_id.is_not(None), OPEN_STATES),
 )
 
 _ADD_ATTEMPT = Insert(attempts)
@@ -88,6 +91,11 @@ _FINISH_ATTEMPT = (
 )
 _ATTEMPTS = (
     sa.select(attempts).where(attempts.c.placement_id == given("which", sa.Text)).order_by(attempts.c.number)
+)
+_LAST_ATTEMPTS = (
+    sa.select(attempts)
+    .join(placements, sa.and_(_t.id == attempts.c.placement_id, _t.attempts == attempts.c.number))
+    .where(_IN_STATE)
 )
 _ADD_DECISION = Insert(decisions)
 _DECISIONS = (
@@ -144,9 +152,6 @@ class Placements:
         total: int = self._session.rows(_HOW_MANY_IN_STATE, only)[0][0]
         return self._all(_NEWEST_IN_STATE, {**values, **only}), total
 
-    def queued(self, limit: int) -> list[Placement]:
-        return self._all(QUEUE, {"in_state": State.QUEUED.value, "n": limit})
-
     def in_states(self, states: Iterable[State]) -> list[Placement]:
         """Oldest first."""
         found = [
@@ -165,17 +170,6 @@ class Placements:
     def open_name(self, name: str) -> Placement | None:
         return self._one(OPEN_NAME, {"name": name})
 
-    def members(self, fleet: str) -> list[Placement]:
-        """Open, with the name of a member, oldest first."""
-        return self._all(MEMBERS, {"of_fleet": fleet})
-
-    def of_fleets(self, names: Iterable[str]) -> dict[str, FleetPlacements]:
-        tried = {name: self._all(TRIED, {"of_fleet": name, "n": TRIED_LOOKED_AT}) for name in names}
-        return {name: FleetPlacements(self.members(name), ended) for name, ended in tried.items()}
-
-    def queued_for_fleets(self) -> list[Placement]:
-        return self._all(_QUEUED_FOR_FLEETS, {"in_state": State.QUEUED.value})
-
     def add_attempt(self, attempt: Attempt) -> None:
         self._session.execute(_ADD_ATTEMPT, _attempt_values(attempt))
 
@@ -190,6 +184,20 @@ class Placements:
     def attempts(self, placement_id: str) -> list[Attempt]:
         """In the order they were made."""
         return [_attempt(row) for row in self._session.rows(_ATTEMPTS, {"which": placement_id})]
+
+    def last_attempts(self, states: Iterable[State]) -> dict[str, Attempt]:
+        """The latest attempt of each placement in these states, by placement id."""
+        rows = [
+            row
+            for s in frozenset(states)
+            for row in self._session.rows(_LAST_ATTEMPTS, {"in_state": s.value})
+        ]
+        return {row[0]: _attempt(row) for row in rows}
+
+    def group(self, name: str) -> list[Member]:
+        """Those of a spread group that may have an instance; closed ones are kept as long as they have."""
+        rows = self._session.rows(GROUP, {"which": name})
+        return [Member(region, State(state), name, key) for region, state, name, key in rows]
 
     def add_decision(self, placement_id: str, decision: Decision) -> None:
         values = {
@@ -234,14 +242,14 @@ class Placements:
         )
 
     def _all(self, statement: sa.Select[*tuple[object, ...]], values: Values) -> list[Placement]:
-        return [_placement(row) for row in self._session.rows(statement, values)]
+        return [placement_of(row) for row in self._session.rows(statement, values)]
 
     def _one(self, statement: sa.Select[*tuple[object, ...]], values: Values) -> Placement | None:
         row = self._session.first(statement, values)
-        return _placement(row) if row is not None else None
+        return placement_of(row) if row is not None else None
 
 
-def _placement(row: Row) -> Placement:
+def placement_of(row: Row) -> Placement:
     key, request, state, *rest = row
     return Placement(key, _REQUEST.decode(request), State(state), *rest)
 
@@ -263,7 +271,8 @@ def _values(placement: Placement) -> Values:
         "deadline": request.deadline,
         "fleet": request.fleet,
         "request": msgspec.json.encode(request).decode(),
-        "member_of": fleet_of(request.name),
+        "constraint_class": request.constraint_class,
+        "spread_group": request.spread.group if request.spread is not None else None,
     }
 
 

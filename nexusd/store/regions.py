@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from nexusd.core.cooling import CoolingOff, Place
 from nexusd.core.records import Region
-from nexusd.core.regions import CoolingOff, KnownRegion, RegionSnapshot
+from nexusd.core.regions import KnownRegion, RegionSnapshot
 from nexusd.store.instances import MARK, OBSERVED
 from nexusd.store.schema import coolings, regions
 from nexusd.store.statements import Session, Upsert, Values, given
@@ -13,7 +14,7 @@ from nexusd.store.statements import Session, Upsert, Values, given
 RESOURCE = "regions"
 
 _RECORD = ("slug", "name", "status", "latency_ms", "capacity", "left_at", "smoothed_ms")
-_COOLING = ("region", "until", "step", "reason", "probing")
+_COOLING = ("region", "plan", "until", "step", "reason", "allowed")
 
 _LOAD = sa.select(*(regions.c[name] for name in _RECORD))
 _SAVE = Upsert(regions, _RECORD, _RECORD[1:])
@@ -21,8 +22,10 @@ _SLUGS = sa.select(regions.c.slug)
 _DROP = sa.delete(regions).where(regions.c.slug == given("which", sa.Text))
 
 _COOLINGS = sa.select(*(coolings.c[name] for name in _COOLING))
-_COOL = Upsert(coolings, _COOLING, _COOLING[1:])
-_CLEAR = sa.delete(coolings).where(coolings.c.region == given("which", sa.Text))
+_COOL = Upsert(coolings, _COOLING, _COOLING[2:])
+_CLEAR = sa.delete(coolings).where(
+    coolings.c.region == given("which", sa.Text), coolings.c.plan == given("for_plan", sa.Text)
+)
 
 
 class Regions:
@@ -45,14 +48,15 @@ class Regions:
         if snapshot.observed_at is not None:
             self._session.execute(MARK, {"resource": RESOURCE, "observed_at": snapshot.observed_at})
 
-    def cooling_off(self) -> dict[str, CoolingOff]:
-        return {row[0]: CoolingOff(*row) for row in self._session.rows(_COOLINGS)}
+    def cooling_off(self) -> dict[Place, CoolingOff]:
+        found = [CoolingOff(**dict(zip(_COOLING, row, strict=True))) for row in self._session.rows(_COOLINGS)]
+        return {cooling.place: cooling for cooling in found}
 
     def save_cooling_off(self, cooling: CoolingOff) -> None:
         self._session.execute(_COOL, {name: getattr(cooling, name) for name in _COOLING})
 
-    def clear_cooling_off(self, region: str) -> None:
-        self._session.execute(_CLEAR, {"which": region})
+    def clear_cooling_off(self, place: Place) -> None:
+        self._session.execute(_CLEAR, {"which": place[0], "for_plan": place[1]})
 
 
 def _values(known: KnownRegion) -> Values:

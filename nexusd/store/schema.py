@@ -24,10 +24,9 @@ SERIAL = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 OPEN_STATES = sa.text("state IN ({})".format(", ".join(f"'{state}'" for state in sorted(OPEN))))
 CLOSED_STATES = sa.text("state IN ({})".format(", ".join(f"'{state}'" for state in sorted(CLOSED))))
-TRIED_STATES = sa.text("state IN ('failed', 'running')")
+WITH_DEADLINE = sa.text("deadline IS NOT NULL")
+IN_A_GROUP = sa.text("spread_group IS NOT NULL")
 """Literal, because a partial index serves only a query that repeats its condition word for word."""
-IS_MEMBER = sa.text("member_of IS NOT NULL")
-OF_FLEET = sa.text("fleet IS NOT NULL")
 
 
 def _text(name: str, *, null: bool = False) -> sa.Column[str]:
@@ -101,10 +100,21 @@ coolings = sa.Table(
     "coolings",
     metadata,
     _key("region"),
+    _key("plan"),
     _instant("until"),
     _count("step"),
     _text("reason"),
-    _text("probing", null=True),
+    _count("allowed"),
+    comment="region or plan empty: every one",
+)
+
+budgets = sa.Table(
+    "budgets",
+    metadata,
+    _key("name"),
+    sa.Column("tokens", sa.Double, nullable=False),
+    _instant("at"),
+    comment="what is left of the creates that may be sent",
 )
 
 placements = sa.Table(
@@ -124,9 +134,8 @@ placements = sa.Table(
     _instant("deadline", null=True),
     _text("fleet", null=True),
     _text("request"),
-    _text(
-        "member_of", null=True
-    ),  # the fleet it is of by its name, were there one; `fleet` is who asked for it
+    sa.Column("constraint_class", sa.Text, nullable=False, server_default=sa.text("''")),
+    _text("spread_group", null=True),
 )
 sa.Index(
     "uq_placements_open_name",
@@ -138,9 +147,23 @@ sa.Index(
 sa.Index(
     "ix_placements_queue",
     placements.c.state,
+    placements.c.constraint_class,
     placements.c.priority.desc(),
     placements.c.created_at,
     placements.c.id,
+)
+sa.Index(
+    "ix_placements_deadline",
+    placements.c.state,
+    placements.c.deadline,
+    sqlite_where=WITH_DEADLINE,
+    postgresql_where=WITH_DEADLINE,
+)
+sa.Index(
+    "ix_placements_spread_group",
+    placements.c.spread_group,
+    sqlite_where=IN_A_GROUP,
+    postgresql_where=IN_A_GROUP,
 )
 sa.Index("ix_placements_newest", placements.c.created_at, placements.c.id)
 sa.Index("ix_placements_newest_in_state", placements.c.state, placements.c.created_at, placements.c.id)
@@ -150,22 +173,6 @@ sa.Index(
     placements.c.updated_at,
     sqlite_where=CLOSED_STATES,  # so that taking one in and moving it on need not keep it up
     postgresql_where=CLOSED_STATES,
-)
-sa.Index(
-    "ix_placements_members",
-    placements.c.member_of,
-    placements.c.created_at,
-    placements.c.id,
-    sqlite_where=sa.and_(OPEN_STATES, IS_MEMBER),
-    postgresql_where=sa.and_(OPEN_STATES, IS_MEMBER),
-)
-sa.Index(
-    "ix_placements_tried",
-    placements.c.fleet,
-    placements.c.updated_at,
-    placements.c.id,
-    sqlite_where=sa.and_(TRIED_STATES, OF_FLEET),
-    postgresql_where=sa.and_(TRIED_STATES, OF_FLEET),
 )
 
 _PLACEMENT = "placements.id"

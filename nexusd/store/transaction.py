@@ -7,6 +7,7 @@ from nexusd.store.events import Events
 from nexusd.store.instances import Instances
 from nexusd.store.outbox import Outbox
 from nexusd.store.placements import Placements
+from nexusd.store.queue import Queue
 from nexusd.store.region_history import RegionHistory
 from nexusd.store.regions import Regions
 from nexusd.store.silences import Silences
@@ -22,6 +23,7 @@ class SqlTransaction:
         self.regions = Regions(session)
         self.region_history = RegionHistory(session)
         self.placements = Placements(session)
+        self.queue = Queue(session)
         self.alerts = Alerts(session)
         self.notification_log = NotificationLog(session)
         self.silences = Silences(session)

@@ -65,6 +65,7 @@ class PlacementRoutes:
         )
 
     async def show(self, request: web.Request) -> web.Response:
+        """One so deep in the queue that nothing was decided for it yet shows what would be decided now."""
         placement_id = _placement_id(request)
 
         def transaction(tx: Transaction) -> _Whole:
@@ -73,7 +74,10 @@ class PlacementRoutes:
                 raise NotFoundError(f"there is no placement {placement_id}")
             return _with_history(tx, placement)
 
-        return answer(self._shaper().whole_placement(*await self._read(transaction)))
+        placement, attempts, decisions = await self._read(transaction)
+        if placement.state is State.QUEUED and not decisions:
+            decisions = [await self._placements.plan(placement.request)]
+        return answer(self._shaper().whole_placement(placement, attempts, decisions))
 
     async def cancel(self, request: web.Request) -> web.Response:
         placement = await self._placements.cancel(_placement_id(request))
@@ -86,7 +90,7 @@ class PlacementRoutes:
 
     async def plan(self, request: web.Request) -> web.Response:
         body = await read_placement(request, self._options)
-        return answer(self._shaper().decision(self._placements.plan(body.request(self._clock))))
+        return answer(self._shaper().decision(await self._placements.plan(body.request(self._clock))))
 
     async def _whole(self, placement: Placement) -> _Whole:
         """One that is new has no history yet; one that an earlier request with the same key made may."""

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from heapq import nsmallest
 
 from nexusd.core.alerts import AlertState
+from nexusd.core.cooling import Coolings
 from nexusd.core.lifecycle import State
 from nexusd.core.muting import suppressed
 from nexusd.core.placement import Considered
 from nexusd.core.records import HEALTHY
-from nexusd.core.regions import cooling_reason
 from nexusd.core.world import World
 from nexusd.web.exposition import OTHER, BoundedValues, Labels, gauge, tally
 from nexusd.web.metrics import INSTANCE_STATUSES, MAX_REGIONS
@@ -145,12 +145,11 @@ class StateMetrics:
             "Placements by state, as last counted in the store.",
             ((_labels(state=state.value), moment.tallies.placements.get(state, 0)) for state in State),
         )
-        cooling_off = moment.world.cooling_off
         yield gauge(
             "nexusd_region_cooling_off",
             "1 while no create goes to a region because it refused one.",
             (
-                (_labels(region=slug), cooling_reason(cooling_off.get(slug), moment.now) is not None)
+                (_labels(region=slug), _cools_off(slug, moment.world.cooling_off, moment.now))
                 for slug in slugs
             ),
         )
@@ -205,6 +204,12 @@ class StateMetrics:
 def known_regions(world: World) -> list[str]:
     """Slugs of the regions that were listed or that hold instances; the first `MAX_REGIONS` of them."""
     return nsmallest(MAX_REGIONS, {*world.regions.known, *(region for region, _ in world.inventory.counts)})
+
+
+def _cools_off(slug: str, coolings: Coolings, now: float) -> bool:
+    """Every plan there; a quota of one plan is told where placements are explained."""
+    cooling = coolings.get((slug, ""))
+    return cooling is not None and now < cooling.until
 
 
 def _labels(**labels: str) -> Labels:

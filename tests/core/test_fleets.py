@@ -9,7 +9,6 @@ import pytest
 
 from nexusd.core.fleets import (
     QUEUED_AT_MOST,
-    FleetPlacements,
     Fleets,
     FleetSpec,
     FleetState,
@@ -62,8 +61,7 @@ def plan(
     ended: list[Placement] | None = None,
     guard: str | None = None,
 ) -> FleetState:
-    placements = FleetPlacements(under_way or [], ended or [])
-    return plan_fleet(spec, inventory_of(*(there or [])), placements, guard, NOW)
+    return plan_fleet(spec, inventory_of(*(there or [])), under_way or [], ended or [], guard, NOW)
 
 
 def test_an_empty_fleet_wants_all_of_its_members() -> None:
@@ -161,9 +159,9 @@ def test_an_instance_that_one_listing_missed_counts() -> None:
     watcher.inventory.count_fleets(["web"])
     watcher.see(members("running", "running", "running"))
     watcher.see(members("running", "running"))
-    assert plan_fleet(WEB, watcher.inventory, FleetPlacements(), None, NOW).wanted == 0
+    assert plan_fleet(WEB, watcher.inventory, [], [], None, NOW).wanted == 0
     watcher.see(members("running", "running"))
-    assert plan_fleet(WEB, watcher.inventory, FleetPlacements(), None, NOW).wanted == 1
+    assert plan_fleet(WEB, watcher.inventory, [], [], None, NOW).wanted == 1
 
 
 def test_a_surplus_is_told_and_left_alone() -> None:
@@ -310,6 +308,14 @@ def test_nothing_is_created_before_the_first_complete_listing() -> None:
     assert "no complete listing" in (creation_guard(inventory, FLEETS, NOW) or "")
 
 
+def test_what_another_process_saw_last_has_to_be_seen_again() -> None:
+    watcher = Watcher(at=NOW)
+    watcher.see(members("running"))
+    assert creation_guard(watcher.inventory, FLEETS, watcher.at) is None
+    watcher.inventory.restore({i.id: i for i in watcher.inventory}, {}, watcher.at)
+    assert creation_guard(watcher.inventory, FLEETS, watcher.at) is not None
+
+
 def test_nothing_is_created_on_stale_data() -> None:
     watcher = Watcher(at=NOW)
     watcher.see(members("running"))
@@ -353,9 +359,3 @@ def test_a_world_counts_the_members_of_the_fleets_that_are_declared() -> None:
     assert world.inventory.fleet("web") == {("us-east-1", "running"): 1, ("us-east-1", "stopped"): 1}
     world.declare(Fleets())
     assert world.inventory.fleet("web") == {}
-
-
-def test_an_inventory_may_begin_with_fleets() -> None:
-    inventory = Inventory(["web"])
-    inventory.restore({i.id: i for i in members("running")}, {}, NOW)
-    assert inventory.fleet("web") == {("us-east-1", "running"): 1}

@@ -51,7 +51,6 @@ def test_a_backslash_in_a_pattern_stays() -> None:
         'a=x"y',
         'a="x" b="y"',
         'a=~"("',
-        'a=~"(a+)+"',
         'a="x\\"',
         "a-b=c",
     ],

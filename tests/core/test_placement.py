@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nexusd.core.cooling import ACCOUNT, WINDOW, CoolingOff
 from nexusd.core.expressions import region_where
 from nexusd.core.placement import (
     Considered,
@@ -15,11 +17,13 @@ from nexusd.core.placement import (
     PlacementRequest,
     Spread,
     Supply,
-    decide,
-    rank,
+    Where,
+    choose,
+    shortlist,
 )
+from nexusd.core.placement import decide as decide_from
 from nexusd.core.records import Region
-from nexusd.core.regions import NO_REGIONS, CoolingOff, KnownRegion, RegionSnapshot
+from nexusd.core.regions import NO_REGIONS, KnownRegion, RegionSnapshot
 
 NOW = 1_000_000.0
 POLICY = PlacementPolicy(max_data_age_s=45.0)
@@ -35,6 +39,20 @@ def region(
 def supply(*regions: Region, observed_at: float | None = NOW, **instances: int) -> Supply:
     known = {r.slug: KnownRegion(r) for r in regions}
     return Supply(RegionSnapshot(observed_at, known), instances)
+
+
+def decide(
+    request: PlacementRequest,
+    supply_: Supply,
+    policy: PlacementPolicy,
+    now: float,
+    where: Where | None = None,
+) -> Decision:
+    """The decision; choosing without the reasons always agrees with it."""
+    listed = shortlist(request, supply_.regions, where)
+    decision = decide_from(request, listed, supply_, policy, now)
+    assert choose(request, listed, supply_, policy, now) == decision.region
+    return decision
 
 
 def reasons(decision: Decision, slug: str) -> tuple[str, ...]:
@@ -87,15 +105,151 @@ def test_a_region_below_its_cap_is_eligible() -> None:
 
 def test_a_region_that_cools_off_is_passed_over_until_it_has() -> None:
     resting = supply(region("a"))
-    cooling = Supply(resting.regions, cooling_off={"a": CoolingOff("a", NOW + 1.0, 1, "NO_CAPACITY")})
+    cooling = Supply(resting.regions, cooling_off={("a", ""): CoolingOff("a", NOW + 1.0, 1, "NO_CAPACITY")})
     assert reasons(decide(REQUEST, cooling, POLICY, NOW), "a") == ("cooling off after NO_CAPACITY",)
     assert decide(REQUEST, cooling, POLICY, NOW + 1.0).region == "a"
 
 
 def test_a_half_open_region_takes_one_attempt_at_a_time() -> None:
-    probing = CoolingOff("a", NOW - 1.0, 1, "NO_CAPACITY", probing="plc_1")
-    decision = decide(REQUEST, Supply(supply(region("a")).regions, cooling_off={"a": probing}), POLICY, NOW)
-    assert reasons(decision, "a") == ("one attempt is under way after NO_CAPACITY",)
+    cooling = {("a", ""): CoolingOff("a", NOW - 1.0, 1, "NO_CAPACITY")}
+    snapshot = supply(region("a")).regions
+    assert decide(REQUEST, Supply(snapshot, cooling_off=cooling), POLICY, NOW).region == "a"
+    for under_way in ({"in_flight": {"a": 1}}, {"in_doubt": {"a": 1}}):
+        decision = decide(REQUEST, Supply(snapshot, cooling_off=cooling, **under_way), POLICY, NOW)
+        assert reasons(decision, "a") == ("one attempt is under way after NO_CAPACITY",)
+
+
+def test_a_region_that_recovers_takes_as_many_at_once_as_it_has_earned() -> None:
+    cooling = {("a", ""): CoolingOff("a", NOW - 1.0, 1, "NO_CAPACITY", allowed=2)}
+    snapshot = supply(region("a")).regions
+    one, two = ({"a": 1}, {"a": 2})
+    assert decide(REQUEST, Supply(snapshot, cooling_off=cooling, in_flight=one), POLICY, NOW).region == "a"
+    decision = decide(REQUEST, Supply(snapshot, cooling_off=cooling, in_flight=two), POLICY, NOW)
+    assert reasons(decision, "a") == ("2 attempts are under way after NO_CAPACITY",)
+
+
+def test_a_quota_closes_a_region_for_its_plan_only() -> None:
+    quota = {("a", "pro"): CoolingOff("a", NOW + 9.0, 1, "QUOTA_EXCEEDED", plan="pro")}
+    snapshot = supply(region("a")).regions
+    decision = decide(REQUEST, Supply(snapshot, cooling_off=quota), POLICY, NOW)
+    assert reasons(decision, "a") == ("cooling off after QUOTA_EXCEEDED",)
+    starter = PlacementRequest("w", "starter")
+    assert decide(starter, Supply(snapshot, cooling_off=quota), POLICY, NOW).region == "a"
+
+
+def test_a_quota_of_the_account_closes_every_region() -> None:
+    quota = {ACCOUNT: CoolingOff("", NOW + 9.0, 1, "QUOTA_EXCEEDED")}
+    snapshot = supply(region("a"), region("b")).regions
+    decision = decide(REQUEST, Supply(snapshot, cooling_off=quota), POLICY, NOW)
+    assert decision.region is None
+    assert reasons(decision, "b") == ("cooling off after QUOTA_EXCEEDED",)
+
+
+def test_a_region_with_many_creates_in_doubt_is_passed_over() -> None:
+    snapshot = supply(region("a", 10.0), region("b", 20.0)).regions
+    decision = decide(REQUEST, Supply(snapshot, in_doubt={"a": WINDOW}), POLICY, NOW)
+    assert decision.region == "b"
+    assert reasons(decision, "a") == (f"the outcome of {WINDOW} creates there is in doubt",)
+
+
+def test_what_blocks_everything_is_told_for_every_region() -> None:
+    snapshot = supply(region("a"), region("b", status="down")).regions
+    decision = decide(REQUEST, Supply(snapshot, blocked="creates are paused: why"), POLICY, NOW)
+    assert (decision.region, decision.reason) == (None, "creates are paused: why")
+    assert reasons(decision, "a") == ("creates are paused: why",)
+    assert reasons(decision, "b") == ("status is down", "creates are paused: why")
+
+
+def test_a_smoothed_latency_is_compared_instead_of_the_last_one() -> None:
+    known = {
+        "a": KnownRegion(region("a", 10.0), smoothed_ms=50.0),
+        "b": KnownRegion(region("b", 20.0), smoothed_ms=30.0),
+    }
+    decision = decide(REQUEST, Supply(RegionSnapshot(NOW, known)), POLICY, NOW)
+    best = decision.considered[0]
+    assert (best.region, best.latency_ms, best.smoothed_ms) == ("b", 20.0, 30.0)
+
+
+def test_the_region_chosen_last_stays_until_another_is_better_by_the_margin() -> None:
+    policy = PlacementPolicy(switch_margin_ms=5.0)
+    snapshot = supply(region("a", 10.0), region("b", 14.9), region("c", 15.1)).regions
+    decision = decide(REQUEST, Supply(snapshot, incumbent="b"), policy, NOW)
+    assert [c.region for c in decision.considered] == ["b", "a", "c"]
+    assert decide(REQUEST, Supply(snapshot, incumbent="c"), policy, NOW).region == "a"
+
+
+def test_a_region_chosen_last_that_is_not_eligible_now_is_left() -> None:
+    policy = PlacementPolicy(switch_margin_ms=5.0)
+    snapshot = supply(region("a", 10.0), region("b", 11.0, capacity=False)).regions
+    assert decide(REQUEST, Supply(snapshot, incumbent="b"), policy, NOW).region == "a"
+
+
+# spread
+
+SPREAD = PlacementRequest("w", "pro", spread=Spread("web", 1))
+
+
+def test_a_group_is_spread_before_latency_counts() -> None:
+    snapshot = supply(region("a", 10.0), region("b", 20.0)).regions
+    decision = decide(SPREAD, Supply(snapshot, group={"a": 1}), POLICY, NOW)
+    assert decision.region == "b"
+    assert reasons(decision, "a") == ("has 1 of group web and another region 0: at most 1 apart",)
+
+
+def test_a_larger_skew_allows_more_in_the_best_region() -> None:
+    request = PlacementRequest("w", "pro", spread=Spread("web", 2))
+    snapshot = supply(region("a", 10.0), region("b", 20.0)).regions
+    assert decide(request, Supply(snapshot, group={"a": 1}), POLICY, NOW).region == "a"
+    assert decide(request, Supply(snapshot, group={"a": 2}), POLICY, NOW).region == "b"
+
+
+def test_a_region_without_capacity_does_not_hold_a_group_back() -> None:
+    snapshot = supply(region("a", 10.0), region("b", 20.0, capacity=False)).regions
+    assert decide(SPREAD, Supply(snapshot, group={"a": 5}), POLICY, NOW).region == "a"
+
+
+def test_a_region_that_the_request_avoids_does_not_hold_a_group_back() -> None:
+    request = PlacementRequest("w", "pro", avoid_regions=("b",), spread=Spread("web", 1))
+    snapshot = supply(region("a", 10.0), region("b", 20.0)).regions
+    assert decide(request, Supply(snapshot, group={"a": 5}), POLICY, NOW).region == "a"
+
+
+def test_a_region_that_cools_off_still_holds_a_group_back() -> None:
+    """What goes elsewhere in that minute could never be moved back."""
+    snapshot = supply(region("a", 10.0), region("b", 20.0)).regions
+    cooling = {("b", ""): CoolingOff("b", NOW + 60.0, 1, "NO_CAPACITY")}
+    decision = decide(SPREAD, Supply(snapshot, cooling_off=cooling, group={"a": 1}), POLICY, NOW)
+    assert decision.region is None
+
+
+def test_a_region_at_its_cap_does_not_hold_a_group_back() -> None:
+    snapshot = supply(region("a", 10.0), region("b", 20.0)).regions
+    policy = PlacementPolicy(max_per_region=3)
+    full = Supply(snapshot, instances={"a": 2, "b": 3}, group={"a": 2})
+    assert decide(SPREAD, full, policy, NOW).region == "a"
+
+
+# constraint classes
+
+
+def test_requests_that_every_region_looks_the_same_to_are_of_one_class() -> None:
+    one = PlacementRequest("a", "pro", regions=("x", "y"), priority=1)
+    other = PlacementRequest("b", "pro", "debian-12", regions=("y", "x", "x"), deadline=5.0, fleet="web")
+    assert one.constraint_class == other.constraint_class
+
+
+def test_requests_that_differ_in_a_constraint_are_not() -> None:
+    requests = [
+        PlacementRequest("a", "pro"),
+        PlacementRequest("a", "starter"),
+        PlacementRequest("a", "pro", regions=()),
+        PlacementRequest("a", "pro", regions=("x",)),
+        PlacementRequest("a", "pro", avoid_regions=("x",)),
+        PlacementRequest("a", "pro", where="true"),
+        PlacementRequest("a", "pro", spread=Spread("web")),
+        PlacementRequest("a", "pro", spread=Spread("web", 2)),
+    ]
+    assert len({request.constraint_class for request in requests}) == len(requests)
 
 
 def test_a_region_that_fails_where_is_not_eligible() -> None:
@@ -121,7 +275,7 @@ def test_data_of_exactly_the_allowed_age_still_decides() -> None:
 
 def test_older_data_decides_nothing_and_no_region_is_shown_as_eligible() -> None:
     decision = decide(REQUEST, supply(region("a"), observed_at=NOW - 45.5), POLICY, NOW)
-    reason = "region data is 45.5s old, at most 45s is allowed"
+    reason = "region data is older than the 45s allowed"
     assert (decision.region, decision.reason) == (None, reason)
     assert decision.considered == (Considered("a", False, None, 10.0, 0, (reason,)),)
 
@@ -177,7 +331,8 @@ coolings = st.builds(
     st.sampled_from((NOW - 1.0, NOW, NOW + 1.0)),
     st.integers(1, 9),
     st.just("NO_CAPACITY"),
-    st.sampled_from((None, "plc_1")),
+    st.sampled_from((1, 2)),
+    st.sampled_from(("", "pro", "starter")),
 )
 knowns = st.builds(
     KnownRegion,
@@ -201,7 +356,10 @@ supplies = st.builds(
         ),
     ),
     st.dictionaries(slugs, st.integers(0, 3)),
-    st.lists(coolings, max_size=2).map(lambda all_: {c.region: c for c in all_}),
+    st.lists(coolings, max_size=2).map(lambda all_: {c.place: c for c in all_}),
+    st.dictionaries(slugs, st.integers(0, 2)),
+    st.dictionaries(slugs, st.integers(0, WINDOW)),
+    st.dictionaries(slugs, st.integers(0, 3)),
 )
 requests = st.builds(
     PlacementRequest,
@@ -209,6 +367,7 @@ requests = st.builds(
     st.just("pro"),
     regions=st.sampled_from((None, None, None, (), ("a",), ("b", "c", "mars"))),
     avoid_regions=st.sampled_from(((), (), ("a",), ("b", "c"))),
+    spread=st.sampled_from((None, None, Spread("web", 1), Spread("web", 2))),
 )
 policies = st.builds(PlacementPolicy, max_per_region=st.sampled_from((None, None, 2, 3)))
 wheres = st.sampled_from(
@@ -217,8 +376,33 @@ wheres = st.sampled_from(
 
 
 def cools(supply_: Supply, slug: str) -> bool:
-    cooling = supply_.cooling_off.get(slug)
-    return cooling is not None and (cooling.until > NOW or cooling.probing is not None)
+    under_way = supply_.in_flight.get(slug, 0) + supply_.in_doubt.get(slug, 0)
+    found = [supply_.cooling_off.get((slug, plan)) for plan in ("", "pro")]
+    cooling = any(c is not None and (c.until > NOW or under_way >= c.allowed) for c in found)
+    return cooling or supply_.in_doubt.get(slug, 0) >= WINDOW
+
+
+def skewed(request: PlacementRequest, supply_: Supply, policy: PlacementPolicy, slug: str) -> bool:
+    """Whether one more there would be further apart from a region that could take it than is allowed."""
+    if request.spread is None:
+        return False
+    open_to_it = [
+        known.region.slug
+        for known in supply_.regions.known.values()
+        if known.left_at is None
+        and known.region.status == "healthy"
+        and known.region.capacity
+        and (request.regions is None or known.region.slug in request.regions)
+        and known.region.slug not in request.avoid_regions
+        and (
+            policy.max_per_region is None
+            or supply_.instances.get(known.region.slug, 0) < policy.max_per_region
+        )
+    ]
+    group = supply_.group
+    return any(
+        group.get(slug, 0) + 1 - group.get(s, 0) > request.spread.max_skew for s in open_to_it if s != slug
+    )
 
 
 @given(requests, supplies, policies)
@@ -251,6 +435,7 @@ def test_no_unfit_region_is_ever_chosen(
     assert chosen in (request.regions if request.regions is not None else SLUGS)
     assert chosen not in request.avoid_regions
     assert not cools(supply_, chosen)
+    assert not skewed(request, supply_, policy, chosen)
     assert policy.max_per_region is None or supply_.instances.get(chosen, 0) < policy.max_per_region
     assert supply_.regions.observed_at is not None
     assert NOW - supply_.regions.observed_at <= policy.max_data_age_s
@@ -273,6 +458,7 @@ def test_every_listed_fit_region_is_eligible(
         and (request.regions is None or slug in request.regions)
         and slug not in request.avoid_regions
         and not cools(supply_, slug)
+        and not skewed(request, supply_, policy, slug)
         and (policy.max_per_region is None or supply_.instances.get(slug, 0) < policy.max_per_region)
     }
     assert {c.region for c in decide(request, supply_, policy, NOW).considered if c.eligible} == fit
@@ -283,7 +469,9 @@ def test_every_listed_fit_region_is_eligible(
 def test_every_region_is_considered_once_with_a_rank_or_a_reason(
     request: PlacementRequest, supply_: Supply, policy: PlacementPolicy, where: object
 ) -> None:
-    considered = rank(request, supply_, policy, NOW, where)  # type: ignore[arg-type]
+    considered = decide(request, supply_, policy, NOW, where).considered  # type: ignore[arg-type]
+    if supply_.regions.observed_at is None:
+        return
     eligible = list(itertools.takewhile(lambda c: c.eligible, considered))
     refused = considered[len(eligible) :]
     assert [c.rank for c in eligible] == list(range(1, len(eligible) + 1))
@@ -308,9 +496,6 @@ def test_there_is_a_region_or_a_reason(
 def test_the_order_in_which_regions_are_known_does_not_matter(
     request: PlacementRequest, supply_: Supply, policy: PlacementPolicy
 ) -> None:
-    backwards = Supply(
-        RegionSnapshot(supply_.regions.observed_at, dict(reversed(list(supply_.regions.known.items())))),
-        supply_.instances,
-        supply_.cooling_off,
-    )
+    reverse = dict(reversed(list(supply_.regions.known.items())))
+    backwards = replace(supply_, regions=RegionSnapshot(supply_.regions.observed_at, reverse))
     assert decide(request, backwards, policy, NOW) == decide(request, supply_, policy, NOW)

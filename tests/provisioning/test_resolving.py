@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from nexusd.core.cooling import CoolingOff
 from nexusd.core.errors import ConflictError, NotFoundError, UnavailableError
 from nexusd.core.events import Event
 from nexusd.core.lifecycle import Outcome, Placement, State, Verdict
 from nexusd.core.polls import INSTANCES
-from nexusd.core.regions import CoolingOff
 from tests.fakes import LOST, NEVER_ARRIVED, Create
-from tests.provisioning.test_worker import Site, site
+from tests.provisioning.site import Site, site
 from tests.virtual_time import in_virtual_time
 
 
@@ -134,9 +134,8 @@ async def test_an_unknown_placement_is_not_found(tmp_path: Path) -> None:
 @in_virtual_time
 async def test_a_region_whose_one_probe_a_person_settled_may_be_tried_again(tmp_path: Path) -> None:
     async with site(tmp_path) as here:
-        here.world.cooling_off = {"us-east-1": CoolingOff("us-east-1", 0.0, 1, "NO_CAPACITY")}
+        here.world.cooling_off = {("us-east-1", ""): CoolingOff("us-east-1", 0.0, 1, "NO_CAPACITY")}
         held = await hold(here, NEVER_ARRIVED)
-        assert here.world.cooling_off["us-east-1"].probing == held.id
         await here.intake.resolve(held.id, Verdict.ABSENT)
         here.cloud.mend(INSTANCES)
         placed = await here.until(held, State.PROVISIONING, within_s=60.0)

@@ -11,7 +11,7 @@ from nexusd.ports import Transaction
 from nexusd.store.executors import InlineExecutor
 from nexusd.store.opening import StoreOptions, open_store
 from tests.fakes import FakeCloudApi
-from tests.provisioning.test_worker import EAST, OPTIONS, SETTLE_S, WEST, Site
+from tests.provisioning.site import EAST, OPTIONS, SETTLE_S, WEST, Site
 from tests.virtual_time import VirtualClock, in_virtual_time
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nexusd.store import outbox, placements
+from nexusd.store import outbox, placements, queue
 from nexusd.store.executors import InlineExecutor
 from nexusd.store.opening import StoreOptions, open_store
 from nexusd.store.statements import Statement
@@ -15,11 +15,10 @@ from tests.store.test_outbox import message
 from tests.store.test_placements import placement
 
 PLANS = {
-    "queue": (placements.QUEUE, {"in_state": "queued", "n": 10}, "ix_placements_queue"),
+    "heads": (queue.HEADS, {"in_state": "queued", "of_class": "a", "n": 10}, "ix_placements_queue"),
+    "expired": (queue.EXPIRED, {"in_state": "queued", "now": 1.0, "n": 10}, "ix_placements_deadline"),
     "open name": (placements.OPEN_NAME, {"name": "web"}, "uq_placements_open_name"),
     "ended": (placements.ENDED, {"in_state": "failed", "since": 2.0}, "ix_placements_ended"),
-    "members": (placements.MEMBERS, {"of_fleet": "web"}, "ix_placements_members"),
-    "tried": (placements.TRIED, {"of_fleet": "web", "n": 10}, "ix_placements_tried"),
     "due": (outbox.DUE, {"receiver": "ops", "in_state": "pending", "now": 1.0, "n": 10}, "ix_outbox_due"),
     "next due": (outbox.NEXT_DUE, {"receiver": "ops", "in_state": "pending"}, "ix_outbox_due"),
 }
@@ -98,7 +97,8 @@ async def _steps_for_a_queue_of(count: int, path: Path) -> int:
         connection = tx.session._connection
         connection.set_progress_handler(step, 1)
         try:
-            assert len(tx.placements.queued(10)) == 10
+            classes = tx.queue.classes("", 128)
+            assert sum(len(tx.queue.heads(c, 10)) for c in classes) == 10
         finally:
             connection.set_progress_handler(None, 0)
         return steps[0]

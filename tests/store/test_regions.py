@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from nexusd.core.cooling import CoolingOff
 from nexusd.core.records import Region
-from nexusd.core.regions import CoolingOff, KnownRegion, RegionSnapshot
+from nexusd.core.regions import KnownRegion, RegionSnapshot
 from nexusd.store.store import SqlStore
 
 EU = KnownRegion(Region("eu-1", "Europe", "healthy", 12.5, True), smoothed_ms=14.25)
@@ -29,10 +30,15 @@ async def test_a_snapshot_replaces_the_one_before(store: SqlStore) -> None:
 
 async def test_a_cooling_off_is_kept_replaced_and_cleared(store: SqlStore) -> None:
     first = CoolingOff("eu-1", 160.0, 1, "no capacity")
-    second = CoolingOff("eu-1", 280.0, 2, "no capacity", probing="plc_1")
+    second = CoolingOff("eu-1", 280.0, 2, "no capacity", allowed=2)
     await store.run(lambda tx: tx.regions.save_cooling_off(first))
-    assert await store.run(lambda tx: tx.regions.cooling_off()) == {"eu-1": first}
+    assert await store.run(lambda tx: tx.regions.cooling_off()) == {first.place: first}
     await store.run(lambda tx: tx.regions.save_cooling_off(second))
-    assert await store.run(lambda tx: tx.regions.cooling_off()) == {"eu-1": second}
-    await store.run(lambda tx: tx.regions.clear_cooling_off("eu-1"))
+    of_a_plan = CoolingOff("eu-1", 300.0, 1, "quota", plan="pro")
+    await store.run(lambda tx: tx.regions.save_cooling_off(of_a_plan))
+    both = {second.place: second, of_a_plan.place: of_a_plan}
+    assert await store.run(lambda tx: tx.regions.cooling_off()) == both
+    await store.run(lambda tx: tx.regions.clear_cooling_off(("eu-1", "pro")))
+    assert await store.run(lambda tx: tx.regions.cooling_off()) == {second.place: second}
+    await store.run(lambda tx: tx.regions.clear_cooling_off(("eu-1", "")))
     assert await store.run(lambda tx: tx.regions.cooling_off()) == {}

@@ -137,7 +137,7 @@ class FakePlacements:
             self.keys[key.key] = key.digest, made
         return made
 
-    def plan(self, request: PlacementRequest) -> Decision:
+    async def plan(self, request: PlacementRequest) -> Decision:
         if self.error is not None:
             raise self.error
         self.planned.append(request)

@@ -16,10 +16,10 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from nexusd.core.alerts import AlertState
+from nexusd.core.cooling import CoolingOff
 from nexusd.core.errors import StoreUnavailableError
 from nexusd.core.lifecycle import State
 from nexusd.core.records import Region
-from nexusd.core.regions import CoolingOff
 from nexusd.web.exposition import escape, number
 from nexusd.web.instance_metrics import InstanceMetrics
 from nexusd.web.metrics import MAX_REGIONS, MetricsRegistry
@@ -220,7 +220,7 @@ async def test_a_region_status_is_one_for_what_it_is_and_zero_for_what_it_was(si
 
 
 async def test_eligibility_and_cooling_off_are_flags(site: Site) -> None:
-    site.daemon.world.cooling_off = {"eu-west-2": CoolingOff("eu-west-2", NOW + 60, 1, "capacity")}
+    site.daemon.world.cooling_off = {("eu-west-2", ""): CoolingOff("eu-west-2", NOW + 60, 1, "capacity")}
     assert await scrape(site, "region_eligible", region="us-east-1") == 1
     assert await scrape(site, "region_eligible", region="eu-west-2") == 0
     assert await scrape(site, "region_cooling_off", region="eu-west-2") == 1

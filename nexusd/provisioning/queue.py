@@ -1,0 +1,76 @@
+"""Reads as much of the queue as one pass looks at: the first of each constraint class.
+
+All of a class look the same to every region, so when the first cannot be placed none of them can, and what a
+pass costs depends on the number of classes and not on how many are queued. No class starves: where there are
+more than a pass reads, the next pass goes on where this one stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from nexusd.core.lifecycle import Placement
+from nexusd.core.placement import PlacementRequest
+from nexusd.ports import Transaction
+from nexusd.provisioning.supply import UNDER_WAY, Groups
+
+CLASSES_PER_PASS = 128
+HEADS_PER_PASS = 64
+FEWEST_HEADS = 10
+"""Of each class, so that a burst of creates may all be of one."""
+EXPIRED_PER_PASS = 256
+SOON_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What one pass works on. `queued`: in the order in which they are placed. `look_again_s`: when the rest
+    of the queue, if any, is to be looked at.
+    """
+
+    queued: tuple[Placement, ...]
+    expired: tuple[Placement, ...]
+    under_way: tuple[Placement, ...]
+    groups: Groups
+    look_again_s: float
+
+
+class QueueReader:
+    """Remembers where the last pass stopped."""
+
+    def __init__(self) -> None:
+        self._after = ""
+
+    def read(self, tx: Transaction, now: float) -> Waiting:
+        classes = tx.queue.classes(self._after, CLASSES_PER_PASS)
+        more = len(classes) == CLASSES_PER_PASS
+        if self._after and not more:
+            classes += [c for c in tx.queue.classes("", CLASSES_PER_PASS - len(classes)) if c <= self._after]
+        self._after = classes[-1] if more else ""
+        each = max(FEWEST_HEADS, HEADS_PER_PASS // max(1, len(classes)))
+        heads = [placement for c in classes for placement in tx.queue.heads(c, each)]
+        expired = tx.queue.expired(now, EXPIRED_PER_PASS)
+        return Waiting(
+            tuple(sorted((p for p in heads if not _expired(p, now)), key=_turn)),
+            tuple(expired),
+            tuple(tx.placements.in_states(UNDER_WAY)),
+            read_groups(tx, (p.request for p in heads)),
+            SOON_S if more or len(expired) == EXPIRED_PER_PASS else float("inf"),
+        )
+
+
+def read_groups(tx: Transaction, requests: Iterable[PlacementRequest]) -> Groups:
+    """The members of the spread groups of these, each read once."""
+    spreads = {r.spread.group for r in requests if r.spread is not None}
+    return {group: tx.placements.group(group) for group in sorted(spreads)}
+
+
+def _turn(placement: Placement) -> tuple[int, float, str]:
+    """Higher priority first, then older first."""
+    return -placement.request.priority, placement.created_at, placement.id
+
+
+def _expired(placement: Placement, now: float) -> bool:
+    deadline = placement.request.deadline
+    return deadline is not None and now >= deadline
