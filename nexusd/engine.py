@@ -33,9 +33,10 @@ from nexusd.provisioning.worker import Provisioner
 from nexusd.runtime.schedule import Schedule
 from nexusd.runtime.tasks import run_until_stopped, until_stopped
 from nexusd.settings import Settings, parts, receiving
+from nexusd.silencing import Silencing
 from nexusd.store.store import SqlStore
 from nexusd.web.metrics import MetricsRegistry
-from nexusd.web.server import WebServer
+from nexusd.web.server import Taking, WebServer
 
 log = structlog.get_logger(__name__)
 
@@ -92,7 +93,8 @@ class Engine:
             world, store, self._cloud, clock, metrics, self._provisioning, self._placements_changed
         )
         intake = Intake(world, store, clock, rng, self._provisioning.policy, self._asked)
-        self._web = WebServer(parts.web_options(loaded), daemon, intake, store, metrics, clock)
+        taking = Taking(intake, Silencing(store, clock, rng, self._silences_changed))
+        self._web = WebServer(parts.web_options(loaded), daemon, taking, store, metrics, clock)
         self._cycle: Cycle | None = None
         for name in receiving.receiver_names(loaded):
             metrics.expect_receiver(name)
@@ -249,3 +251,7 @@ class Engine:
             self._cycle.wake()
         if any(event.detail.get("to") in HURRIED for event in events):
             self._schedule.hurry(INSTANCES)
+
+    def _silences_changed(self) -> None:
+        if self._cycle is not None:
+            self._cycle.wake()

@@ -137,6 +137,35 @@ def plan(
     )
 
 
+def routes_of(routing: Routing) -> tuple[Route, ...]:
+    """The routes that apply: the configured ones, or the one that stands for none."""
+    if routing.routes:
+        return routing.routes
+    return (Route(tuple(routing.receivers), (Matcher("severity", "!=", "none"),)),)
+
+
+def receivers_of(alert: Alert, routing: Routing) -> tuple[str, ...]:
+    """Whom the alert is routed to, each once."""
+    routes = [(route, "") for route in routes_of(routing)]
+    told = (name for route, _ in _routes_of(alert, routes) for name in route.receivers)
+    return tuple(dict.fromkeys(name for name in told if name in routing.receivers))
+
+
+@dataclass(frozen=True, slots=True)
+class AlertGroup:
+    """Alerts that a receiver is told of together."""
+
+    receiver: str
+    labels: Labels
+    alerts: tuple[Alert, ...]
+
+
+def grouped(firing: Iterable[Alert], routing: Routing) -> list[AlertGroup]:
+    """Firing alerts by receiver and group."""
+    groups = _groups(firing, routing, UNMUTED).values()
+    return [AlertGroup(group.receiver, group.labels, tuple(group.alerts)) for group in groups]
+
+
 def _over(alert: Alert) -> bool:
     return alert.state is AlertState.RESOLVED and not alert.expired
 
@@ -160,9 +189,7 @@ class _Group:
 
 def _groups(alerts: Iterable[Alert], routing: Routing, muting: Muting) -> dict[LogKey, _Group]:
     groups: dict[LogKey, _Group] = {}
-    routes = [(route, route.key) for route in routing.routes]
-    if not routes:
-        routes = [(Route(tuple(routing.receivers), (Matcher("severity", "!=", "none"),)), "{}")]
+    routes = [(route, route.key if routing.routes else "{}") for route in routes_of(routing)]
     for alert in alerts:
         if alert.state is not AlertState.FIRING and not alert.ended:
             continue

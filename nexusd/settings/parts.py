@@ -141,4 +141,5 @@ def web_options(settings: Settings) -> WebOptions:
         max_instances=settings.metrics.max_instances,
         receivers=outbox_names(settings),
         alert_rules=tuple((r.name, r.severity) for r in alerting(settings).rules if r.enabled),
+        routing=routing(settings),
     )

@@ -61,7 +61,7 @@ async def errors_as_answers(request: web.Request, handler: Handler) -> web.Strea
     except RequestError as error:
         return error_answer(error)
     except NexusdError as error:
-        return error_answer(_of_nexusd(error))
+        return error_answer(refusal_of(error))
     except web.HTTPException as error:
         return error_answer(_of_http(error, request))
     except ConnectionResetError:
@@ -71,7 +71,8 @@ async def errors_as_answers(request: web.Request, handler: Handler) -> web.Strea
         return error_answer(RequestError(500, "INTERNAL", "nexusd failed to answer; its log says why"))
 
 
-def _of_nexusd(error: NexusdError) -> RequestError:
+def refusal_of(error: NexusdError) -> RequestError:
+    """How an error is answered, by what the caller should do."""
     message = str(error)
     if isinstance(error, InputError):
         details = [{"field": error.field, "message": message}] if error.field else None

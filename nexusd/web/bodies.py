@@ -127,22 +127,23 @@ class TestBody(BaseModel):
 
 async def read_placement(request: web.Request, options: WebOptions) -> PlacementBody:
     """Raises `RequestError` 413 or 415, and `InputError`."""
-    return await _read_as(PlacementBody, request, options)
+    return await read_as(PlacementBody, request, options)
 
 
 async def read_verdict(request: web.Request, options: WebOptions) -> Verdict:
     """The same of what a person says became of a held placement."""
-    return Verdict((await _read_as(ResolveBody, request, options)).outcome)
+    return Verdict((await read_as(ResolveBody, request, options)).outcome)
 
 
 async def read_tested_receiver(request: web.Request, options: WebOptions) -> str | None:
     """The same of which receiver to test; without a body it is all of them."""
     if not request.body_exists:
         return None
-    return (await _read_as(TestBody, request, options)).receiver
+    return (await read_as(TestBody, request, options)).receiver
 
 
-async def _read_as(model: type[Body], request: web.Request, options: WebOptions) -> Body:
+async def read_as(model: type[Body], request: web.Request, options: WebOptions) -> Body:
+    """Any body. Raises `RequestError` and `InputError`."""
     content = _decoded(await _read(request, options))
     if not isinstance(content, dict):
         raise InputError("the body must be a JSON object")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from nexusd.core.notifications import Routing
+
 MEBIBYTE = 1024 * 1024
 
 
@@ -23,7 +25,7 @@ class WebOptions:
 
     `host` "" means every address; `port` 0 a free one. `per_instance`, `max_instances`: the per-instance
     series of `/metrics`. `alert_rules`: (name, severity) of every enabled rule, so that their series exist
-    before the first alert. `receivers`: likewise for the outbox.
+    before the first alert. `receivers`: likewise for the outbox. `routing`: who is told of what.
     """
 
     version: str
@@ -37,6 +39,7 @@ class WebOptions:
     max_instances: int = 10_000
     receivers: tuple[str, ...] = ()
     alert_rules: tuple[tuple[str, str], ...] = ()
+    routing: Routing = field(default_factory=lambda: Routing({}))
     body_limit_bytes: int = MEBIBYTE
     body_timeout_s: float = 30.0
     store_timeout_s: float = 5.0

@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 import ssl
+from dataclasses import dataclass
 from ipaddress import ip_address
 
 import structlog
@@ -13,7 +14,8 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from nexusd.core.errors import ConfigError, StartError
-from nexusd.ports import Clock, Daemon, Placements, Store
+from nexusd.ports import Clock, Daemon, Placements, Silences, Store
+from nexusd.web.alertmanager import AlertmanagerRoutes
 from nexusd.web.alerts import AlertRoutes
 from nexusd.web.answers import errors_as_answers
 from nexusd.web.auth import Guard
@@ -43,6 +45,14 @@ _SECURITY_HEADERS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Taking:
+    """Who takes in what requests ask for."""
+
+    placements: Placements
+    silences: Silences
+
+
 class WebServer:
     """Serves until stopped. A request never calls the API; what it waits for is the store, and bounded."""
 
@@ -50,7 +60,7 @@ class WebServer:
         self,
         options: WebOptions,
         daemon: Daemon,
-        placements: Placements,
+        taking: Taking,
         store: Store,
         metrics: MetricsRegistry,
         clock: Clock,
@@ -64,8 +74,9 @@ class WebServer:
         status = StatusRoutes(options.version, daemon, store, clock, tallies)
         app.add_routes(status.routes())
         app.add_routes(InventoryRoutes(daemon, clock).routes())
-        app.add_routes(PlacementRoutes(options, placements, store, clock).routes())
+        app.add_routes(PlacementRoutes(options, taking.placements, store, clock).routes())
         app.add_routes(AlertRoutes(options, daemon).routes())
+        app.add_routes(AlertmanagerRoutes(options, daemon, taking.silences, store, clock).routes())
         app.add_routes(OutboxRoutes(options, daemon, store, clock).routes())
         app.add_routes(HistoryRoutes(store, clock, options.store_timeout_s).routes())
         app.add_routes(ProbeRoutes(daemon).routes())

@@ -229,6 +229,27 @@ class FakeEventsTable:
             return [e for e in self.rows if e.at >= at][:limit]
         return self.rows[-limit:]
 
+    def append(self, events: Iterable[Event]) -> list[Event]:
+        self.rows += events
+        return list(self.rows)
+
+
+@dataclass
+class FakeSilencesTable:
+    rows: dict[str, Silence] = field(default_factory=dict)
+
+    def open(self, now: float) -> list[Silence]:
+        return [s for s in self.rows.values() if s.ends_at > now]
+
+    def newest(self, limit: int) -> list[Silence]:
+        return sorted(self.rows.values(), key=lambda s: -s.ends_at)[:limit]
+
+    def get(self, silence_id: str) -> Silence | None:
+        return self.rows.get(silence_id)
+
+    def save(self, changed: Iterable[Silence]) -> None:
+        self.rows.update({s.id: s for s in changed})
+
 
 class FakeStore:
     """One transaction: itself. `error` is raised by every run; `hangs` makes it never answer."""
@@ -237,6 +258,7 @@ class FakeStore:
         self.placements = FakePlacementsTable()
         self.outbox = FakeOutboxTable()
         self.events = FakeEventsTable()
+        self.silences = FakeSilencesTable()
         self.error: Exception | None = None
         self.hangs = False
         self.runs = 0

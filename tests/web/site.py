@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -12,9 +13,10 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from nexusd.silencing import Silencing
 from nexusd.web.metrics import MetricsRegistry
 from nexusd.web.options import WebOptions
-from nexusd.web.server import WebServer
+from nexusd.web.server import Taking, WebServer
 from tests.fakes import FakeClock
 from tests.web.fakes import FakeDaemon, FakePlacements, FakeStore
 
@@ -66,9 +68,9 @@ class Site:
     @asynccontextmanager
     async def running(self, **options: Any) -> AsyncIterator[Site]:
         self.options = replace(self.options, **options)
-        self.server = WebServer(
-            self.options, self.daemon, self.placements, self.store, self.metrics, self.clock
-        )
+        silencing = Silencing(self.store, self.clock, random.Random(1), lambda: None)
+        taking = Taking(self.placements, silencing)
+        self.server = WebServer(self.options, self.daemon, taking, self.store, self.metrics, self.clock)
         await self.server.start()
         try:
             async with aiohttp.ClientSession(headers=PLAIN, auto_decompress=False) as self.session:

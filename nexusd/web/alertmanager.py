@@ -1,0 +1,177 @@
+"""`/api/v2/`: Alertmanager's API, for `amtool`, Grafana's data source and whatever else speaks it.
+
+Shapes, parameters and the form of errors (a JSON string) are those of Alertmanager's OpenAPI description.
+Alerts themselves are made by nexusd's rules and cannot be posted.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterable
+from contextlib import suppress
+from http import HTTPStatus
+
+from aiohttp import web
+
+from nexusd.core.errors import InputError, NexusdError, NotFoundError, StoreError
+from nexusd.core.muting import mute
+from nexusd.core.notifications import grouped, receivers_of
+from nexusd.core.silences import Silence, SilenceState
+from nexusd.ports import Clock, Daemon, Silences, Store
+from nexusd.web.alertmanager_config import written
+from nexusd.web.alertmanager_queries import AlertFilter, same_matchers, silence_filter
+from nexusd.web.alertmanager_shapes import AlertShaper, silence_shape, status_shape
+from nexusd.web.answers import Handler, RequestError, answer, refusal_of
+from nexusd.web.options import WebOptions
+from nexusd.web.shapes import Json, Shaper
+from nexusd.web.silence_bodies import read_silence
+from nexusd.web.status import started_at
+from nexusd.web.tallies import read_within
+
+MOST_SILENCES = 10_000
+"""Silences listed, those that end last first."""
+_ID = re.compile(r"[A-Za-z0-9-]{1,64}", re.ASCII)
+_ORDER = (SilenceState.ACTIVE, SilenceState.PENDING, SilenceState.EXPIRED)
+
+
+class AlertmanagerRoutes:
+    def __init__(
+        self, options: WebOptions, daemon: Daemon, silences: Silences, store: Store, clock: Clock
+    ) -> None:
+        self._options = options
+        self._daemon = daemon
+        self._silences = silences
+        self._store = store
+        self._clock = clock
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.get("/api/v2/status", _said_as_text(self.status)),
+            web.get("/api/v2/receivers", _said_as_text(self.receivers)),
+            web.get("/api/v2/alerts", _said_as_text(self.alerts)),
+            web.post("/api/v2/alerts", _said_as_text(self.refuse_alerts)),
+            web.get("/api/v2/alerts/groups", _said_as_text(self.groups)),
+            web.get("/api/v2/silences", _said_as_text(self.silences)),
+            web.post("/api/v2/silences", _said_as_text(self.put_silence)),
+            web.get("/api/v2/silence/{id}", _said_as_text(self.silence)),
+            web.delete("/api/v2/silence/{id}", _said_as_text(self.expire_silence)),
+        ]
+
+    async def status(self, _request: web.Request) -> web.Response:
+        started = self._shaper().time(started_at(self._daemon.world))
+        config = written(self._options.routing, self._options.receivers)
+        return answer(status_shape(self._options.version, started, config))
+
+    async def receivers(self, _request: web.Request) -> web.Response:
+        return answer([{"name": name} for name in self._options.receivers])
+
+    async def alerts(self, request: web.Request) -> web.Response:
+        """Those that fire, in the order of fingerprints."""
+        wanted = AlertFilter.of(request)
+        routing = self._options.routing
+        shaper = await self._alert_shaper()
+        shown = [
+            shaper.alert(alert, receivers)
+            for alert in wanted.firing(self._daemon.world.alerts.values(), shaper.muting)
+            if wanted.goes_to(receivers := receivers_of(alert, routing))
+        ]
+        return answer(sorted(shown, key=_fingerprint))
+
+    async def refuse_alerts(self, _request: web.Request) -> web.Response:
+        raise InputError("alerts are made by nexusd's own rules (alerts.rules, alerts.custom), none is taken")
+
+    async def groups(self, request: web.Request) -> web.Response:
+        """Those that fire, as receivers are told of them."""
+        wanted = AlertFilter.of(request)
+        shaper = await self._alert_shaper()
+        firing = list(wanted.firing(self._daemon.world.alerts.values(), shaper.muting))
+        routing = self._options.routing
+        receivers = {alert.fingerprint: receivers_of(alert, routing) for alert in firing}
+        shown: list[Json] = [
+            {
+                "alerts": [shaper.alert(alert, receivers[alert.fingerprint]) for alert in group.alerts],
+                "labels": dict(group.labels),
+                "receiver": {"name": group.receiver},
+            }
+            for group in sorted(grouped(firing, routing), key=lambda g: (g.labels, g.receiver))
+            if wanted.goes_to((group.receiver,))
+        ]
+        return answer(shown)
+
+    async def silences(self, request: web.Request) -> web.Response:
+        """The active by their end, those to come by their start, the expired by their end, latest first."""
+        matchers = silence_filter(request)
+        found = await read_within(
+            self._store, self._options.store_timeout_s, lambda tx: tx.silences.newest(MOST_SILENCES)
+        )
+        now, shaper = self._clock.now(), self._shaper()
+        wanted = sorted((s for s in found if same_matchers(s, matchers)), key=lambda s: _order(s, now))
+        return answer([silence_shape(silence, shaper) for silence in wanted])
+
+    async def put_silence(self, request: web.Request) -> web.Response:
+        silence = await self._silences.put(await read_silence(request, self._options, self._clock))
+        return answer({"silenceID": silence.id})
+
+    async def silence(self, request: web.Request) -> web.Response:
+        silence_id = _silence_id(request)
+        found = await read_within(
+            self._store, self._options.store_timeout_s, lambda tx: tx.silences.get(silence_id)
+        )
+        if found is None:
+            raise NotFoundError(f"there is no silence {silence_id}")
+        return answer(silence_shape(found, self._shaper()))
+
+    async def expire_silence(self, request: web.Request) -> web.Response:
+        await self._silences.expire(_silence_id(request))
+        return web.Response(headers={"Cache-Control": "no-store"})
+
+    def _shaper(self) -> Shaper:
+        return Shaper(self._clock.now(), self._clock.utc_offset_s())
+
+    async def _alert_shaper(self) -> AlertShaper:
+        """With what is muted at this moment, by a silence that was taken in just now, too."""
+        world, shaper = self._daemon.world, self._shaper()
+        silences: Iterable[Silence] = world.silences.values()
+        with suppress(StoreError):  # then by what is known
+            silences = await read_within(
+                self._store, self._options.store_timeout_s, lambda tx: tx.silences.open(shaper.now)
+            )
+        muting = mute(world.alerts.values(), silences, shaper.now)
+        return AlertShaper(shaper, muting, self._options.external_url or "")
+
+
+def _said_as_text(handler: Handler) -> Handler:
+    """Errors as Alertmanager's clients read them: the message as a JSON string."""
+
+    @functools.wraps(handler)
+    async def handle(request: web.Request) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except (NexusdError, RequestError) as error:
+            refusal = error if isinstance(error, RequestError) else refusal_of(error)
+            return answer(str(refusal), HTTPStatus(refusal.status), refusal.headers)
+
+    return handle
+
+
+def _silence_id(request: web.Request) -> str:
+    """Raises `NotFoundError` for what can be no id, before a database has to think about it."""
+    silence_id = request.match_info["id"]
+    if not _ID.fullmatch(silence_id):
+        raise NotFoundError("there is no such silence")
+    return silence_id
+
+
+def _fingerprint(alert: Json) -> str:
+    return str(alert["fingerprint"])
+
+
+def _order(silence: Silence, now: float) -> tuple[int, float, str]:
+    state = silence.state(now)
+    at = {
+        SilenceState.ACTIVE: silence.ends_at,
+        SilenceState.PENDING: silence.starts_at,
+        SilenceState.EXPIRED: -silence.ends_at,
+    }
+    return _ORDER.index(state), at[state], silence.id

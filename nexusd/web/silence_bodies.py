@@ -1,0 +1,81 @@
+"""The body of `POST /api/v2/silences`: Alertmanager's `postableSilence`. Every error names the field."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from aiohttp import web
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from nexusd.core.errors import InputError
+from nexusd.core.matchers import Matcher, matcher
+from nexusd.core.silences import SilenceRequest
+from nexusd.ports import Clock
+from nexusd.web.bodies import read_as
+from nexusd.web.options import WebOptions
+from nexusd.web.queries import parse_time
+
+MAX_MATCHERS = 50
+_OPERATORS = {(False, True): "=", (False, False): "!=", (True, True): "=~", (True, False): "!~"}
+"""By `isRegex` and `isEqual`."""
+
+
+def _label_name(value: str) -> str:
+    if not re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", value, re.ASCII):
+        raise ValueError("a label's name is expected: letters, digits and underscores")
+    return value
+
+
+class MatcherBody(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    name: Annotated[str, Field(max_length=128), AfterValidator(_label_name)]
+    value: Annotated[str, Field(max_length=4096)]
+    isRegex: bool  # noqa: N815 - Alertmanager's name
+    isEqual: bool = True  # noqa: N815 - likewise
+
+    def matcher(self) -> Matcher:
+        """Raises `InputError` for a pattern that cannot be used."""
+        return matcher(self.name, _OPERATORS[self.isRegex, self.isEqual], self.value)
+
+
+class SilenceBody(BaseModel):
+    """What it says besides is ignored, so that what was read can be sent back."""
+
+    model_config = ConfigDict(strict=True)
+
+    id: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{0,64}$")] | None = None
+    matchers: list[MatcherBody] = Field(min_length=1, max_length=MAX_MATCHERS)
+    startsAt: Annotated[str, Field(max_length=64)]  # noqa: N815 - Alertmanager's name
+    endsAt: Annotated[str, Field(max_length=64)]  # noqa: N815 - likewise
+    createdBy: Annotated[str, Field(max_length=256)]  # noqa: N815 - likewise
+    comment: Annotated[str, Field(max_length=4096)]
+
+
+async def read_silence(request: web.Request, options: WebOptions, clock: Clock) -> SilenceRequest:
+    """Raises `RequestError` and `InputError`."""
+    body = await read_as(SilenceBody, request, options)
+    return SilenceRequest(
+        matchers=tuple(_matcher(each, number) for number, each in enumerate(body.matchers)),
+        starts_at=_instant(body.startsAt, "startsAt", clock),
+        ends_at=_instant(body.endsAt, "endsAt", clock),
+        created_by=body.createdBy,
+        comment=body.comment,
+        id=body.id or "",
+    )
+
+
+def _matcher(body: MatcherBody, number: int) -> Matcher:
+    try:
+        return body.matcher()
+    except InputError as error:
+        field = f"matchers[{number}].value"
+        raise InputError(f"{field}: {error}", field) from error
+
+
+def _instant(value: str, field: str, clock: Clock) -> float:
+    try:
+        return parse_time(value) - clock.utc_offset_s()
+    except ValueError as error:
+        raise InputError(f"{field}: {error} is expected", field) from None
