@@ -626,10 +626,10 @@ def test_listening_to_loopback_is_not_warned_of(listen: str) -> None:
 
 
 def test_what_this_version_does_not_act_on_is_told(write: Write) -> None:
-    text = "fleets: [{name: a, count: 1, plan: pro}]\nreceivers: [{name: b, type: apprise, urls: ['json://x.example']}]"
+    text = "fleets: [{name: a, count: 1, plan: pro}]\nalerts: {rules: {NotificationsFailing: {for: 1m}}}"
     assert not_yet_supported(load(write(text), {}, KEY)) == [
         "fleets: accepted, but this version does not act on it",
-        "receivers of type apprise: accepted, but this version does not act on it",
+        "alerts.rules of fleets and notifications: accepted, but this version does not act on it",
     ]
 
 
@@ -681,6 +681,7 @@ def test_every_commented_out_key_of_the_example_is_right(tmp_path: Path) -> None
         "read-token",
         "tls.crt",
         "tls.key",
+        "chat-url",
         "ops-ca.pem",
     ):
         (tmp_path / name).write_text(f"secret-{name}\n")

@@ -12,6 +12,7 @@ from nexusd.core.alerts import Alert, AlertState, fingerprint
 from nexusd.core.errors import ConfigError
 from nexusd.core.notifications import LoggedNotification, LogKey, Routing, plan
 from nexusd.delivery.alertmanager import AlertmanagerOptions
+from nexusd.delivery.apprise import AppriseOptions
 from nexusd.delivery.heartbeat import HeartbeatOptions
 from nexusd.delivery.http import HttpOptions
 from nexusd.delivery.tls import TlsFiles
@@ -168,6 +169,28 @@ def test_routes_lead_to_an_alertmanager_as_to_any_other(
 ) -> None:
     found = routing(load(write(f"{AM_AND_OPS}routes: {routes}"), {}, KEY))
     assert sorted(name for name, _ in told(found, PAIR[0], at=1010.0)) == expected
+
+
+def test_every_option_of_apprise_arrives_and_its_urls_may_be_in_files(write: Write, tmp_path: Path) -> None:
+    (tmp_path / "chat-url").write_text("json://x.example/s3cret\n")
+    path = write("""
+receivers:
+  - {name: chat, type: apprise, urls: ["json://x.example", "json://y.example"], timeout: 5s}
+  - {name: room, type: apprise, urls_file: chat-url, send_resolved: false}
+""")
+    settings = load(path, {}, KEY)
+    assert delivery_options(settings).apprise == (
+        AppriseOptions("chat", ("json://x.example", "json://y.example"), 5.0),
+        AppriseOptions("room", ("json://x.example/s3cret",)),
+    )
+    assert routing(settings).receivers == {"chat": True, "room": False}
+    assert outbox_names(settings) == ("chat/1", "chat/2", "room/1")
+
+
+@pytest.mark.parametrize("kind", ["apprise", "alertmanager"])
+def test_urls_are_needed(kind: str, write: Write) -> None:
+    said = complaint(write(f"receivers: [{{name: a, type: {kind}}}]"))
+    assert "receivers[0].urls: is missing (or urls_file)" in said
 
 
 def test_a_heartbeat_takes_no_route(write: Write) -> None:

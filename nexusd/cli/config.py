@@ -30,6 +30,7 @@ def check(
     from nexusd.settings import load_with_origins, warnings
 
     loaded = load_with_origins(config)
+    _check_receivers(loaded.settings)
     found = warnings(loaded.settings)
     answer: dict[str, Any] = {
         "ok": True,
@@ -47,6 +48,15 @@ def check(
             print(f"OK: {loaded.settings.cloudnexus.base_url} answered with {answer['regions']} regions")
     if output is Output.JSON:
         print_json(answer)
+
+
+def _check_receivers(settings: Any) -> None:
+    """What only the receivers themselves can judge: addresses, secrets, certificates, extras."""
+    from nexusd.delivery.deliveries import check as check_deliveries
+    from nexusd.runtime.clock import SystemClock
+    from nexusd.settings.receiving import delivery_options
+
+    check_deliveries(delivery_options(settings), SystemClock())
 
 
 def _regions(settings: Any) -> int:

@@ -6,17 +6,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from random import Random
 
 import structlog
 
-from nexusd.core.errors import NotFoundError, StoreUnavailableError
+from nexusd.core.errors import ConfigError, InputError, NotFoundError, StoreUnavailableError
 from nexusd.core.notifications import Message
 from nexusd.core.webhook_body import BodyOptions
 from nexusd.core.world import World
 from nexusd.delivery.alertmanager import AlertmanagerOptions, AlertmanagerReceiver
+from nexusd.delivery.apprise import THREADS, AppriseOptions, AppriseReceiver
 from nexusd.delivery.heartbeat import Heartbeat, HeartbeatOptions
+from nexusd.delivery.http import HttpTarget
 from nexusd.delivery.outbox import OutboxOptions, OutboxWriter
 from nexusd.delivery.trial import timed, trial_message
 from nexusd.delivery.webhook import WebhookOptions, WebhookReceiver
@@ -32,13 +35,15 @@ class DeliveryOptions:
 
     webhooks: tuple[WebhookOptions, ...] = ()
     alertmanagers: tuple[AlertmanagerOptions, ...] = ()
+    apprise: tuple[AppriseOptions, ...] = ()
     heartbeats: tuple[HeartbeatOptions, ...] = ()
     bodies: Mapping[str, BodyOptions] = field(default_factory=dict)
 
     @property
     def addresses(self) -> dict[str, tuple[str, ...]]:
         """Of receivers that have several: under which name each has its messages."""
-        return {o.name: o.addresses for o in self.alertmanagers}
+        feeds = {o.name: o.addresses for o in self.alertmanagers}
+        return feeds | {o.name: o.addresses for o in self.apprise}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +57,7 @@ class _Outlet:
 
 
 class Deliveries:
-    """Raises `InputError` or `ConfigError` for a receiver that can never work."""
+    """Raises `ConfigError` for a receiver that can never work."""
 
     def __init__(
         self,
@@ -66,17 +71,24 @@ class Deliveries:
         self._store = store
         self._clock = clock
         self._metrics = metrics
-        self._resenders = [
-            AlertmanagerReceiver(o, n, world, store, clock, metrics)
-            for o in options.alertmanagers
-            for n in range(len(o.targets))
+        self._resenders = []
+        for o in options.alertmanagers:
+            for n in range(len(o.targets)):
+                with _naming(o.name):
+                    self._resenders.append(AlertmanagerReceiver(o, n, world, store, clock, metrics))
+        self._outlets = [
+            *_webhooks(options, clock),
+            *map(_alertmanager, self._resenders),
+            *_apprise(options),
         ]
-        self._outlets = [*_webhooks(options, clock), *map(_alertmanager, self._resenders)]
         self._workers = {
             o.receiver.name: DeliveryWorker(o.receiver, store, clock, rng, metrics, o.worker)
             for o in self._outlets
         }
-        self._heartbeats = [Heartbeat(o, clock, metrics) for o in options.heartbeats]
+        self._heartbeats = []
+        for beating in options.heartbeats:
+            with _naming(beating.name):
+                self._heartbeats.append(Heartbeat(beating, clock, metrics))
         self._outbox = OutboxWriter(OutboxOptions(options.bodies, options.addresses), rng)
 
     def compose(self, messages: Iterable[Message], now: float) -> list[OutboxMessage]:
@@ -160,11 +172,38 @@ class Deliveries:
                 log.warning("notifications_abandoned", messages=abandoned, reason="no such receiver any more")
 
 
+def check(options: DeliveryOptions, clock: Clock) -> None:
+    """Raises `ConfigError` for a receiver that can never work, as `Deliveries` would."""
+    list(_webhooks(options, clock))
+    list(_apprise(options))
+    targets = [(o.name, target) for o in options.alertmanagers for target in o.targets]
+    for name, target in [*targets, *((o.name, o.http) for o in options.heartbeats)]:
+        with _naming(name):
+            HttpTarget(name, target, clock)
+
+
 def _webhooks(options: DeliveryOptions, clock: Clock) -> Iterator[_Outlet]:
     for webhook in options.webhooks:
-        worker = WorkerOptions.within(webhook.http.timeout_s)
-        yield _Outlet(webhook.name, "webhook", WebhookReceiver(webhook, clock), worker)
+        with _naming(webhook.name):
+            receiver = WebhookReceiver(webhook, clock)
+        yield _Outlet(webhook.name, "webhook", receiver, WorkerOptions.within(webhook.http.timeout_s))
 
 
 def _alertmanager(receiver: AlertmanagerReceiver) -> _Outlet:
     return _Outlet(receiver.owner, "alertmanager", receiver, WorkerOptions.within(receiver.timeout_s))
+
+
+def _apprise(options: DeliveryOptions) -> Iterator[_Outlet]:
+    for apprise in options.apprise:
+        worker = WorkerOptions.within(apprise.timeout_s, THREADS)
+        for number in range(len(apprise.urls)):
+            yield _Outlet(apprise.name, "apprise", AppriseReceiver(apprise, number), worker)
+
+
+@contextmanager
+def _naming(receiver: str) -> Iterator[None]:
+    """What is wrong with options says whose they are."""
+    try:
+        yield
+    except InputError as error:
+        raise ConfigError(f"receivers: {receiver}: {error}") from error

@@ -236,7 +236,12 @@ class AlertmanagerReceiver(Told, OverHttp):
     """Alerts POSTed to Alertmanagers."""
 
     type: Literal["alertmanager"] = Field(description="The kind of receiver.")
-    urls: tuple[HttpUrl, ...] = Field(min_length=1, description="Base URLs of every Alertmanager.")
+    urls: Annotated[tuple[HttpUrl, ...], BeforeValidator(one_or_many), WithJsonSchema(ONE_OR_MANY)] = Field(
+        default=(), description="Base URLs of every Alertmanager; secrets."
+    )
+    urls_file: Annotated[tuple[Path, ...], BeforeValidator(one_or_many), WithJsonSchema(ONE_OR_MANY)] = Field(
+        default=(), description="Files that hold the URLs, one or a list."
+    )
 
 
 class HeartbeatReceiver(OverHttp):
@@ -253,7 +258,12 @@ class AppriseReceiver(Told):
     """Any service that Apprise knows."""
 
     type: Literal["apprise"] = Field(description="The kind of receiver.")
-    urls: tuple[SecretText, ...] = Field(min_length=1, description="Apprise URLs.")
+    urls: Annotated[tuple[SecretText, ...], BeforeValidator(one_or_many), WithJsonSchema(ONE_OR_MANY)] = (
+        Field(default=(), description="Apprise URLs, each of one service; secrets.")
+    )
+    urls_file: Annotated[tuple[Path, ...], BeforeValidator(one_or_many), WithJsonSchema(ONE_OR_MANY)] = Field(
+        default=(), description="Files that hold the URLs, one or a list."
+    )
 
 
 Receiver = Annotated[

@@ -11,6 +11,8 @@ from nexusd.core.errors import InputError
 from nexusd.core.matchers import parse_matcher
 from nexusd.settings.alerting import (
     RULE_NAMES,
+    AlertmanagerReceiver,
+    AppriseReceiver,
     Authorization,
     HeartbeatReceiver,
     ReceiverTls,
@@ -74,6 +76,8 @@ def _receivers(settings: Settings) -> Iterator[Problem]:
         path: KeyPath = ("receivers", number)
         if isinstance(receiver, WebhookReceiver | HeartbeatReceiver) and receiver.url is None:
             yield Problem((*path, "url"), "is missing (or url_file)")
+        if isinstance(receiver, AlertmanagerReceiver | AppriseReceiver) and not receiver.urls:
+            yield Problem((*path, "urls"), "is missing (or urls_file)")
         authorization = getattr(receiver, "authorization", None)
         if isinstance(authorization, Authorization):
             yield from _authorization(authorization, (*path, "authorization"))

@@ -11,6 +11,7 @@ from nexusd.core.matchers import Matcher, parse_matcher
 from nexusd.core.notifications import ALL_LABELS, Route, Routing
 from nexusd.core.webhook_body import BodyOptions
 from nexusd.delivery.alertmanager import AlertmanagerOptions
+from nexusd.delivery.apprise import AppriseOptions
 from nexusd.delivery.deliveries import DeliveryOptions
 from nexusd.delivery.heartbeat import HeartbeatOptions
 from nexusd.delivery.http import HttpOptions
@@ -18,6 +19,7 @@ from nexusd.delivery.tls import TlsFiles
 from nexusd.delivery.webhook import WebhookOptions
 from nexusd.settings.alerting import (
     AlertmanagerReceiver,
+    AppriseReceiver,
     HeartbeatReceiver,
     OverHttp,
     Told,
@@ -40,6 +42,7 @@ def delivery_options(settings: Settings) -> DeliveryOptions:
     return DeliveryOptions(
         webhooks=tuple(_webhook(r) for r in _of(WebhookReceiver, settings)),
         alertmanagers=tuple(_alertmanager(r, external_url) for r in _of(AlertmanagerReceiver, settings)),
+        apprise=tuple(_apprise(r) for r in _of(AppriseReceiver, settings)),
         heartbeats=tuple(_heartbeat(r) for r in _of(HeartbeatReceiver, settings)),
         bodies={r.name: BodyOptions(external_url, _max_alerts(r)) for r in _told(settings)},
     )
@@ -103,7 +106,7 @@ def _of(kind: type[R], settings: Settings) -> list[R]:
 
 def _told(settings: Settings) -> list[Told]:
     """Who takes notifications."""
-    return [*_of(WebhookReceiver, settings), *_of(AlertmanagerReceiver, settings)]
+    return [r for r in settings.receivers if isinstance(r, Told)]
 
 
 def _max_alerts(receiver: Told) -> int:
@@ -118,6 +121,11 @@ def _webhook(receiver: WebhookReceiver) -> WebhookOptions:
 def _alertmanager(receiver: AlertmanagerReceiver, external_url: str) -> AlertmanagerOptions:
     targets = tuple(_http(receiver, url) for url in receiver.urls)
     return AlertmanagerOptions(receiver.name, targets, receiver.send_resolved, external_url)
+
+
+def _apprise(receiver: AppriseReceiver) -> AppriseOptions:
+    urls = tuple(url.get_secret_value() for url in receiver.urls)
+    return AppriseOptions(receiver.name, urls, receiver.timeout_s)
 
 
 def _heartbeat(receiver: HeartbeatReceiver) -> HeartbeatOptions:

@@ -20,7 +20,6 @@ NOT_YET: tuple[tuple[str, Callable[[Settings], bool]], ...] = (
         "alerts.rules of fleets and notifications",
         lambda s: bool(s.alerts.rules.keys() - DEFAULT_RULES.keys()),
     ),
-    ("receivers of type apprise", lambda s: any(r.type == "apprise" for r in s.receivers)),
 )
 
 

@@ -49,6 +49,30 @@ def test_check_exits_2_with_a_line_for_each_mistake(run: Run, write: Write) -> N
     ]
 
 
+@pytest.mark.parametrize(
+    ("receiver", "said"),
+    [
+        (
+            "type: webhook, url: 'http://169.254.169.254/'",
+            "the URL's address is link-local, reserved or a metadata",
+        ),
+        (
+            "type: webhook, url: 'https://x.example', secret: 'whsec_no!'",
+            "a secret that begins with whsec_ goes on",
+        ),
+        ("type: webhook, url: 'https://x.example', tls: {ca_file: nexusd.yaml}", "tls: cannot use"),
+        ("type: alertmanager, urls: 'http://[fe80::1]:9093'", "the URL's address is link-local"),
+        ("type: heartbeat, url: 'http://169.254.169.254/'", "the URL's address is link-local"),
+    ],
+)
+def test_check_finds_receivers_that_can_never_work(receiver: str, said: str, run: Run, write: Write) -> None:
+    path = write(f"cloudnexus: {{api_key: k}}\nreceivers: [{{name: a, {receiver}}}]")
+    ran = run("config", "check", "--config", path)
+    assert ran.code == 2
+    assert ran.err.startswith(f"nexusd: receivers: a: {said}")
+    assert len(ran.err.splitlines()) == 1
+
+
 def test_check_finds_the_file_in_the_environment(
     run: Run, write: Write, environment: pytest.MonkeyPatch
 ) -> None:
