@@ -20,6 +20,7 @@ from nexusd.core.changes import Change, InstanceStatusChanged
 from nexusd.core.cooling import Coolings, within_reach
 from nexusd.core.errors import ApiError, LeaseLostError, StoreUnavailableError
 from nexusd.core.events import Event
+from nexusd.core.fleets import NO_FLEETS, Fleets
 from nexusd.core.history import event_of
 from nexusd.core.inventory import Delta, Inventory, SweepPolicy, compare
 from nexusd.core.lifecycle import Placement, State
@@ -82,7 +83,7 @@ class Parts:
 
     `compose` makes the outbox rows of messages, with their ids and rendered bodies, at an instant.
     `intervals_s`: how often each resource is polled. `smoothing_s`: half-life of the moving average over
-    latencies, None when they are not smoothed.
+    latencies, None when they are not smoothed. `fleets`: those that are declared.
     """
 
     cloud: CloudApi
@@ -91,6 +92,7 @@ class Parts:
     intervals_s: Mapping[str, float]
     observers: Observers
     smoothing_s: float | None = None
+    fleets: Fleets = NO_FLEETS
 
 
 class Cycle:
@@ -140,7 +142,7 @@ class Cycle:
     def _begin_from(self, restored: Restored) -> None:
         instances, missed, observed_at = restored.inventory
         world = self._world
-        world.inventory = Inventory()
+        world.inventory = Inventory(world.fleets.names)
         if observed_at is not None:
             world.inventory.restore(instances, missed, observed_at)
         world.ever_running = set(restored.ever_running)
@@ -159,6 +161,7 @@ class Cycle:
         self._parts = parts
         self._recheck = True
         self._memory = self._memory.replanned()
+        self._world.declare(parts.fleets)
         polls = self._world.polls.items()
         self._world.polls = {name: replace(poll, interval_s=parts.intervals_s[name]) for name, poll in polls}
         self.wake()

@@ -28,6 +28,7 @@ from nexusd.core.world import World
 from nexusd.cycle import Cycle, Observers, Parts
 from nexusd.delivery.deliveries import Deliveries
 from nexusd.ports import Clock, Daemon, ReceiverTest
+from nexusd.provisioning.fleets import FleetKeeper
 from nexusd.provisioning.intake import STATE_CHANGED, Intake
 from nexusd.provisioning.worker import Provisioner
 from nexusd.runtime.schedule import Schedule
@@ -90,7 +91,14 @@ class Engine:
         self._schedule = Schedule(clock, rng, parts.poll_timings(loaded), metrics.poll_skipped)
         self._deliveries = Deliveries(receiving.delivery_options(loaded), world, store, clock, rng, metrics)
         self._provisioner = Provisioner(
-            world, store, self._cloud, clock, metrics, self._provisioning, self._placements_changed
+            world,
+            store,
+            self._cloud,
+            clock,
+            metrics,
+            self._provisioning,
+            self._placements_changed,
+            FleetKeeper(world, store, clock, rng, self._placements_changed),
         )
         intake = Intake(world, store, clock, rng, self._provisioning.policy, self._asked)
         taking = Taking(intake, Silencing(store, clock, rng, self._silences_changed))
@@ -132,6 +140,7 @@ class Engine:
             intervals_s={REGIONS: polling.regions_s, INSTANCES: polling.instances_s},
             observers=observers,
             smoothing_s=self.loaded.placement.smoothing_s,
+            fleets=parts.fleets(self.loaded),
         )
 
     def replayed(self, receivers: Iterable[str]) -> None:

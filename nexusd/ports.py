@@ -10,6 +10,7 @@ from nexusd.core.alerts import Alert
 from nexusd.core.answers import CreateAnswer, CreateRequest
 from nexusd.core.cooling import CoolingOff, Place
 from nexusd.core.events import Event
+from nexusd.core.fleets import FleetPlacements
 from nexusd.core.inventory import Sweep
 from nexusd.core.lifecycle import Attempt, Placement, State, Verdict
 from nexusd.core.notifications import LoggedNotification as LoggedNotification  # noqa: PLC0414 - part of these ports
@@ -134,6 +135,18 @@ class PlacementsTable(Protocol):
     def counts(self) -> dict[State, int]: ...
 
     def open_name(self, name: str) -> Placement | None: ...
+
+    def members(self, fleet: str) -> list[Placement]:
+        """The open ones that are the fleet's by their names, whoever asked for them; oldest first."""
+        ...
+
+    def of_fleets(self, names: Iterable[str]) -> dict[str, FleetPlacements]:
+        """Those of each of these fleets, by its name."""
+        ...
+
+    def queued_for_fleets(self) -> list[Placement]:
+        """The queued ones that any fleet asked for, declared now or not."""
+        ...
 
     def add_attempt(self, attempt: Attempt) -> None: ...
 

@@ -9,7 +9,7 @@ confirmed, a placement in doubt counts as if its instance existed, and an untrus
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from nexusd.core.identifiers import fleet_of
@@ -25,7 +25,7 @@ FIRST_WAIT_S = 60.0
 LONGEST_WAIT_S = 1800.0
 LONGEST_AFTER = 6
 """From this many failures in a row on the wait is the longest."""
-ENDED_LOOKED_AT = 32
+TRIED_LOOKED_AT = 32
 """How many of a fleet's failed and running placements, the newest, tell how many failed in a row."""
 
 
@@ -91,6 +91,17 @@ NO_FLEETS = Fleets()
 
 
 @dataclass(frozen=True, slots=True)
+class FleetPlacements:
+    """What the store has of one fleet. `open`: all that are named like members, whoever asked for them,
+    oldest first. `tried`: the newest that the fleet asked for and that failed or reached running, newest
+    first.
+    """
+
+    open: Sequence[Placement] = ()
+    tried: Sequence[Placement] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Cancellation:
     """A queued placement that is no longer wanted, and why."""
 
@@ -145,25 +156,27 @@ def creation_guard(inventory: Inventory, fleets: Fleets, now: float) -> str | No
     return None
 
 
+def plan_fleets(
+    fleets: Fleets, inventory: Inventory, placements: Mapping[str, FleetPlacements], now: float
+) -> list[FleetState]:
+    """What is to be done for each of the fleets whose placements are given, by name."""
+    guard = creation_guard(inventory, fleets, now)
+    known = [spec for spec in fleets.specs if spec.name in placements]
+    return [plan_fleet(spec, inventory, placements[spec.name], guard, now) for spec in known]
+
+
 def plan_fleet(
-    spec: FleetSpec,
-    inventory: Inventory,
-    placements: Iterable[Placement],
-    ended: Iterable[Placement],
-    guard: str | None,
-    now: float,
+    spec: FleetSpec, inventory: Inventory, placements: FleetPlacements, guard: str | None, now: float
 ) -> FleetState:
-    """What is to be done. `placements`: the open ones named like members, whoever asked for them; `ended`:
-    the fleet's that failed or reached running, newest first; `guard`: `creation_guard`.
-    """
+    """What is to be done. `guard`: what `creation_guard` says."""
     counts = inventory.fleet(spec.name)
     state = FleetState(
         spec,
         alive=sum(n for (_, status), n in counts.items() if spec.counts(status)),
         existing=sum(n for (_, status), n in counts.items() if status != TERMINATED),
-        in_flight=tuple(p for p in placements if _without_instance(p, spec, inventory)),
+        in_flight=tuple(p for p in placements.open if _without_instance(p, spec, inventory)),
     )
-    streak = _streak(spec, ended)
+    streak = _streak(spec, placements)
     state = _cancel_useless(state, streak)
     if guard is None:
         state = _cancel_excess(state)
@@ -181,10 +194,14 @@ def _without_instance(placement: Placement, spec: FleetSpec, inventory: Inventor
 
 @dataclass(frozen=True, slots=True)
 class _Streak:
-    """Failures in a row of what the fleet asks for now. Those that were under way together count once."""
+    """Failures in a row of what the fleet asks for now. Those that were under way together count once.
+
+    `tested`: CloudNexus did not reject it when it was last asked for it, as far as is known.
+    """
 
     failures: int = 0
     last: Placement | None = None
+    tested: bool = False
 
     @property
     def rejected(self) -> bool:
@@ -200,22 +217,30 @@ class _Streak:
 
     def since(self, state: FleetState) -> list[Placement]:
         """The fleet's own in flight that were asked for knowing of the last failure."""
-        return [p for p in _own(state) if self.last is not None and p.created_at >= self.last.updated_at]
+        return [p for p in _own(state) if self.last is not None and p.created_at > self.last.updated_at]
 
 
-def _streak(spec: FleetSpec, ended: Iterable[Placement]) -> _Streak:
+def _streak(spec: FleetSpec, placements: FleetPlacements) -> _Streak:
+    ran = False
     failed: list[Placement] = []
-    for placement in ended:
+    for placement in placements.tried:
         if not spec.asks_for(placement.request):
             continue
-        if placement.state is State.RUNNING:
+        if ran := placement.state is State.RUNNING:
             break
         failed.append(placement)
     rounds, known_at = 0, float("-inf")
     for placement in reversed(failed):
-        if placement.created_at >= known_at:
+        if placement.created_at > known_at:
             rounds, known_at = rounds + 1, placement.updated_at
-    return _Streak(rounds, failed[0] if failed else None)
+    sent = any(_was_sent(p) for p in placements.open if spec.asks_for(p.request))
+    return _Streak(rounds, failed[0] if failed else None, tested=ran or sent)
+
+
+def _was_sent(placement: Placement) -> bool:
+    """Whether an attempt of it has ended, or is in doubt: it was not rejected."""
+    begun = placement.attempts if placement.state is not State.CREATING else placement.attempts - 1
+    return begun > 0
 
 
 def _cancel_useless(state: FleetState, streak: _Streak) -> FleetState:
@@ -265,6 +290,9 @@ def _create(state: FleetState, streak: _Streak, now: float) -> FleetState:
             return replace(state, reason=told, next_try_at=over_at)
         wanted = min(_allowed(state), 1 - len(streak.since(state)))
         return _wanting(state, wanted, f"{told}; one is tried at a time")
+    if not streak.tested:
+        first = 1 - len([p for p in _own(state) if state.spec.asks_for(p.request)])
+        return _wanting(state, min(first, _allowed(state)), "the first of its kind is tried alone")
     allowed = _allowed(state)
     room = QUEUED_AT_MOST - len(_queued(state))
     if room < min(allowed, state.missing):

@@ -77,11 +77,12 @@ class Inventory:
 
     An instance that one complete sweep missed stays in, listed in `missed`, until the next confirms.
     `began_at` and `observed_at` are those of the last sweep that was applied: one that is held back moves
-    neither, so it proves nothing absent. `began_at` is None until one was applied since the last `restore`.
-    `lost_most_at`: when a sweep last confirmed that most of the live instances are gone.
+    neither, so it proves nothing absent. `began_at` is None until this process has applied one.
+    `lost_most_at`: when a sweep last confirmed that most of the live instances are gone. `fleets`: the names
+    of those whose members are counted.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, fleets: Iterable[str] = ()) -> None:
         self.observed_at: float | None = None
         self.began_at: float | None = None
         self.hold: Hold | None = None
@@ -91,7 +92,7 @@ class Inventory:
         self._ids_by_name: dict[str, list[str]] = {}
         self._counts: dict[tuple[str, str], int] = {}
         self._live: dict[str, int] = {}
-        self._fleets: dict[str, dict[tuple[str, str], int]] = {}
+        self._fleets: dict[str, dict[tuple[str, str], int]] = {name: {} for name in fleets}
 
     def __len__(self) -> int:
         return len(self._instances)
@@ -151,10 +152,8 @@ class Inventory:
         self, instances: Mapping[str, Instance], missed: Mapping[str, int], observed_at: float
     ) -> None:
         """Start from what the store remembers of an earlier process. A hold is not remembered: its count
-        of agreeing sweeps begins again. What the other process saw last may be newer than any sweep of this
-        one, so until the next is applied nothing is proven.
+        of agreeing sweeps begins again.
         """
-        self.began_at = None
         for instance in instances.values():
             self._put(instance)
         self._missed = {i: n for i, n in missed.items() if n > 0 and i in self._instances}

@@ -69,7 +69,7 @@ class Intake:
             tx.placements.insert(placement)
             if key is not None:
                 tx.placements.remember_key(key.key, key.digest, placement.id, now)
-            return placement, tx.events.append([_accepted_event(placement)])
+            return placement, tx.events.append([accepted_event(placement)])
 
         stored, events = await self._store.run(transaction)
         if events:
@@ -163,13 +163,11 @@ def placement_subject(placement: Placement) -> Subject:
     return Subject("placement", placement.id, placement.request.name, placement.region)
 
 
-def _accepted_event(placement: Placement) -> Event:
-    return Event(
-        placement.created_at,
-        "PlacementAccepted",
-        placement_subject(placement),
-        {"plan": placement.request.plan},
-    )
+def accepted_event(placement: Placement) -> Event:
+    request = placement.request
+    of_fleet = {"fleet": request.fleet} if request.fleet is not None else {}
+    detail = {"plan": request.plan, **of_fleet}
+    return Event(placement.created_at, "PlacementAccepted", placement_subject(placement), detail)
 
 
 def state_event(before: Placement, after: Placement) -> Event:

@@ -23,6 +23,7 @@ from nexusd.core.pauses import NO_PAUSE
 from nexusd.core.placement import PlacementPolicy
 from nexusd.core.world import World
 from nexusd.ports import Clock, CloudApi, Metrics, Store, Transaction
+from nexusd.provisioning.fleets import FleetKeeper
 from nexusd.provisioning.following import Follower, FollowOptions
 from nexusd.provisioning.intake import state_event
 from nexusd.provisioning.journal import STORE_RETRY_S, Intent, Journal
@@ -57,6 +58,7 @@ class Provisioner:
         metrics: Metrics,
         options: ProvisioningOptions,
         changed: Callable[[list[Event]], None],
+        keeper: FleetKeeper | None = None,
     ) -> None:
         self._world = world
         self._store = store
@@ -64,6 +66,7 @@ class Provisioner:
         self._clock = clock
         self._options = options
         self._changed = changed
+        self._keeper = keeper
         self._journal = Journal(world, store, metrics, changed)
         self._follower = Follower(world, store, clock, self._journal, options.follow)
         self._queue = QueueReader()
@@ -108,6 +111,8 @@ class Provisioner:
         """Until drained, or cancelled: then a POST in flight is left in doubt."""
         async with asyncio.TaskGroup() as group:
             self._follower.begin_term()
+            if self._keeper is not None:
+                self._keeper.begin_term()
             await self._recover()
             while not self._draining:
                 self._wake.clear()
@@ -126,6 +131,8 @@ class Provisioner:
         """One look at everything that is open. Returns seconds until the next is due."""
         try:
             await self._follower.follow_open()
+            if self._keeper is not None:
+                await self._keeper.keep()
             return await self._place_queued(group)
         except StoreUnavailableError as error:
             log.warning("store_unavailable", waiting="placements", error=str(error))

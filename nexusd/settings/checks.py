@@ -8,6 +8,7 @@ from pathlib import Path
 
 from nexusd.core import expressions
 from nexusd.core.errors import InputError
+from nexusd.core.identifiers import fleet_of
 from nexusd.core.matchers import parse_matcher
 from nexusd.settings.alerting import (
     RULE_NAMES,
@@ -28,7 +29,7 @@ from nexusd.settings.yamlfile import KeyPath
 def problems(settings: Settings) -> Iterator[Problem]:
     """Everything wrong between the keys of a configuration whose single values are right."""
     yield from _api(settings)
-    yield from _unique("fleets", [fleet.name for fleet in settings.fleets])
+    yield from _fleets(settings)
     yield from _unique("receivers", [receiver.name for receiver in settings.receivers])
     yield from _rules(settings)
     yield from _receivers(settings)
@@ -58,6 +59,15 @@ def _unique(key: str, names: Iterable[str], field: str = "name") -> Iterator[Pro
         if name in seen:
             yield Problem((*key.split("."), number, field), f"{name!r} is taken by an earlier entry")
         seen.add(name)
+
+
+def _fleets(settings: Settings) -> Iterator[Problem]:
+    names = [fleet.name for fleet in settings.fleets]
+    yield from _unique("fleets", names)
+    for number, name in enumerate(names):
+        other = fleet_of(name)
+        if other in names:
+            yield Problem(("fleets", number, "name"), f"{name!r} is the name of a member of {other!r}")
 
 
 def _rules(settings: Settings) -> Iterator[Problem]:

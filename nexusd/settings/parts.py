@@ -14,7 +14,8 @@ from nexusd.cloud.refusals import ANY_STATUS, RefusalRule, only
 from nexusd.core import expressions
 from nexusd.core.alerting import Alerting
 from nexusd.core.errors import ConfigError
-from nexusd.core.placement import PlacementPolicy
+from nexusd.core.fleets import Fleets, FleetSpec
+from nexusd.core.placement import PlacementPolicy, Spread
 from nexusd.core.polls import STALE_AFTER_INTERVALS
 from nexusd.core.rules import Rule, Where
 from nexusd.core.rules_default import DEFAULT_RULES
@@ -87,6 +88,27 @@ def provisioning_options(settings: Settings) -> ProvisioningOptions:
         max_creates_per_minute=placement.max_creates_per_minute,
         max_in_flight=settings.cloudnexus.max_concurrent_requests,
     )
+
+
+def fleets(settings: Settings) -> Fleets:
+    specs = tuple(
+        FleetSpec(
+            name=fleet.name,
+            count=fleet.count,
+            plan=fleet.plan,
+            image=fleet.image,
+            ssh_keys=fleet.ssh_keys,
+            regions=fleet.regions,
+            avoid_regions=fleet.avoid_regions,
+            where=fleet.where,
+            spread=Spread(fleet.spread.group, fleet.spread.max_skew) if fleet.spread is not None else None,
+            replace_stopped=fleet.replace_stopped,
+            max_replacements=fleet.max_replacements,
+        )
+        for fleet in settings.fleets
+    )
+    max_age_s = placement_policy(settings).max_inventory_age_s
+    return Fleets(specs, max_age_s, recovery_s=settings.placement.settle_s)
 
 
 def alerting(settings: Settings) -> Alerting:

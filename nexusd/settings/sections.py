@@ -162,17 +162,21 @@ class Spread(Section):
 class Fleet(Section):
     """One entry of `fleets`: instances that are kept alive."""
 
-    name: Name = Field(description="Prefix of the instances' names; unique.")
-    count: int = Field(ge=0, le=100_000, description="Instances to keep.")
+    name: Name = Field(description="Its instances are called this, a hyphen and 5 letters or digits.")
+    count: int = Field(ge=0, le=100_000, description="Instances to keep alive.")
     plan: Literal["starter", "pro", "enterprise"] = Field(description="Instance tier.")
     image: ShortText = Field(default=DEFAULT_IMAGE, description="OS base image.")
     ssh_keys: tuple[ShortText, ...] = Field(default=(), description="SSH key ids to inject.")
-    regions: tuple[Slug, ...] | None = Field(default=None, description="Allowed regions; all when absent.")
+    regions: tuple[Slug, ...] | None = Field(
+        default=None, min_length=1, description="Allowed regions; all when absent."
+    )
     avoid_regions: tuple[Slug, ...] = Field(default=(), description="Regions never to use.")
     where: str | None = Field(default=None, description="CEL over `region` that an allowed region satisfies.")
     spread: Spread | None = Field(default=None, description="Limit on unevenness between regions.")
     replace_stopped: bool = Field(default=False, description="Whether a stopped instance counts as lost.")
-    max_replacements: int = Field(default=1, ge=0, description="In flight at once beyond `count`, at most.")
+    max_replacements: int = Field(
+        default=1, ge=0, description="Creates in flight at once beyond `count` existing instances."
+    )
 
 
 class Tls(Section):

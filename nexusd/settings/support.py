@@ -14,7 +14,6 @@ from nexusd.settings.model import Settings
 from nexusd.settings.values import is_loopback
 
 NOT_YET: tuple[tuple[str, Callable[[Settings], bool]], ...] = (
-    ("fleets", lambda s: bool(s.fleets)),
     ("alerts.custom", lambda s: bool(s.alerts.custom)),
     (
         "alerts.rules of fleets and notifications",
@@ -32,7 +31,7 @@ def not_yet_supported(settings: Settings) -> list[str]:
 
 def warnings(settings: Settings) -> list[str]:
     """All that `config check` prints and the daemon logs at its start: nothing of it stops anything."""
-    return [*not_yet_supported(settings), *_without_effect(settings), *_exposed(settings)]
+    return [*not_yet_supported(settings), *_without_effect(settings), *_fleets(settings), *_exposed(settings)]
 
 
 def _without_effect(settings: Settings) -> Iterator[str]:
@@ -47,6 +46,14 @@ def _without_effect(settings: Settings) -> Iterator[str]:
     for receiver in settings.receivers:
         if settings.routes and receiver.name not in told and receiver.type != "heartbeat":
             yield f"receivers: no route names {receiver.name}, so it is told nothing"
+
+
+def _fleets(settings: Settings) -> Iterator[str]:
+    for number, fleet in enumerate(settings.fleets):
+        if fleet.replace_stopped and fleet.max_replacements == 0:
+            yield f"fleets[{number}].replace_stopped: has no effect while max_replacements is 0"
+        if fleet.regions is not None and set(fleet.regions) <= set(fleet.avoid_regions):
+            yield f"fleets[{number}].avoid_regions: leaves no region of fleets[{number}].regions"
 
 
 def _exposed(settings: Settings) -> Iterator[str]:

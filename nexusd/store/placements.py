@@ -8,6 +8,8 @@ import msgspec
 import sqlalchemy as sa
 
 from nexusd.core.errors import ConflictError
+from nexusd.core.fleets import TRIED_LOOKED_AT, FleetPlacements
+from nexusd.core.identifiers import fleet_of
 from nexusd.core.lifecycle import CLOSED, Attempt, Outcome, Placement, State
 from nexusd.core.placement import Considered, Decision, PlacementRequest
 from nexusd.core.spread import Member
@@ -15,6 +17,7 @@ from nexusd.store.schema import (
     CLOSED_STATES,
     IN_A_GROUP,
     OPEN_STATES,
+    TRIED_STATES,
     attempts,
     decisions,
     idempotency_keys,
@@ -62,6 +65,14 @@ ENDED = RECORD.where(_IN_STATE, CLOSED_STATES, _t.updated_at >= given("since", s
 _COUNTS = sa.select(_t.state, sa.func.count()).group_by(_t.state)
 OPEN_NAME = RECORD.where(_t.name == given("name", sa.Text), OPEN_STATES)
 _HAS_INSTANCE = sa.select(instances.c.id).where(instances.c.id == _t.instance_id).exists()
+_OF_FLEET = given("of_fleet", sa.Text)
+MEMBERS = RECORD.where(_t.member_of == _OF_FLEET, OPEN_STATES).order_by(_t.created_at, _t.id)
+TRIED = (
+    RECORD.where(_t.fleet == _OF_FLEET, TRIED_STATES)
+    .order_by(_t.updated_at.desc(), _t.id.desc())
+    .limit(_LIMIT)
+)
+_QUEUED_FOR_FLEETS = _ALL_IN_STATE.where(_t.fleet.is_not(None))
 _FORGET_CLOSED = sa.delete(placements).where(
     _t.id.in_(
         sa.select(_t.id)
@@ -170,6 +181,17 @@ class Placements:
     def open_name(self, name: str) -> Placement | None:
         return self._one(OPEN_NAME, {"name": name})
 
+    def members(self, fleet: str) -> list[Placement]:
+        """Open, with the name of a member, oldest first."""
+        return self._all(MEMBERS, {"of_fleet": fleet})
+
+    def of_fleets(self, names: Iterable[str]) -> dict[str, FleetPlacements]:
+        tried = {name: self._all(TRIED, {"of_fleet": name, "n": TRIED_LOOKED_AT}) for name in names}
+        return {name: FleetPlacements(self.members(name), ended) for name, ended in tried.items()}
+
+    def queued_for_fleets(self) -> list[Placement]:
+        return self._all(_QUEUED_FOR_FLEETS, {"in_state": State.QUEUED.value})
+
     def add_attempt(self, attempt: Attempt) -> None:
         self._session.execute(_ADD_ATTEMPT, _attempt_values(attempt))
 
@@ -273,6 +295,7 @@ def _values(placement: Placement) -> Values:
         "request": msgspec.json.encode(request).decode(),
         "constraint_class": request.constraint_class,
         "spread_group": request.spread.group if request.spread is not None else None,
+        "member_of": fleet_of(request.name),
     }
 
 

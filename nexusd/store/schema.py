@@ -24,8 +24,11 @@ SERIAL = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 OPEN_STATES = sa.text("state IN ({})".format(", ".join(f"'{state}'" for state in sorted(OPEN))))
 CLOSED_STATES = sa.text("state IN ({})".format(", ".join(f"'{state}'" for state in sorted(CLOSED))))
+TRIED_STATES = sa.text("state IN ('failed', 'running')")
 WITH_DEADLINE = sa.text("deadline IS NOT NULL")
 IN_A_GROUP = sa.text("spread_group IS NOT NULL")
+IS_MEMBER = sa.text("member_of IS NOT NULL")
+OF_FLEET = sa.text("fleet IS NOT NULL")
 """Literal, because a partial index serves only a query that repeats its condition word for word."""
 
 
@@ -136,6 +139,7 @@ placements = sa.Table(
     _text("request"),
     sa.Column("constraint_class", sa.Text, nullable=False, server_default=sa.text("''")),
     _text("spread_group", null=True),
+    _text("member_of", null=True),  # by its name, whoever asked; `fleet` is who asked for it
 )
 sa.Index(
     "uq_placements_open_name",
@@ -173,6 +177,22 @@ sa.Index(
     placements.c.updated_at,
     sqlite_where=CLOSED_STATES,  # so that taking one in and moving it on need not keep it up
     postgresql_where=CLOSED_STATES,
+)
+sa.Index(
+    "ix_placements_members",
+    placements.c.member_of,
+    placements.c.created_at,
+    placements.c.id,
+    sqlite_where=sa.and_(OPEN_STATES, IS_MEMBER),
+    postgresql_where=sa.and_(OPEN_STATES, IS_MEMBER),
+)
+sa.Index(
+    "ix_placements_tried",
+    placements.c.fleet,
+    placements.c.updated_at,
+    placements.c.id,
+    sqlite_where=sa.and_(TRIED_STATES, OF_FLEET),
+    postgresql_where=sa.and_(TRIED_STATES, OF_FLEET),
 )
 
 _PLACEMENT = "placements.id"

@@ -7,13 +7,14 @@ What is checked is checked against what truly exists, which the planner does not
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import msgspec
 
 from nexusd.core.fleets import (
-    ENDED_LOOKED_AT,
+    TRIED_LOOKED_AT,
+    FleetPlacements,
     Fleets,
     FleetSpec,
     FleetState,
@@ -26,9 +27,7 @@ from nexusd.core.lifecycle import CLOSED, Placement, State
 from nexusd.core.records import Instance
 from tests.core.inventories import Watcher
 
-Planner = Callable[
-    [FleetSpec, Inventory, Iterable[Placement], Iterable[Placement], str | None, float], FleetState
-]
+Planner = Callable[[FleetSpec, Inventory, FleetPlacements, str | None, float], FleetState]
 REGIONS = ("us-east-1", "eu-west-2")
 LONGEST_LIE = 4
 """Sweeps in a row that an outage's empty list may last: less than `Fleets.recovery_s`."""
@@ -179,9 +178,10 @@ class Life:
 
     def _plan(self) -> FleetState:
         guard = creation_guard(self.inventory, self.fleets, self.now)
-        ended = [p for p in self.placements.values() if p.state in {State.FAILED, State.RUNNING}]
-        ended.sort(key=lambda p: (p.updated_at, p.id), reverse=True)
-        plan = self.planner(self.spec, self.inventory, self.open, ended[:ENDED_LOOKED_AT], guard, self.now)
+        tried = [p for p in self.placements.values() if p.state in {State.FAILED, State.RUNNING}]
+        tried.sort(key=lambda p: (p.updated_at, p.id), reverse=True)
+        placements = FleetPlacements(self.open, tried[:TRIED_LOOKED_AT])
+        plan = self.planner(self.spec, self.inventory, placements, guard, self.now)
         for cancellation in plan.cancel:
             assert self.placements[cancellation.placement.id].state is State.QUEUED
             self._move(cancellation.placement, State.CANCELLED)

@@ -9,6 +9,7 @@ import pytest
 
 from nexusd.core.fleets import (
     QUEUED_AT_MOST,
+    FleetPlacements,
     Fleets,
     FleetSpec,
     FleetState,
@@ -54,6 +55,11 @@ def failure(number: int, seconds_ago: float, **more: Any) -> Placement:
     return placement(number, State.FAILED, **given)
 
 
+def ran(spec: FleetSpec = WEB) -> Placement:
+    """One of long ago."""
+    return placement(9999, State.RUNNING, spec, created_at=NOW - 1e6, updated_at=NOW - 1e6)
+
+
 def plan(
     spec: FleetSpec = WEB,
     there: list[Instance] | None = None,
@@ -61,7 +67,16 @@ def plan(
     ended: list[Placement] | None = None,
     guard: str | None = None,
 ) -> FleetState:
-    return plan_fleet(spec, inventory_of(*(there or [])), under_way or [], ended or [], guard, NOW)
+    """For a fleet whose kind of placement has reached running before."""
+    placements = FleetPlacements(under_way or [], [*(ended or []), ran(spec)])
+    return plan_fleet(spec, inventory_of(*(there or [])), placements, guard, NOW)
+
+
+def first_plan(
+    spec: FleetSpec = WEB, under_way: list[Placement] | None = None, there: list[Instance] | None = None
+) -> FleetState:
+    """For one that nothing is known of."""
+    return plan_fleet(spec, inventory_of(*(there or [])), FleetPlacements(under_way or []), None, NOW)
 
 
 def test_an_empty_fleet_wants_all_of_its_members() -> None:
@@ -159,9 +174,9 @@ def test_an_instance_that_one_listing_missed_counts() -> None:
     watcher.inventory.count_fleets(["web"])
     watcher.see(members("running", "running", "running"))
     watcher.see(members("running", "running"))
-    assert plan_fleet(WEB, watcher.inventory, [], [], None, NOW).wanted == 0
+    assert plan_fleet(WEB, watcher.inventory, FleetPlacements(), None, NOW).missing == 0
     watcher.see(members("running", "running"))
-    assert plan_fleet(WEB, watcher.inventory, [], [], None, NOW).wanted == 1
+    assert plan_fleet(WEB, watcher.inventory, FleetPlacements(), None, NOW).missing == 1
 
 
 def test_a_surplus_is_told_and_left_alone() -> None:
@@ -236,6 +251,38 @@ def test_the_queue_of_one_fleet_is_bounded() -> None:
     assert (state.wanted, state.reason) == (1, "at most 100 wait in the queue at once")
 
 
+def test_the_first_of_its_kind_is_tried_alone() -> None:
+    state = first_plan()
+    assert (state.wanted, state.missing, state.reason) == (1, 3, "the first of its kind is tried alone")
+    assert first_plan(there=members("running")).wanted == 1
+
+
+@pytest.mark.parametrize(
+    ("attempts", "state", "wanted"),
+    [
+        (0, State.QUEUED, 0),
+        (1, State.CREATING, 0),
+        (1, State.QUEUED, 2),
+        (2, State.CREATING, 2),
+        (1, State.VERIFYING, 2),
+        (1, State.HELD, 2),
+        (1, State.PROVISIONING, 2),
+    ],
+)
+def test_the_others_follow_once_it_was_not_rejected(attempts: int, state: State, wanted: int) -> None:
+    assert first_plan(under_way=[placement(1, state, attempts=attempts)]).wanted == wanted
+
+
+def test_a_first_one_that_is_listed_already_was_not_rejected() -> None:
+    there = Instance("inst_1", "web-p0001", "pending", "us-east-1")
+    assert first_plan(under_way=[placement(1, State.PROVISIONING, attempts=1)], there=[there]).wanted == 2
+
+
+def test_what_was_sent_of_another_kind_says_nothing() -> None:
+    sent = placement(1, State.PROVISIONING, attempts=1)
+    assert first_plan(replace(WEB, image="debian-12"), under_way=[sent]).wanted == 1
+
+
 def test_a_failure_is_followed_by_a_wait_and_then_by_one_try() -> None:
     waiting = plan(ended=[failure(1, 59.0)])
     assert (waiting.wanted, waiting.next_try_at) == (0, NOW + 1.0)
@@ -308,14 +355,6 @@ def test_nothing_is_created_before_the_first_complete_listing() -> None:
     assert "no complete listing" in (creation_guard(inventory, FLEETS, NOW) or "")
 
 
-def test_what_another_process_saw_last_has_to_be_seen_again() -> None:
-    watcher = Watcher(at=NOW)
-    watcher.see(members("running"))
-    assert creation_guard(watcher.inventory, FLEETS, watcher.at) is None
-    watcher.inventory.restore({i.id: i for i in watcher.inventory}, {}, watcher.at)
-    assert creation_guard(watcher.inventory, FLEETS, watcher.at) is not None
-
-
 def test_nothing_is_created_on_stale_data() -> None:
     watcher = Watcher(at=NOW)
     watcher.see(members("running"))
@@ -359,3 +398,9 @@ def test_a_world_counts_the_members_of_the_fleets_that_are_declared() -> None:
     assert world.inventory.fleet("web") == {("us-east-1", "running"): 1, ("us-east-1", "stopped"): 1}
     world.declare(Fleets())
     assert world.inventory.fleet("web") == {}
+
+
+def test_an_inventory_may_begin_with_fleets() -> None:
+    inventory = Inventory(["web"])
+    inventory.restore({i.id: i for i in members("running")}, {}, NOW)
+    assert inventory.fleet("web") == {("us-east-1", "running"): 1}

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nexusd.core.fleets import FleetSpec, FleetState, plan_fleet
+from nexusd.core.fleets import FleetPlacements, FleetSpec, FleetState, plan_fleet
 from nexusd.core.identifiers import fleet_of
 from nexusd.core.inventory import Inventory
-from nexusd.core.lifecycle import IN_DOUBT, Placement, State
+from nexusd.core.lifecycle import IN_DOUBT, State
 from tests.core.fleet_histories import BoundBrokenError, Life, Planner
 from tests.core.inventories import Watcher, instance
 
@@ -48,71 +48,40 @@ def test_when_trouble_ends_every_fleet_has_what_was_declared(spec: FleetSpec, se
     assert state.surplus == state.alive - spec.count
 
 
-def in_doubt_is_absent(
-    spec: FleetSpec,
-    inventory: Inventory,
-    placements: Iterable[Placement],
-    ended: Iterable[Placement],
-    guard: str | None,
-    now: float,
-) -> FleetState:
-    return plan_fleet(spec, inventory, [p for p in placements if p.state not in IN_DOUBT], ended, guard, now)
-
-
-def provisioning_is_absent(
-    spec: FleetSpec,
-    inventory: Inventory,
-    placements: Iterable[Placement],
-    ended: Iterable[Placement],
-    guard: str | None,
-    now: float,
-) -> FleetState:
-    seen = [p for p in placements if p.state is not State.PROVISIONING]
-    return plan_fleet(spec, inventory, seen, ended, guard, now)
-
-
-def ignoring(what: str) -> Planner:
+def without(*states: State) -> Planner:
     def planner(
-        spec: FleetSpec,
-        inventory: Inventory,
-        placements: Iterable[Placement],
-        ended: Iterable[Placement],
-        guard: str | None,
-        now: float,
+        spec: FleetSpec, inventory: Inventory, placements: FleetPlacements, guard: str | None, now: float
     ) -> FleetState:
-        heeded = None if guard is not None and what in guard else guard
-        return plan_fleet(spec, inventory, placements, ended, heeded, now)
+        seen = [p for p in placements.open if p.state not in states]
+        return plan_fleet(spec, inventory, replace(placements, open=seen), guard, now)
 
     return planner
 
 
-def replacements_without_limit(
-    spec: FleetSpec,
-    inventory: Inventory,
-    placements: Iterable[Placement],
-    ended: Iterable[Placement],
-    guard: str | None,
-    now: float,
-) -> FleetState:
-    return plan_fleet(replace(spec, max_replacements=100), inventory, placements, ended, guard, now)
+def ignoring(what: str) -> Planner:
+    def planner(
+        spec: FleetSpec, inventory: Inventory, placements: FleetPlacements, guard: str | None, now: float
+    ) -> FleetState:
+        heeded = None if guard is not None and what in guard else guard
+        return plan_fleet(spec, inventory, placements, heeded, now)
+
+    return planner
 
 
-def stopped_is_dead(
-    spec: FleetSpec,
-    inventory: Inventory,
-    placements: Iterable[Placement],
-    ended: Iterable[Placement],
-    guard: str | None,
-    now: float,
-) -> FleetState:
-    return plan_fleet(replace(spec, replace_stopped=True), inventory, placements, ended, guard, now)
+def declared_as(**changes: Any) -> Planner:
+    def planner(
+        spec: FleetSpec, inventory: Inventory, placements: FleetPlacements, guard: str | None, now: float
+    ) -> FleetState:
+        return plan_fleet(replace(spec, **changes), inventory, placements, guard, now)
+
+    return planner
 
 
 BROKEN = {
-    "what is in doubt is taken for absent": in_doubt_is_absent,
-    "what is provisioning is taken for absent": provisioning_is_absent,
-    "replacements without limit": replacements_without_limit,
-    "what is stopped is taken for dead": stopped_is_dead,
+    "what is in doubt is taken for absent": without(*IN_DOUBT),
+    "what is provisioning is taken for absent": without(State.PROVISIONING),
+    "replacements without limit": declared_as(max_replacements=100),
+    "what is stopped is taken for dead": declared_as(replace_stopped=True),
     "stale data is good enough": ignoring("older than"),
     "a mass disappearance is believed": ignoring("mass disappearance"),
     "a listing that lacks most is believed": ignoring("missing from the last listing"),

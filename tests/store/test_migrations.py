@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -124,3 +125,28 @@ def test_the_migrations_are_files_of_the_package() -> None:
     assert (folder / "env.py").is_file()
     assert (folder / "script.py.mako").is_file()
     assert any(file.name.startswith(HEAD) for file in (folder / "versions").iterdir())
+
+
+async def test_placements_of_an_earlier_version_are_known_as_members_by_their_names(fresh_url: str) -> None:
+    if fresh_url.startswith("sqlite:///"):
+        Path(fresh_url.removeprefix("sqlite:///")).touch()
+    engine = engine_for(fresh_url)
+    with engine.begin() as connection:
+        config = Config()
+        config.set_main_option("script_location", SCRIPTS)
+        config.attributes["connection"] = connection
+        command.upgrade(config, "v0001")
+        for name in ("web-abc12", "web", "worker-01", "-abc12"):
+            request = f'{{"name":"{name}","plan":"pro"}}'
+            connection.execute(
+                sa.text(
+                    "INSERT INTO placements (id, name, state, priority, created_at, updated_at, request) "
+                    "VALUES (:name, :name, 'queued', 0, 1.0, 1.0, :request)"
+                ),
+                {"name": name, "request": request},
+            )
+    engine.dispose()
+    store = open_store(StoreOptions(fresh_url, "me"), FakeClock(), InlineExecutor())
+    assert [p.id for p in await store.run(lambda tx: tx.placements.members("web"))] == ["web-abc12"]
+    assert await store.run(lambda tx: tx.placements.members("")) == []
+    await store.close()

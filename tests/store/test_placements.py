@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from nexusd.core.errors import ConflictError
+from nexusd.core.fleets import TRIED_LOOKED_AT, FleetPlacements
 from nexusd.core.lifecycle import CLOSED, OPEN, Attempt, Outcome, Placement, State
 from nexusd.core.placement import Considered, Decision, PlacementRequest, Spread
 from nexusd.store import placements as placements_module
@@ -127,6 +128,57 @@ async def test_placements_in_states_are_oldest_first(store: SqlStore) -> None:
     )
     assert [p.id for p in found] == ["c", "v"]
     assert await store.run(lambda tx: tx.placements.in_states([])) == []
+
+
+def of_fleet(key: str, name: str, fleet: str | None = "web", **more: object) -> Placement:
+    made = placement(key, name, **more)
+    return replace(made, request=replace(made.request, fleet=fleet))
+
+
+async def test_the_members_of_a_fleet_are_known_by_their_names_while_open(store: SqlStore) -> None:
+    await insert(
+        store,
+        of_fleet("b", "web-bbbbb", created_at=2.0, state=State.CREATING),
+        of_fleet("a", "web-aaaaa", created_at=1.0),
+        of_fleet("by hand", "web-ccccc", None, created_at=3.0, state=State.HELD),
+        of_fleet("closed", "web-ddddd", state=State.FAILED),
+        of_fleet("another fleet", "web-eu-aaaaa", "web-eu"),
+        of_fleet("no member", "web-aaaaaa", None),
+    )
+    assert [p.id for p in await store.run(lambda tx: tx.placements.members("web"))] == ["a", "b", "by hand"]
+    assert [p.id for p in await store.run(lambda tx: tx.placements.members("web-eu"))] == ["another fleet"]
+
+
+async def test_what_a_fleet_tried_is_newest_first_and_bounded(store: SqlStore) -> None:
+    await insert(
+        store,
+        of_fleet("old", "web-aaaaa", state=State.RUNNING, updated_at=1.0),
+        of_fleet("new", "web-bbbbb", state=State.FAILED, updated_at=3.0),
+        of_fleet("middle", "web-ccccc", state=State.FAILED, updated_at=2.0),
+        of_fleet("cancelled", "web-ddddd", state=State.CANCELLED, updated_at=9.0),
+        of_fleet("open", "web-eeeee", updated_at=9.0),
+        of_fleet("by hand", "web-fffff", None, state=State.FAILED, updated_at=9.0),
+    )
+    found = await store.run(lambda tx: tx.placements.of_fleets(["web", "db"]))
+    assert [p.id for p in found["web"].tried] == ["new", "middle", "old"]
+    assert [p.id for p in found["web"].open] == ["open"]
+    assert found["db"] == FleetPlacements([], [])
+    await insert(
+        store, *(of_fleet(f"n{n}", f"web-{n:05}", state=State.FAILED, updated_at=10.0) for n in range(50))
+    )
+    found = await store.run(lambda tx: tx.placements.of_fleets(["web"]))
+    assert len(found["web"].tried) == TRIED_LOOKED_AT
+
+
+async def test_what_is_queued_for_any_fleet_is_found(store: SqlStore) -> None:
+    await insert(
+        store,
+        of_fleet("a", "web-aaaaa"),
+        of_fleet("b", "db-aaaaa", "db"),
+        of_fleet("c", "web-bbbbb", state=State.CREATING),
+        of_fleet("d", "web-ccccc", None),
+    )
+    assert [p.id for p in await store.run(lambda tx: tx.placements.queued_for_fleets())] == ["a", "b"]
 
 
 async def test_pages_are_newest_first_with_the_total(store: SqlStore) -> None:

@@ -1,6 +1,6 @@
 """What the placement engine remembers besides: the queue by constraint class, spread groups, coolings off by
 region and plan, the launch budget, what a refusal says, what /regions answered, how often an alert came and
-went, silences.
+went, silences, which fleet a placement belongs to.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ def upgrade() -> None:
     op.add_column("regions", sa.Column("smoothed_ms", sa.Double(), nullable=True))
     _alerts()
     _silences()
+    _fleets()
 
 
 def _placements() -> None:
@@ -149,3 +150,29 @@ def _silences() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_silences")),
     )
     op.create_index("ix_silences_ends_at", "silences", ["ends_at", "id"])
+
+
+def _fleets() -> None:
+    op.add_column("placements", sa.Column("member_of", sa.Text(), nullable=True))
+    op.execute(
+        "UPDATE placements SET member_of = substr(name, 1, length(name) - 6) "
+        "WHERE length(name) > 6 AND substr(name, length(name) - 5, 1) = '-'"
+    )
+    condition = sa.text(
+        "state IN ('creating', 'held', 'provisioning', 'queued', 'verifying') AND member_of IS NOT NULL"
+    )
+    op.create_index(
+        "ix_placements_members",
+        "placements",
+        ["member_of", "created_at", "id"],
+        sqlite_where=condition,
+        postgresql_where=condition,
+    )
+    condition = sa.text("state IN ('failed', 'running') AND fleet IS NOT NULL")
+    op.create_index(
+        "ix_placements_tried",
+        "placements",
+        ["fleet", "updated_at", "id"],
+        sqlite_where=condition,
+        postgresql_where=condition,
+    )
