@@ -39,6 +39,8 @@ COMMANDS = {
     "resolve": Entry("nexusd.cli.placing:resolve", "Say what became of a placement that is held.", CLIENT),
     "alert": Entry("nexusd.cli.alert:app", "Send a test notification.", CLIENT),
     "outbox": Entry("nexusd.cli.outbox:app", "Notifications: list them, replay dead ones.", CLIENT),
+    "alerts": Entry("nexusd.cli.alerts:alerts", "What is wrong, and since when.", CLIENT),
+    "silence": Entry("nexusd.cli.silence:app", "Tell nobody of some alerts for a while.", CLIENT),
     "events": Entry("nexusd.cli.watching:events", "What happened.", CLIENT),
     "metrics": Entry(
         "nexusd.cli.watching:metrics", "The daemon's metrics, as Prometheus reads them.", CLIENT

@@ -158,7 +158,10 @@ class Daemon:
                 f"{self.url} redirects, which is not followed: give the URL that it redirects to"
             )
         try:
-            error = json.loads(data)["error"]
+            answer = json.loads(data)
+            if isinstance(answer, str):  # under /api/v2/ errors are as Alertmanager has them
+                return AnsweredError(status, "", _with_details(answer, None))
+            error = answer["error"]
             code, message, details = str(error["code"]), str(error["message"]), error.get("details")
         except (ValueError, KeyError, TypeError, AttributeError):
             return DaemonError(
@@ -189,7 +192,7 @@ def meta_total(answer: Any) -> int:
 
 def _query(query: Mapping[str, Any]) -> str:
     given = {key: value for key, value in query.items() if value is not None}
-    return f"?{urlencode(given)}" if given else ""
+    return f"?{urlencode(given, doseq=True)}" if given else ""
 
 
 def _with_details(message: str, details: Any) -> str:

@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable
-from contextlib import suppress
 from http import HTTPStatus
 
 from aiohttp import web
 
-from nexusd.core.errors import InputError, NexusdError, NotFoundError, StoreError
-from nexusd.core.muting import mute
+from nexusd.core.errors import InputError, NexusdError, NotFoundError
 from nexusd.core.notifications import grouped, receivers_of
 from nexusd.core.silences import Silence, SilenceState
 from nexusd.ports import Clock, Daemon, Silences, Store
 from nexusd.web.alertmanager_config import written
-from nexusd.web.alertmanager_queries import AlertFilter, same_matchers, silence_filter
+from nexusd.web.alertmanager_queries import AlertFilter, matchers_of, same_matchers
 from nexusd.web.alertmanager_shapes import AlertShaper, silence_shape, status_shape
 from nexusd.web.answers import Handler, RequestError, answer, refusal_of
+from nexusd.web.muting import muting_now
 from nexusd.web.options import WebOptions
 from nexusd.web.shapes import Json, Shaper
 from nexusd.web.silence_bodies import read_silence
@@ -101,7 +99,7 @@ class AlertmanagerRoutes:
 
     async def silences(self, request: web.Request) -> web.Response:
         """The active by their end, those to come by their start, the expired by their end, latest first."""
-        matchers = silence_filter(request)
+        matchers = matchers_of(request)
         found = await read_within(
             self._store, self._options.store_timeout_s, lambda tx: tx.silences.newest(MOST_SILENCES)
         )
@@ -130,14 +128,8 @@ class AlertmanagerRoutes:
         return Shaper(self._clock.now(), self._clock.utc_offset_s())
 
     async def _alert_shaper(self) -> AlertShaper:
-        """With what is muted at this moment, by a silence that was taken in just now, too."""
-        world, shaper = self._daemon.world, self._shaper()
-        silences: Iterable[Silence] = world.silences.values()
-        with suppress(StoreError):  # then by what is known
-            silences = await read_within(
-                self._store, self._options.store_timeout_s, lambda tx: tx.silences.open(shaper.now)
-            )
-        muting = mute(world.alerts.values(), silences, shaper.now)
+        shaper, timeout_s = self._shaper(), self._options.store_timeout_s
+        muting = await muting_now(self._daemon.world, self._store, timeout_s, shaper.now)
         return AlertShaper(shaper, muting, self._options.external_url or "")
 
 

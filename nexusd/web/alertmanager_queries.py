@@ -37,7 +37,7 @@ class AlertFilter:
         receiver = text(request, "receiver")
         _flag(request, "unprocessed")  # Alertmanager's word for an alert it has not looked at: there is none
         return cls(
-            _matchers(request),
+            matchers_of(request),
             _receiver(receiver) if receiver else None,
             _flag(request, "active"),
             _flag(request, "silenced"),
@@ -61,17 +61,13 @@ class AlertFilter:
         return all_match(self.matchers, dict(alert.labels))
 
 
-def silence_filter(request: web.Request) -> tuple[Matcher, ...]:
-    """Raises `InputError`."""
-    return _matchers(request)
-
-
 def same_matchers(silence: Silence, wanted: Iterable[Matcher]) -> bool:
     """Whether the silence has each of these matchers, word for word, as Alertmanager filters them."""
     return all(matcher in silence.matchers for matcher in wanted)
 
 
-def _matchers(request: web.Request) -> tuple[Matcher, ...]:
+def matchers_of(request: web.Request) -> tuple[Matcher, ...]:
+    """The parameters `filter`. Raises `InputError`."""
     given = request.query.getall("filter", [])
     if len(given) > MAX_FILTERS or any(len(each) > _LONGEST_FILTER for each in given):
         raise InputError(

@@ -75,7 +75,7 @@ class WebServer:
         app.add_routes(status.routes())
         app.add_routes(InventoryRoutes(daemon, clock).routes())
         app.add_routes(PlacementRoutes(options, taking.placements, store, clock).routes())
-        app.add_routes(AlertRoutes(options, daemon).routes())
+        app.add_routes(AlertRoutes(options, daemon, store, clock).routes())
         app.add_routes(AlertmanagerRoutes(options, daemon, taking.silences, store, clock).routes())
         app.add_routes(OutboxRoutes(options, daemon, store, clock).routes())
         app.add_routes(HistoryRoutes(store, clock, options.store_timeout_s).routes())

@@ -96,7 +96,7 @@ def instance_counts(world: World) -> Json:
 def pressing_alerts(alerts: Iterable[Alert], limit: int) -> list[Alert]:
     """The firing before the pending, the worst before the milder, the oldest first."""
     return nsmallest(
-        limit, (a for a in alerts if a.state in (AlertState.FIRING, AlertState.PENDING)), key=_urgency
+        limit, (a for a in alerts if a.state in (AlertState.FIRING, AlertState.PENDING)), key=urgency
     )
 
 
@@ -105,7 +105,8 @@ def alert_counts(alerts: Iterable[Alert]) -> Counter[AlertState]:
     return Counter(alert.state for alert in alerts if alert.label("severity") != "none")
 
 
-def _urgency(alert: Alert) -> tuple[bool, int, float, str]:
+def urgency(alert: Alert) -> tuple[bool, int, float, str]:
+    """What comes first where alerts are listed."""
     severity = alert.label("severity")
     rank = _SEVERITIES.index(severity) if severity in _SEVERITIES else len(_SEVERITIES)
     quiet = alert.state is not AlertState.FIRING or severity == "none"

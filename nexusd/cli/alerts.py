@@ -1,0 +1,63 @@
+"""`nexusd alerts`: what is wrong, since when, and whether anybody is told."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from nexusd.cli.daemon import Daemon, listed, meta_total
+from nexusd.cli.options import DEFAULT_URL, Format, Output, Token, Url
+from nexusd.cli.output import note, print_json, print_table
+
+_SHOWN = ("alertname", "severity")
+
+
+def alerts(
+    matchers: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[MATCHER]...", show_default=False, help="Only these, e.g. 'region=~eu-.*'."),
+    ] = None,
+    state: Annotated[
+        str | None,
+        typer.Option(
+            show_default=False,
+            help="Only in this state: pending, firing, suppressed (it fires, nobody is told) or resolved.",
+        ),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=0, help="Show at most this many; 0 is all.")] = 100,
+    url: Url = DEFAULT_URL,
+    token: Token = None,
+    output: Format = Output.TABLE,
+) -> None:
+    """Alerts that fire or are about to, the most pressing first."""
+    query = {"state": state, "filter": matchers or None}
+    answer = Daemon(url, token).pages("/api/v1/alerts", query, limit)
+    if output is Output.JSON:
+        print_json(answer)
+        return
+    rows = listed(answer)
+    headings = ("alert", "severity", "state", "about", "summary", "since", "not told")
+    print_table(headings, [_row(row) for row in rows])
+    if len(rows) < meta_total(answer):
+        note(f"{len(rows)} of {meta_total(answer)} shown; --limit 0 shows all")
+
+
+def _row(alert: dict[str, Any]) -> tuple[Any, ...]:
+    labels, annotations = alert.get("labels") or {}, alert.get("annotations") or {}
+    about = ", ".join(f"{key}={value}" for key, value in labels.items() if key not in _SHOWN)
+    return (
+        labels.get("alertname"),
+        labels.get("severity"),
+        alert.get("state"),
+        about,
+        annotations.get("summary"),
+        alert.get("resolved_at") or alert.get("fired_at") or alert.get("active_at"),
+        _not_told(alert),
+    )
+
+
+def _not_told(alert: dict[str, Any]) -> str:
+    inhibited = [f"inhibited by {name}" for name in alert.get("inhibited_by_names") or []]
+    silenced = [f"silenced by {silence_id}" for silence_id in alert.get("silenced_by") or []]
+    return ", ".join([*inhibited, *silenced])

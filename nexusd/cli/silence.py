@@ -1,0 +1,146 @@
+"""`nexusd silence`: who is not to be told of what, and how long."""
+
+from __future__ import annotations
+
+import getpass
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+import typer
+
+from nexusd.cli.daemon import Daemon, segment
+from nexusd.cli.options import DEFAULT_URL, Format, Output, Token, Url
+from nexusd.cli.output import note, print_json, print_table, printable, show
+from nexusd.core.durations import parse_duration
+from nexusd.core.errors import InputError
+from nexusd.core.matchers import Matcher, matcher, parse_matcher
+
+PATH = "/api/v2/silences"
+ONE = "/api/v2/silence"
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Tell nobody of some alerts for a while.")
+
+
+@app.command("add")
+def add(
+    matchers: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MATCHER...",
+            show_default=False,
+            help="What to silence; all must match: 'alertname=InstanceStopped' 'name=~web-.*'. "
+            "A first word alone is an alert's name.",
+        ),
+    ],
+    comment: Annotated[str, typer.Option("--comment", "-c", show_default=False, help="Why.")],
+    duration: Annotated[str, typer.Option("--duration", "-d", metavar="DURATION", help="How long.")] = "1h",
+    author: Annotated[
+        str | None, typer.Option("--author", "-a", help="Who silences.", show_default="the login name")
+    ] = None,
+    url: Url = DEFAULT_URL,
+    token: Token = None,
+    output: Format = Output.TABLE,
+) -> None:
+    """Silence alerts from now on, and print the silence's id."""
+    now = datetime.now(UTC)
+    body = {
+        "matchers": [_matcher(text, first=number == 0) for number, text in enumerate(matchers)],
+        "startsAt": _written(now),
+        "endsAt": _written(now + timedelta(seconds=_seconds(duration))),
+        "createdBy": author if author is not None else _login(),
+        "comment": comment,
+    }
+    made = Daemon(url, token).post(PATH, body)
+    if output is Output.JSON:
+        print_json(made)
+        return
+    print(show(made.get("silenceID")))
+    note(f"until {body['endsAt']}")
+
+
+@app.command("list")
+def list_(
+    expired: Annotated[bool, typer.Option("--expired", help="Those that are over, too.")] = False,
+    url: Url = DEFAULT_URL,
+    token: Token = None,
+    output: Format = Output.TABLE,
+) -> None:
+    """Silences: the active, then those to come."""
+    answer = Daemon(url, token).get(PATH)
+    found = [s for s in answer if expired or _state(s) != "expired"]
+    if output is Output.JSON:
+        print_json(found)
+        return
+    headings = ("id", "state", "matchers", "from", "until", "by", "comment")
+    print_table(headings, [_row(silence) for silence in found])
+
+
+@app.command("expire")
+def expire(
+    silence_ids: Annotated[list[str], typer.Argument(metavar="ID...", show_default=False)],
+    url: Url = DEFAULT_URL,
+    token: Token = None,
+) -> None:
+    """End silences now."""
+    daemon = Daemon(url, token)
+    for silence_id in silence_ids:
+        daemon.delete(f"{ONE}/{segment(silence_id)}")
+        print(f"{printable(silence_id)} is expired")
+
+
+def _matcher(text: str, *, first: bool) -> dict[str, Any]:
+    """As Alertmanager's API has it. Raises typer's usage error."""
+    try:
+        found = matcher("alertname", "=", text) if first and "=" not in text else parse_matcher(text)
+    except InputError as error:
+        raise typer.BadParameter(printable(str(error)), param_hint="MATCHER") from None
+    return _parts(found)
+
+
+def _parts(found: Matcher) -> dict[str, Any]:
+    return {
+        "name": found.name,
+        "value": found.value,
+        "isRegex": found.operator in ("=~", "!~"),
+        "isEqual": found.operator in ("=", "=~"),
+    }
+
+
+def _seconds(text: str) -> float:
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{printable(text)!r} is not {error}", param_hint="--duration") from None
+
+
+def _written(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _login() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "nexusd-cli"
+
+
+def _state(silence: dict[str, Any]) -> Any:
+    return (silence.get("status") or {}).get("state")
+
+
+def _row(silence: dict[str, Any]) -> tuple[Any, ...]:
+    return (
+        silence.get("id"),
+        _state(silence),
+        ", ".join(_text(m) for m in silence.get("matchers") or []),
+        silence.get("startsAt"),
+        silence.get("endsAt"),
+        silence.get("createdBy"),
+        silence.get("comment"),
+    )
+
+
+def _text(parts: dict[str, Any]) -> str:
+    regex, equal = parts.get("isRegex"), parts.get("isEqual", True)
+    operator = ("=~" if equal else "!~") if regex else ("=" if equal else "!=")
+    return f'{parts.get("name")}{operator}"{parts.get("value")}"'
