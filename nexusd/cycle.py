@@ -16,6 +16,7 @@ import structlog
 
 from nexusd.core.alerting import Alerting, AlertMemory, AlertPass, judge
 from nexusd.core.alerts import Alert
+from nexusd.core.backlog import Backlog
 from nexusd.core.changes import Change, InstanceStatusChanged
 from nexusd.core.cooling import Coolings, within_reach
 from nexusd.core.errors import ApiError, LeaseLostError, StoreUnavailableError
@@ -83,7 +84,8 @@ class Parts:
 
     `compose` makes the outbox rows of messages, with their ids and rendered bodies, at an instant.
     `intervals_s`: how often each resource is polled. `smoothing_s`: half-life of the moving average over
-    latencies, None when they are not smoothed. `fleets`: those that are declared.
+    latencies, None when they are not smoothed. `fleets`: those that are declared. `outbox_changes` grows
+    whenever the outbox has changed.
     """
 
     cloud: CloudApi
@@ -93,6 +95,7 @@ class Parts:
     observers: Observers
     smoothing_s: float | None = None
     fleets: Fleets = NO_FLEETS
+    outbox_changes: Callable[[], int] = int
 
 
 class Cycle:
@@ -110,6 +113,8 @@ class Cycle:
         self._recheck = True
         self._placements: tuple[Placement, ...] | None = None
         self._placements_read_at = clock.now()
+        self._backlog: tuple[Backlog, ...] | None = None
+        self._backlog_read_of = -1
         self._memory = AlertMemory()
         self._unsaved: list[Write] = []
         self._next_due = clock.now() + LONGEST_WAIT_S
@@ -149,7 +154,7 @@ class Cycle:
         world.regions = restored.regions
         world.cooling_off = within_reach(restored.cooling_off, self._clock.now())
         self._unsaved.clear()
-        self._placements = None
+        self._placements = self._backlog = None
         self._recheck = True
         self._remember(
             AlertMemory.restored(restored.alerts, restored.said, restored.silences, self._clock.now())
@@ -159,6 +164,7 @@ class Cycle:
     def reconfigure(self, parts: Parts) -> None:
         """Ask another client, judge by other rules and tell others, from the next pass on."""
         self._parts = parts
+        self._backlog = None
         self._recheck = True
         self._memory = self._memory.replanned()
         self._world.declare(parts.fleets)
@@ -275,6 +281,7 @@ class Cycle:
             delta=news.delta,
             recheck=self._recheck,
             placements=self._placements,
+            backlog=self._backlog,
         )
 
     def _become(self, news: News, polls: dict[str, PollState], judged: AlertPass) -> None:
@@ -303,24 +310,31 @@ class Cycle:
 
     async def _read_store(self, now: float) -> None:
         """What alerts need of it: silences, which any replica may take in, at each pass; placements when some
-        changed or the last reading is old. What cannot be read stays as it was.
+        changed, the outbox likewise, and both when the last reading is old. What cannot be read stays as it
+        was.
         """
         since = now - self._parts.alerting.failed_for_s
-        again = self._placements is None or now >= self._placements_read_at + LONGEST_WAIT_S
+        old = now >= self._placements_read_at + LONGEST_WAIT_S
+        changes = self._parts.outbox_changes()
+        placements = self._placements if not old else None
+        backlog = self._backlog if not old and changes == self._backlog_read_of else None
 
-        def transaction(tx: Transaction) -> tuple[list[Silence], tuple[Placement, ...] | None]:
-            silences = tx.silences.open(now)
-            if not again:
-                return silences, self._placements
-            waiting = tx.placements.in_states([State.QUEUED, State.HELD])
-            return silences, (*waiting, *tx.placements.ended_since(State.FAILED, since))
+        def transaction(
+            tx: Transaction,
+        ) -> tuple[list[Silence], tuple[Placement, ...], tuple[Backlog, ...]]:
+            return (
+                tx.silences.open(now),
+                placements if placements is not None else _pressing(tx, since),
+                backlog if backlog is not None else tuple(tx.outbox.backlog()),
+            )
 
-        self._placements_read_at = now if again else self._placements_read_at
+        self._placements_read_at = now if placements is None else self._placements_read_at
         try:
-            silences, self._placements = await self._store.run(transaction)
+            silences, self._placements, self._backlog = await self._store.run(transaction)
         except StoreUnavailableError as error:
-            log.warning("store_unavailable", waiting="silences, alerts about placements", error=str(error))
+            log.warning("store_unavailable", waiting="silences, facts for alerts", error=str(error))
             return
+        self._backlog_read_of = changes
         self._memory = self._memory.silenced({silence.id: silence for silence in silences})
 
     async def _save(self) -> bool:
@@ -344,6 +358,11 @@ class Cycle:
             return False
         del self._unsaved[: len(writes)]
         return True
+
+
+def _pressing(tx: Transaction, failed_since: float) -> tuple[Placement, ...]:
+    waiting = tx.placements.in_states([State.QUEUED, State.HELD])
+    return (*waiting, *tx.placements.ended_since(State.FAILED, failed_since))
 
 
 def _running(delta: Delta) -> set[str]:

@@ -137,6 +137,7 @@ class Engine:
             cloud=self._cloud,
             alerting=self._alerting,
             compose=self._deliveries.compose,
+            outbox_changes=lambda: self._deliveries.changes,
             intervals_s={REGIONS: polling.regions_s, INSTANCES: polling.instances_s},
             observers=observers,
             smoothing_s=self.loaded.placement.smoothing_s,

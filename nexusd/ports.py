@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar
 
 from nexusd.core.alerts import Alert
 from nexusd.core.answers import CreateAnswer, CreateRequest
+from nexusd.core.backlog import Backlog
 from nexusd.core.cooling import CoolingOff, Place
 from nexusd.core.events import Event
 from nexusd.core.fleets import FleetPlacements
@@ -295,6 +296,10 @@ class OutboxTable(Protocol):
 
     def oldest_pending(self) -> dict[str, float]:
         """`created_at` of the oldest pending message by receiver."""
+        ...
+
+    def backlog(self) -> list[Backlog]:
+        """Of each address that has dead or pending messages."""
         ...
 
     def page(self, state: str | None, limit: int, offset: int) -> tuple[list[OutboxMessage], int]: ...

@@ -9,6 +9,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
+from nexusd.core.backlog import Backlog
 from nexusd.core.errors import NexusdError
 from nexusd.core.inventory import Delta, Inventory
 from nexusd.core.lifecycle import Placement
@@ -31,7 +32,7 @@ class Facts:
     before the inventory changes, in the same commit. `ever_running`: ids of the instances that were ever
     seen running. `recheck`: judge every instance, not only those that `delta` touches (at start, and after
     a change of rules). `placements`: those queued and held, and those that failed within the longest
-    `resolve_after`; None when they were not read.
+    `resolve_after`; None when they were not read. `backlog`: what receivers have not got; likewise.
     """
 
     now: float
@@ -42,6 +43,7 @@ class Facts:
     delta: Delta | None = None
     recheck: bool = False
     placements: tuple[Placement, ...] | None = None
+    backlog: tuple[Backlog, ...] | None = None
 
     @property
     def regions_known(self) -> bool:

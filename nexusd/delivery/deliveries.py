@@ -89,6 +89,7 @@ class Deliveries:
         for beating in options.heartbeats:
             with _naming(beating.name):
                 self._heartbeats.append(Heartbeat(beating, clock, metrics))
+        self._added = 0
         self._outbox = OutboxWriter(OutboxOptions(options.bodies, options.addresses), rng)
 
     def compose(self, messages: Iterable[Message], now: float) -> list[OutboxMessage]:
@@ -97,8 +98,14 @@ class Deliveries:
 
     def wake(self, receivers: Iterable[str]) -> None:
         """Look at the outbox soon: messages were added or replayed for these."""
+        self._added += 1
         for name in set(receivers) & self._workers.keys():
             self._workers[name].wake()
+
+    @property
+    def changes(self) -> int:
+        """Grows whenever the outbox has changed: something was added, replayed, or tried."""
+        return self._added + sum(worker.recorded for worker in self._workers.values())
 
     def progress(self) -> dict[str, float]:
         """When each worker last made a pass."""

@@ -82,6 +82,7 @@ class DeliveryWorker:
         self._results: list[_Result] = []
         self._resume_at = 0.0
         self._disabled = False
+        self._recorded = 0
         self.progressed_at = clock.now()
 
     @property
@@ -92,6 +93,11 @@ class DeliveryWorker:
     def disabled(self) -> bool:
         """Whether the receiver answered 410: its messages are dead without a try, until a reload."""
         return self._disabled
+
+    @property
+    def recorded(self) -> int:
+        """How many results it has written to the outbox so far."""
+        return self._recorded
 
     def wake(self) -> None:
         """Look at the outbox soon: messages were added or replayed."""
@@ -141,6 +147,7 @@ class DeliveryWorker:
             self._results = results + self._results
             await self._store_failed(error)
             return
+        self._recorded += len(results)
         self._tell(results)
         for message in leased:
             self._begin(group, message)

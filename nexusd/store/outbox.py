@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import sqlalchemy as sa
 
+from nexusd.core.backlog import Backlog
 from nexusd.ports import OutboxMessage
 from nexusd.store.schema import outbox
 from nexusd.store.statements import Insert, Session, Values, given, parameters
@@ -63,6 +64,11 @@ _RELEASE = (
 NEXT_DUE = sa.select(_t.due_at).where(_RECEIVER, _IN_STATE).order_by(_t.due_at, _t.created_at, _t.id).limit(1)
 _COUNTS = sa.select(_t.receiver, _t.state, sa.func.count()).group_by(_t.receiver, _t.state)
 _OLDEST = sa.select(_t.receiver, sa.func.min(_t.created_at)).where(_IN_STATE).group_by(_t.receiver)
+BACKLOG = (
+    sa.select(_t.receiver, _t.state, sa.func.count(), sa.func.min(_t.created_at), sa.func.max(_t.ended_at))
+    .where(sa.or_(_IN_STATE, _t.state == given("or_state", sa.Text)))
+    .group_by(_t.receiver, _t.state)
+)
 _NEWEST = _MESSAGE.order_by(_t.created_at.desc(), _t.id.desc()).limit(_LIMIT).offset(_OFFSET)
 _NEWEST_IN_STATE = _NEWEST.where(_IN_STATE)
 _HOW_MANY = sa.select(sa.func.count()).select_from(outbox)
@@ -137,6 +143,18 @@ class Outbox:
 
     def oldest_pending(self) -> dict[str, float]:
         return dict(self._session.rows(_OLDEST, {"in_state": PENDING}))
+
+    def backlog(self) -> list[Backlog]:
+        found: dict[str, Backlog] = {}
+        for address, state, count, written_at, ended_at in self._session.rows(
+            BACKLOG, {"in_state": PENDING, "or_state": DEAD}
+        ):
+            known = found.get(address, Backlog(address))
+            if state == DEAD:
+                found[address] = replace(known, dead=count, dead_at=ended_at)
+            else:
+                found[address] = replace(known, waiting=count, waiting_since=written_at)
+        return [found[address] for address in sorted(found)]
 
     def page(self, state: str | None, limit: int, offset: int) -> tuple[list[OutboxMessage], int]:
         """Newest first, and how many there are in all."""

@@ -62,3 +62,21 @@ async def test_only_who_has_messages_is_woken(tmp_path: Path) -> None:
             await asyncio.sleep(1.0)
             assert (ops.ids, web.ids) == ([], ["msg_000002"])
             assert set(made.progress()) == {"delivery to ops", "delivery to web"}
+
+
+@in_virtual_time
+async def test_it_counts_what_changes_the_outbox(tmp_path: Path) -> None:
+    async with endpoint(200, 503) as ops, post(tmp_path) as office:
+        made = deliveries(office, DeliveryOptions((webhook("ops", ops.url),)))
+        async with leading(office, made):
+            await asyncio.sleep(1.0)
+            at_rest = made.changes
+            await asyncio.sleep(600.0)
+            assert made.changes == at_rest
+            await office.add(message(1, "ops", office.clock.now()))
+            made.wake(["ops"])
+            added = made.changes
+            await asyncio.sleep(1.0)
+            failed = made.changes
+            await asyncio.sleep(10.0)
+            assert at_rest < added < failed < made.changes

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from nexusd.core.backlog import Backlog
 from nexusd.ports import OutboxMessage
 from nexusd.store import outbox as outbox_module
 from nexusd.store.store import SqlStore
@@ -159,3 +160,24 @@ async def test_what_waits_for_a_receiver_that_is_no_more_is_dead_and_can_be_repl
     assert "no such receiver" in (page[0].last_error or "")
     assert await store.run(lambda tx: tx.outbox.replay("c", 20.0)) == 1
     assert await lease(store, 20.0, receiver="gone") == ["c"]
+
+
+async def test_the_backlog_is_what_is_dead_and_what_waits(store: SqlStore) -> None:
+    await add(
+        store,
+        message("a", 3.0),
+        message("b", 1.0, leased_until=99.0),
+        message("c", 0.0, state="sent", ended_at=9.0),
+        message("d", 0.0, state="dead", ended_at=5.0),
+        message("e", 2.0, state="dead", ended_at=7.0),
+        message("f", 4.0, receiver="am/2"),
+        message("g", 0.0, receiver="fine", state="sent", ended_at=9.0),
+    )
+    assert await store.run(lambda tx: tx.outbox.backlog()) == [
+        Backlog("am/2", waiting=1, waiting_since=4.0),
+        Backlog("ops", dead=2, dead_at=7.0, waiting=2, waiting_since=1.0),
+    ]
+
+
+def test_an_address_tells_its_receiver() -> None:
+    assert (Backlog("ops").receiver, Backlog("am/2").receiver) == ("ops", "am")
