@@ -26,7 +26,8 @@ from nexusd.core.history import event_of
 from nexusd.core.inventory import Delta, Inventory, SweepPolicy, compare
 from nexusd.core.lifecycle import Placement, State
 from nexusd.core.notifications import LoggedNotification, Message
-from nexusd.core.polls import INSTANCES, REGIONS, STALE_AFTER_INTERVALS, PollState
+from nexusd.core.polls import INSTANCES, REGIONS, PollState
+from nexusd.core.recordings import CONSECUTIVE_INTERVALS
 from nexusd.core.records import RUNNING, Instance
 from nexusd.core.regions import RegionList, RegionSnapshot, next_snapshot
 from nexusd.core.rules import Facts
@@ -385,7 +386,7 @@ def _write(
         if news.regions is not None:
             tx.regions.save(news.regions)
         if news.answer is not None and news.poll is not None:
-            gap_s = STALE_AFTER_INTERVALS * news.poll.interval_s
+            gap_s = CONSECUTIVE_INTERVALS * news.poll.interval_s
             tx.region_history.record(news.answer.regions.values(), news.answer.ended_at, gap_s)
         if delta is not None:
             missed = {**delta.missed, **dict.fromkeys(delta.returned, 0)}

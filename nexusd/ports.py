@@ -98,8 +98,8 @@ class RegionHistoryTable(Protocol):
     """What `/regions` answered over time, for `nexusd replay`."""
 
     def record(self, regions: Iterable[Region], at: float, gap_s: float) -> None:
-        """One more complete answer. The same as the last one only makes that last longer, unless the last was
-        given more than `gap_s` before: what was answered meanwhile, if anything, is not known.
+        """One more complete answer. The same as the last one only makes that last longer, unless that was
+        given more than `gap_s` before.
         """
         ...
 

@@ -15,7 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nexusd.core.errors import ConfigError
-from nexusd.settings import Settings, load, load_with_origins, loading, not_yet_supported, warnings
+from nexusd.settings import (
+    Settings,
+    load,
+    load_sections,
+    load_with_origins,
+    loading,
+    not_yet_supported,
+    warnings,
+)
 from nexusd.settings.keys import is_duration, leaves
 from nexusd.settings.showing import as_yaml, json_schema
 from nexusd.settings.sources import PREFIX
@@ -52,6 +60,25 @@ def test_the_environment_alone_is_enough() -> None:
     settings = load(None, {}, KEY)
     assert settings.cloudnexus.api_key is not None
     assert settings.cloudnexus.api_key.get_secret_value() == "key-1"
+
+
+def test_some_sections_alone_need_no_key_and_no_file_of_another_section(write: Write) -> None:
+    path = write("""
+cloudnexus: {api_key_file: /nowhere/key}
+receivers: [{name: ops, type: webhook}]
+store: {url: "sqlite:////srv/nexusd.db"}
+placement: {smoothing: 5m}
+""")
+    settings = load_sections(path, ("store", "placement"), {"placement.max_per_region": 3}, {})
+    assert settings.store.url.get_secret_value() == "sqlite:////srv/nexusd.db"
+    assert (settings.placement.smoothing_s, settings.placement.max_per_region) == (300.0, 3)
+    assert settings.receivers == ()
+
+
+def test_what_is_wrong_in_those_sections_is_said(write: Write) -> None:
+    path = write("placement: {smoothing: fast}")
+    with pytest.raises(ConfigError, match=r"placement\.smoothing"):
+        load_sections(path, ("store", "placement"), {}, {})
 
 
 def test_the_contracts_example_is_read(write: Write, tmp_path: Path) -> None:

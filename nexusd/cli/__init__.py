@@ -20,6 +20,9 @@ DAEMON, CLIENT = "The daemon", "Ask a running daemon"
 COMMANDS = {
     "run": Entry("nexusd.cli.run:run", "Run the daemon.", DAEMON),
     "config": Entry("nexusd.cli.config:app", "Check, show or describe the configuration.", DAEMON),
+    "replay": Entry(
+        "nexusd.cli.replay:replay", "Where placements would have gone under another policy.", DAEMON
+    ),
     "demo": Entry(
         "nexusd.cli.demo:demo", "See everything at work, on this machine, with nothing set up.", DAEMON
     ),

@@ -10,6 +10,9 @@ from nexusd.core.records import Region
 KEPT_S = 7 * 86_400.0
 """Recorded answers are kept this long, or as long as the rest of the history where that is shorter."""
 
+CONSECUTIVE_INTERVALS = 1.5
+"""Polls further apart than this had one between them that failed: what was true then is not known."""
+
 
 @dataclass(frozen=True, slots=True)
 class RecordedAnswer:

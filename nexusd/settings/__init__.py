@@ -3,8 +3,17 @@
 `load` is what `app.py` and the commands call; the parts of the daemon get plain values out of the result.
 """
 
-from nexusd.settings.loading import Loaded, find_file, load, load_with_origins
+from nexusd.settings.loading import Loaded, find_file, load, load_sections, load_with_origins
 from nexusd.settings.model import Settings
 from nexusd.settings.support import not_yet_supported, warnings
 
-__all__ = ["Loaded", "Settings", "find_file", "load", "load_with_origins", "not_yet_supported", "warnings"]
+__all__ = [
+    "Loaded",
+    "Settings",
+    "find_file",
+    "load",
+    "load_sections",
+    "load_with_origins",
+    "not_yet_supported",
+    "warnings",
+]

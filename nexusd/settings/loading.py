@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -44,11 +44,31 @@ def load_with_origins(
 ) -> Loaded:
     """The same, and where each value came from."""
     file = path if path is not None else find_file(environ)
+    layer = _layer(file, overrides, environ)
+    return Loaded(_validated(layer, checks.problems), file, layer)
+
+
+def load_sections(
+    path: Path | None,
+    sections: Iterable[str],
+    overrides: Mapping[str, object] = NOTHING,
+    environ: Mapping[str, str] = os.environ,
+) -> Settings:
+    """The same of these sections alone, all others at their defaults: for a command that looks at nothing
+    else, and so is run where the daemon's key and other secrets are not.
+    """
+    file = path if path is not None else find_file(environ)
+    layer = _layer(file, overrides, environ)
+    data = {name: layer.data[name] for name in sections if name in layer.data}
+    return _validated(Layer(data, layer.origins), lambda _: ())
+
+
+def _layer(file: Path | None, overrides: Mapping[str, object], environ: Mapping[str, str]) -> Layer:
     layer = sources.from_file(file, Settings) if file is not None else Layer()
     layer = merge(layer, sources.from_environment(environ, Settings))
     layer = merge(layer, sources.from_overrides(overrides))
     layer.put_new(("store", "url"), _default_store(environ), "default")
-    return Loaded(_validated(layer), file, layer)
+    return layer
 
 
 def find_file(environ: Mapping[str, str]) -> Path | None:
@@ -65,16 +85,16 @@ def _default_store(environ: Mapping[str, str]) -> str:
     return f"sqlite:///{folder.absolute() / 'nexusd.db'}"
 
 
-def _validated(layer: Layer) -> Settings:
+def _validated(layer: Layer, check: Callable[[Settings], Iterable[Problem]]) -> Settings:
     unreadable = [Problem(path, message) for path, message in sources.read_secret_files(layer, Settings)]
     try:
         settings = Settings.model_validate(layer.data)
     except ValidationError as error:
         raise as_error([*unreadable, *of_validation(error, layer, Settings)], layer) from None
-    found = [*unreadable, *checks.problems(settings)]
+    found = [*unreadable, *check(settings)]
     if found:
         raise as_error(found, layer)
     return settings
 
 
-__all__ = ["ConfigError", "Loaded", "find_file", "load", "load_with_origins"]
+__all__ = ["ConfigError", "Loaded", "find_file", "load", "load_sections", "load_with_origins"]

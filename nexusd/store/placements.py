@@ -234,7 +234,7 @@ class Placements:
         self._session.execute(_ADD_DECISION, values)
 
     def decisions(self, placement_id: str) -> list[Decision]:
-        return [_decision(row) for row in self._session.rows(_DECISIONS, {"which": placement_id})]
+        return [decision_of(row) for row in self._session.rows(_DECISIONS, {"which": placement_id})]
 
     def idempotent(self, key: str) -> tuple[str, str] | None:
         row = self._session.first(_KEY, {"which": key})
@@ -337,6 +337,6 @@ def _ending(attempt: Attempt) -> Values:
     }
 
 
-def _decision(row: Row) -> Decision:
+def decision_of(row: Row) -> Decision:
     _, _, decided_at, region, reason, policy, observed_at, considered = row
     return Decision(decided_at, region, reason, observed_at, _CONSIDERED.decode(considered), policy)

@@ -187,11 +187,14 @@ def _constraints(request: PlacementRequest) -> Json:
 
 
 def _considered(considered: Considered) -> Json:
+    """`smoothed_ms`, what was compared, is there where latencies were smoothed."""
+    smoothed: Json = {"smoothed_ms": considered.smoothed_ms} if considered.smoothed_ms is not None else {}
     return {
         "region": considered.region,
         "eligible": considered.eligible,
         "rank": considered.rank,
         "latency_ms": considered.latency_ms,
+        **smoothed,
         "instances": considered.instances,
         "reasons": considered.reasons,
     }

@@ -8,7 +8,7 @@ import pytest
 
 from nexusd.core.errors import ConflictError, InputError, LeaseLostError, NotFoundError, StoreUnavailableError
 from nexusd.core.lifecycle import Attempt, Outcome, State, Verdict
-from nexusd.core.placement import PlacementRequest, Spread
+from nexusd.core.placement import Considered, PlacementRequest, Spread
 from tests.web.fakes import NOW, decision, placement
 from tests.web.site import BODY, Site
 
@@ -293,6 +293,15 @@ async def test_one_placement_is_shown_with_attempts_and_decisions(site: Site) ->
             ],
         }
     ]
+
+
+async def test_a_decision_on_smoothed_latencies_has_both(site: Site) -> None:
+    one = placement()
+    judged = Considered("us-east-1", True, 1, 12.0, 42, (), 33.5)
+    site.store.placements.put(one)
+    site.store.placements.made_decisions[one.id] = [decision(considered=(judged,))]
+    [decided] = (await site.get(f"/api/v1/placements/{one.id}")).json["decisions"]
+    assert [(c["latency_ms"], c["smoothed_ms"]) for c in decided["considered"]] == [(12.0, 33.5)]
 
 
 @pytest.mark.parametrize("placement_id", ["plc_unknown", "%00", "..%2f", "x" * 65, "%F0%9F%9A%80", "a b"])
