@@ -73,6 +73,7 @@ class Provisioner:
         self._shortlists = Shortlists()
         self._wake = asyncio.Event()
         self._draining = False
+        self._explain_at = 0.0
         self._in_flight: set[str] = set()
         self._budget = Budget.full(options.max_creates_per_minute, clock.now())
         self.progressed_at = clock.now()
@@ -160,20 +161,29 @@ class Provisioner:
         self._changed(events)
 
     async def _place_queued(self, group: asyncio.TaskGroup) -> float:
-        """Begin as many attempts as budget and pauses allow, and write down why the others wait."""
+        """Begin as many attempts as budget and pauses allow, and write down now and then why others wait."""
         now = self._clock.now()
+        wait_s = self._must_wait_s(now)
+        if wait_s > 0 and now < self._explain_at:
+            return min(wait_s, self._explain_at - now)
         waiting = await self._store.run(lambda tx: self._queue.read(tx, now))
         for placement in waiting.expired:
             await self._journal.move(placement, lifecycle.expire(placement, now))
         standing = Standing(
             self._world, self._options.policy, self._shortlists, waiting.under_way, waiting.groups
         )
-        wait_s = await self._begin_queued(group, waiting, standing)
+        wait_s, blocked = await self._begin_queued(group, waiting, standing)
+        if now >= self._explain_at:
+            self._explain_at = now + IDLE_S
+            await self._explain(blocked, standing)
         return min(wait_s, waiting.look_again_s, IDLE_S)
 
-    async def _begin_queued(self, group: asyncio.TaskGroup, waiting: Waiting, standing: Standing) -> float:
-        """Returns seconds until more may be begun."""
+    async def _begin_queued(
+        self, group: asyncio.TaskGroup, waiting: Waiting, standing: Standing
+    ) -> tuple[float, list[Placement]]:
+        """Returns seconds until more may be begun, and those that nothing can be begun for."""
         blocked: list[Placement] = []
+        wait_s = IDLE_S
         for placement in waiting.queued:
             now = self._clock.now()
             if self._taken(placement):
@@ -183,15 +193,10 @@ class Provisioner:
             if region is None:
                 blocked.append(placement)
                 continue
-            wait_s = self._must_wait_s(now)
-            if wait_s > 0:
-                break
-            if standing.in_flight(region) < WINDOW:
+            wait_s = min(wait_s, self._must_wait_s(now) or IDLE_S)
+            if self._must_wait_s(now) == 0 and standing.in_flight(region) < WINDOW:
                 await self._begin(group, placement, standing)
-        else:
-            wait_s = self._world.pause.wait_s(self._clock.now()) or IDLE_S
-        await self._explain(blocked, standing)
-        return wait_s
+        return wait_s, blocked
 
     async def _explain(self, blocked: list[Placement], standing: Standing) -> None:
         now = self._clock.now()
@@ -214,7 +219,7 @@ class Provisioner:
         most = self._options.max_in_flight if self._world.pause.proven else 1
         if self._draining or len(self._in_flight) >= most:
             return IDLE_S
-        return self._budget.wait_s(now)
+        return max(self._world.pause.wait_s(now), self._budget.wait_s(now))
 
     async def _begin(self, group: asyncio.TaskGroup, placement: Placement, standing: Standing) -> None:
         """Send it, once the attempt is on disk. Nothing is sent for one that was cancelled meanwhile."""
