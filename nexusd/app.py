@@ -19,14 +19,14 @@ import structlog
 
 from nexusd import settings
 from nexusd.core.errors import ConfigError, LeaseLostError, StoreUnavailableError
-from nexusd.core.placement import Considered, PlacementRequest
+from nexusd.core.placement import Considered
 from nexusd.core.polls import INSTANCES, REGIONS, PollState, unauthorized
 from nexusd.core.recordings import forget_before
 from nexusd.core.world import World
 from nexusd.cycle import Cycle
 from nexusd.engine import Engine, Lasting
 from nexusd.ports import Clock, ReceiverTest, Transaction
-from nexusd.provisioning.supply import Shortlists, Standing
+from nexusd.provisioning.supply import ANYTHING, Shortlists, Standing
 from nexusd.runtime.clock import SystemClock
 from nexusd.runtime.lag import probe_lag
 from nexusd.runtime.logs import LogOptions, logs_configured, set_level
@@ -133,9 +133,8 @@ class App:
         return None
 
     def eligibility(self) -> tuple[Considered, ...]:
-        anything = PlacementRequest(name="", plan="")
         standing = Standing(self.world, self._engine.policy, self._shortlists)
-        return standing.decide(anything, self._lasting.clock.now()).considered
+        return standing.decide(ANYTHING, self._lasting.clock.now()).considered
 
     def replayed(self, receivers: Iterable[str]) -> None:
         self._engine.replayed(receivers)

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from nexusd.core.cooling import WINDOW, Coolings, cooling_reason, places
+from nexusd.core.cooling import ACCOUNT, WINDOW, Coolings, cooling_reason
 from nexusd.core.expressions import ExpressionError
 from nexusd.core.records import Region
 from nexusd.core.regions import RegionSnapshot
@@ -194,7 +194,7 @@ def choose(
     """Of the candidates that pass every filter, the lowest latency (an unknown one comes last); ties: fewer
     instances, then slug. One chosen last stays chosen until another is better by the switching margin.
     """
-    if _nothing_now(supply, policy, now) is not None:
+    if nothing_now(supply, policy, now) is not None:
         return None
     judge = _Judge(request, listed, supply, policy, now)
     best: Candidate | None = None
@@ -219,7 +219,7 @@ def decide(
     considered = explain(request, listed, supply, policy, now)
     if considered and considered[0].eligible:
         return Decision(now, considered[0].region, None, observed_at, considered)
-    reason = _nothing_now(supply, policy, now) or _why_none(considered)
+    reason = nothing_now(supply, policy, now) or _why_none(considered)
     return Decision(now, None, reason, observed_at, considered)
 
 
@@ -227,7 +227,7 @@ def explain(
     request: PlacementRequest, listed: Shortlist, supply: Supply, policy: PlacementPolicy, now: float
 ) -> tuple[Considered, ...]:
     """The eligible first, by rank, then the others by slug with their reasons."""
-    nothing = _nothing_now(supply, policy, now)
+    nothing = nothing_now(supply, policy, now)
     judge = _Judge(request, listed, supply, policy, now)
     eligible: list[Candidate] = []
     refused: list[Considered] = []
@@ -252,6 +252,24 @@ def explain(
         for n, c in enumerate(eligible, 1)
     ]
     return (*ranked, *sorted(refused, key=_slug))
+
+
+def nothing_now(supply: Supply, policy: PlacementPolicy, now: float) -> str | None:
+    """Why nothing may be created anywhere, or None. Region data of exactly the allowed age is not too old.
+
+    An instant well ahead of `now` was told by an earlier process before somebody set the clock back.
+    """
+    if supply.blocked is not None:
+        return supply.blocked
+    observed_at = supply.regions.observed_at
+    if observed_at is None:
+        return "no region data yet"
+    if abs(now - observed_at) > policy.max_data_age_s:
+        if now < observed_at:
+            return "region data was read before the clock was set back"
+        return f"region data is older than the {policy.max_data_age_s:g}s allowed"
+    account = supply.cooling_off.get(ACCOUNT)
+    return cooling_reason(account, _total(supply), now) if account is not None else None
 
 
 class _Judge:
@@ -304,9 +322,8 @@ class _Judge:
         return reasons
 
     def _cooling(self, slug: str, under_way: int) -> Iterator[str]:
-        for place in places(slug, self._request.plan):
-            busy = under_way if place[0] else _total(self._supply)
-            why = cooling_reason(self._supply.cooling_off.get(place), busy, self._now)
+        for place in ((slug, ""), (slug, self._request.plan)):
+            why = cooling_reason(self._supply.cooling_off.get(place), under_way, self._now)
             if why is not None:
                 yield why
 
@@ -366,23 +383,6 @@ def _refused(
 ) -> Considered:
     latency_ms = region.latency_ms if region is not None else None
     return Considered(slug, False, None, latency_ms, judge.count(slug), tuple(reasons), smoothed_ms)  # noqa: FBT003 - a row of a table
-
-
-def _nothing_now(supply: Supply, policy: PlacementPolicy, now: float) -> str | None:
-    """Why nothing may be created anywhere, or None. Region data of exactly the allowed age is not too old.
-
-    An instant well ahead of `now` was told by an earlier process before somebody set the clock back.
-    """
-    if supply.blocked is not None:
-        return supply.blocked
-    observed_at = supply.regions.observed_at
-    if observed_at is None:
-        return "no region data yet"
-    if abs(now - observed_at) <= policy.max_data_age_s:
-        return None
-    if now < observed_at:
-        return "region data was read before the clock was set back"
-    return f"region data is older than the {policy.max_data_age_s:g}s allowed"
 
 
 def _objections(region: Region, request: PlacementRequest) -> Iterator[str]:

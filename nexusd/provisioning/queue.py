@@ -16,9 +16,7 @@ from nexusd.ports import Transaction
 from nexusd.provisioning.supply import UNDER_WAY, Groups
 
 CLASSES_PER_PASS = 128
-HEADS_PER_PASS = 64
-FEWEST_HEADS = 10
-"""Of each class, so that a burst of creates may all be of one."""
+MOST_HEADS = 256
 EXPIRED_PER_PASS = 256
 SOON_S = 0.05
 
@@ -42,13 +40,16 @@ class QueueReader:
     def __init__(self) -> None:
         self._after = ""
 
-    def read(self, tx: Transaction, now: float) -> Waiting:
+    def read(self, tx: Transaction, now: float, most: int) -> Waiting:
+        """`most`: so many are of use in all. They may all be of one class, so as many are read of each, as
+        long as that is not far more than are of use.
+        """
         classes = tx.queue.classes(self._after, CLASSES_PER_PASS)
         more = len(classes) == CLASSES_PER_PASS
         if self._after and not more:
             classes += [c for c in tx.queue.classes("", CLASSES_PER_PASS - len(classes)) if c <= self._after]
         self._after = classes[-1] if more else ""
-        each = max(FEWEST_HEADS, HEADS_PER_PASS // max(1, len(classes)))
+        each = max(1, min(most, MOST_HEADS // max(1, len(classes))))
         heads = [placement for c in classes for placement in tx.queue.heads(c, each)]
         expired = tx.queue.expired(now, EXPIRED_PER_PASS)
         return Waiting(

@@ -21,6 +21,7 @@ from nexusd.core.placement import (
     Where,
     choose,
     decide,
+    nothing_now,
     shortlist,
 )
 from nexusd.core.regions import RegionSnapshot
@@ -30,6 +31,8 @@ from nexusd.core.world import World
 UNDER_WAY = (State.CREATING, State.VERIFYING, State.PROVISIONING, State.HELD)
 """Past `queued`: until its instance is listed, each counts for its region."""
 CLASSES_KEPT = 1024
+ANYTHING = PlacementRequest(name="", plan="")
+"""A request without constraints."""
 
 Groups = Mapping[str, Iterable[Member]]
 
@@ -93,6 +96,10 @@ class Standing:
             self._chosen[key] = choose(request, self._listed(request), supply, self._policy, now)
         return self._chosen[key]
 
+    def nothing(self, now: float) -> str | None:
+        """Why nothing at all may be created now, or None."""
+        return nothing_now(self._supply(ANYTHING, now), self._policy, now)
+
     def decide(self, request: PlacementRequest, now: float) -> Decision:
         """The same with every region and reason."""
         return decide(request, self._listed(request), self._supply(request, now), self._policy, now)
@@ -102,12 +109,15 @@ class Standing:
         return self._in_flight[region] + self._in_doubt[region]
 
     def began(self, placement: Placement) -> None:
-        """A create of it is under way: what is decided next takes it into account."""
+        """A create of it is under way: what is decided next takes it into account.
+
+        It makes no region better than it was, so only who had chosen the same one may choose another.
+        """
         self._count(placement)
         spread = placement.request.spread
         if spread is not None and placement.region is not None:
             self._groups.setdefault(spread.group, Counter())[placement.region] += 1
-        self._chosen.clear()
+        self._chosen = {key: chosen for key, chosen in self._chosen.items() if chosen != placement.region}
 
     def _count(self, placement: Placement) -> None:
         region = placement.region

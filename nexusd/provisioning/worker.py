@@ -34,6 +34,8 @@ log = structlog.get_logger(__name__)
 
 IDLE_S = 5.0
 """A pass at least this often, so that another replica's placements and deadlines are seen."""
+HEADS_EXPLAINED = 64
+"""So many of the queue, or the first of each class, are told why they wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,43 +165,40 @@ class Provisioner:
     async def _place_queued(self, group: asyncio.TaskGroup) -> float:
         """Begin as many attempts as budget and pauses allow, and write down now and then why others wait."""
         now = self._clock.now()
+        explaining = now >= self._explain_at
         wait_s = self._must_wait_s(now)
-        if wait_s > 0 and now < self._explain_at:
+        if wait_s > 0 and not explaining:
             return min(wait_s, self._explain_at - now)
-        waiting = await self._store.run(lambda tx: self._queue.read(tx, now))
+        most = HEADS_EXPLAINED if explaining else self._most(now)
+        waiting = await self._store.run(lambda tx: self._queue.read(tx, now, most))
         for placement in waiting.expired:
             await self._journal.move(placement, lifecycle.expire(placement, now))
         standing = Standing(
             self._world, self._options.policy, self._shortlists, waiting.under_way, waiting.groups
         )
-        wait_s, blocked = await self._begin_queued(group, waiting, standing)
-        if now >= self._explain_at:
+        if explaining:
             self._explain_at = now + IDLE_S
-            await self._explain(blocked, standing)
-        return min(wait_s, waiting.look_again_s, IDLE_S)
+            await self._explain(waiting, standing)
+        if standing.nothing(now) is None:
+            await self._begin_queued(group, waiting, standing)
+        return min(self._must_wait_s(self._clock.now()) or IDLE_S, waiting.look_again_s, IDLE_S)
 
-    async def _begin_queued(
-        self, group: asyncio.TaskGroup, waiting: Waiting, standing: Standing
-    ) -> tuple[float, list[Placement]]:
-        """Returns seconds until more may be begun, and those that nothing can be begun for."""
-        blocked: list[Placement] = []
-        wait_s = IDLE_S
+    async def _begin_queued(self, group: asyncio.TaskGroup, waiting: Waiting, standing: Standing) -> None:
         for placement in waiting.queued:
             now = self._clock.now()
+            if self._must_wait_s(now) > 0:
+                return
             if self._taken(placement):
                 await self._settle_name(placement, now)
                 continue
             region = standing.choose(placement.request, now)
-            if region is None:
-                blocked.append(placement)
-                continue
-            wait_s = min(wait_s, self._must_wait_s(now) or IDLE_S)
-            if self._must_wait_s(now) == 0 and standing.in_flight(region) < WINDOW:
+            if region is not None and standing.in_flight(region) < WINDOW:
                 await self._begin(group, placement, standing)
-        return wait_s, blocked
 
-    async def _explain(self, blocked: list[Placement], standing: Standing) -> None:
+    async def _explain(self, waiting: Waiting, standing: Standing) -> None:
+        """Write down why those wait for which nothing can be begun: one decision for all of a class."""
         now = self._clock.now()
+        blocked = [p for p in waiting.queued if standing.choose(p.request, now) is None]
         first = {p.request.constraint_class: p.request for p in reversed(blocked)}
         decisions = {key: standing.decide(request, now) for key, request in first.items()}
         await self._journal.explain([(p, decisions[p.request.constraint_class]) for p in blocked])
@@ -215,9 +214,16 @@ class Provisioner:
         reason = f"the name was taken meanwhile by instance {holder.id} in {holder.region}"
         await self._journal.move(placement, lifecycle.fail(placement, reason, now))
 
+    def _most(self, now: float) -> int:
+        """How many creates may be begun now."""
+        return min(self._most_in_flight() - len(self._in_flight), int(self._budget.refilled(now).tokens))
+
+    def _most_in_flight(self) -> int:
+        """One at a time until the key is known to be good for creates."""
+        return self._options.max_in_flight if self._world.pause.proven else 1
+
     def _must_wait_s(self, now: float) -> float:
-        most = self._options.max_in_flight if self._world.pause.proven else 1
-        if self._draining or len(self._in_flight) >= most:
+        if self._draining or len(self._in_flight) >= self._most_in_flight():
             return IDLE_S
         return max(self._world.pause.wait_s(now), self._budget.wait_s(now))
 
