@@ -35,6 +35,7 @@ COMMANDS = {
         "nexusd.cli.watching:regions", "Regions, and which of them can take an instance.", CLIENT
     ),
     "instances": Entry("nexusd.cli.watching:instances", "Instances as last seen.", CLIENT),
+    "fleets": Entry("nexusd.cli.watching:fleets", "Fleets, and what each waits for.", CLIENT),
     "place": Entry("nexusd.cli.placing:place", "Create an instance in the best region.", CLIENT),
     "placements": Entry("nexusd.cli.placing:placements", "Placements, or one of them.", CLIENT),
     "explain": Entry("nexusd.cli.explaining:explain", "Why a placement went where it went.", CLIENT),

@@ -1,4 +1,4 @@
-"""Commands that show what a running daemon knows: status, regions, instances, events, metrics."""
+"""Commands that show what a running daemon knows: status, regions, instances, fleets, events, metrics."""
 
 from __future__ import annotations
 
@@ -128,6 +128,38 @@ def instances(
     print_table([c.replace("_", " ") for c in columns], [[row.get(c) for c in columns] for row in rows])
     if len(rows) < meta_total(answer):
         note(f"{len(rows)} of {meta_total(answer)} shown; --limit 0 shows all")
+
+
+def fleets(
+    limit: Annotated[int, typer.Option(min=0, help="Show at most this many; 0 is all.")] = 100,
+    url: Url = DEFAULT_URL,
+    token: Token = None,
+    output: Format = Output.TABLE,
+) -> None:
+    """Declared fleets: how many of each are alive and in flight, where, and what a fleet waits for."""
+    answer = Daemon(url, token).pages("/api/v1/fleets", {}, limit)
+    if output is Output.JSON:
+        print_json(answer)
+        return
+    rows = listed(answer)
+    columns = ("name", "plan", "count", "alive", "in_flight", "missing", "surplus")
+    print_table(
+        [*(c.replace("_", " ") for c in columns), "regions", "waits for"],
+        [[*(row.get(c) for c in columns), _regions(row), _waits_for(row)] for row in rows],
+    )
+    if len(rows) < meta_total(answer):
+        note(f"{len(rows)} of {meta_total(answer)} shown; --limit 0 shows all")
+    note(f"observed at {show(answer.get('observed_at'))}")
+
+
+def _regions(fleet: dict[str, Any]) -> str:
+    """`us-east-1: 4, eu-west-2: 2`."""
+    return ", ".join(f"{region}: {count}" for region, count in _part(fleet, "by_region").items())
+
+
+def _waits_for(fleet: dict[str, Any]) -> str | None:
+    reason, at = fleet.get("reason"), fleet.get("next_try_at")
+    return f"{reason} (next try at {at})" if reason and at else reason
 
 
 def events(

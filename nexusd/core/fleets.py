@@ -69,6 +69,10 @@ class FleetSpec:
         """Whether an instance of this status counts as alive. An unknown status counts as `stopped` does."""
         return status in ALIVE or (status != TERMINATED and not self.replace_stopped)
 
+    def alive(self, members: Mapping[tuple[str, str], int]) -> int:
+        """How many of these count as alive; `Inventory.fleet` gives them."""
+        return sum(n for (_, status), n in members.items() if self.counts(status))
+
 
 @dataclass(frozen=True, slots=True)
 class Fleets:
@@ -169,11 +173,11 @@ def plan_fleet(
     spec: FleetSpec, inventory: Inventory, placements: FleetPlacements, guard: str | None, now: float
 ) -> FleetState:
     """What is to be done. `guard`: what `creation_guard` says."""
-    counts = inventory.fleet(spec.name)
+    members = inventory.fleet(spec.name)
     state = FleetState(
         spec,
-        alive=sum(n for (_, status), n in counts.items() if spec.counts(status)),
-        existing=sum(n for (_, status), n in counts.items() if status != TERMINATED),
+        alive=spec.alive(members),
+        existing=sum(n for (_, status), n in members.items() if status != TERMINATED),
         in_flight=tuple(p for p in placements.open if _without_instance(p, spec, inventory)),
     )
     streak = _streak(spec, placements)

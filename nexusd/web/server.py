@@ -19,6 +19,7 @@ from nexusd.web.alertmanager import AlertmanagerRoutes
 from nexusd.web.alerts import AlertRoutes
 from nexusd.web.answers import errors_as_answers
 from nexusd.web.auth import Guard
+from nexusd.web.fleets import FleetRoutes
 from nexusd.web.history import HistoryRoutes
 from nexusd.web.inventory import InventoryRoutes
 from nexusd.web.metrics import MetricsRegistry
@@ -75,6 +76,7 @@ class WebServer:
         app.add_routes(status.routes())
         app.add_routes(InventoryRoutes(daemon, clock).routes())
         app.add_routes(PlacementRoutes(options, taking.placements, store, clock).routes())
+        app.add_routes(FleetRoutes(options, daemon, store, clock).routes())
         app.add_routes(AlertRoutes(options, daemon, store, clock).routes())
         app.add_routes(AlertmanagerRoutes(options, daemon, taking.silences, store, clock).routes())
         app.add_routes(OutboxRoutes(options, daemon, store, clock).routes())

@@ -47,7 +47,7 @@ class Shaper:
             "plan": request.plan,
             "image": request.image,
             "ssh_keys": request.ssh_keys,
-            "constraints": _constraints(request),
+            "constraints": constraints_shape(request),
             "priority": request.priority,
             "deadline": self.time(request.deadline),
             "fleet": request.fleet,
@@ -176,7 +176,7 @@ def _data_age_s(decision: Decision) -> float | None:
     return round(decision.decided_at - decision.observed_at, 3)
 
 
-def _constraints(request: PlacementRequest) -> Json:
+def constraints_shape(request: PlacementRequest) -> Json:
     spread = request.spread
     return {
         "regions": request.regions,

@@ -54,6 +54,7 @@ class StateMetrics:
                 *self._regions(moment),
                 *self._polls(moment),
                 *self._placements(moment, slugs),
+                *_fleets(moment.world),
                 *self._alerts(moment),
                 *self._outbox(moment),
                 gauge(
@@ -199,6 +200,20 @@ class StateMetrics:
                 for receiver in receivers
             ),
         )
+
+
+def _fleets(world: World) -> Iterator[str]:
+    specs = world.fleets.specs
+    yield gauge(
+        "nexusd_fleet_desired",
+        "Instances that a fleet is declared to have.",
+        ((_labels(fleet=spec.name), spec.count) for spec in specs),
+    )
+    yield gauge(
+        "nexusd_fleet_alive",
+        f"Instances of a fleet that count as alive. {FROM_SNAPSHOT}",
+        ((_labels(fleet=spec.name), spec.alive(world.inventory.fleet(spec.name))) for spec in specs),
+    )
 
 
 def known_regions(world: World) -> list[str]:

@@ -1,4 +1,4 @@
-"""`nexusd status`, `regions`, `instances`, `events`, `metrics`."""
+"""`nexusd status`, `regions`, `instances`, `fleets`, `events`, `metrics`."""
 
 from __future__ import annotations
 
@@ -168,3 +168,42 @@ def test_events_are_asked_for_since_an_id(run: Run, daemon: FakeDaemon) -> None:
 def test_metrics_are_printed_as_they_are(run: Run, daemon: FakeDaemon) -> None:
     daemon.on("GET", "/metrics", Answer(raw=b"nexusd_leader 1\n"))
     assert run("metrics").out == "nexusd_leader 1\n"
+
+
+FLEET = {
+    "name": "web",
+    "plan": "pro",
+    "count": 6,
+    "alive": 4,
+    "in_flight": 1,
+    "missing": 1,
+    "surplus": 0,
+    "by_region": {"us-east-1": 3, "eu-west-2": 1},
+    "reason": None,
+    "next_try_at": None,
+}
+
+
+def test_fleets_are_shown_with_their_regions(run: Run, daemon: FakeDaemon) -> None:
+    daemon.on("GET", "/api/v1/fleets", Answer(page([FLEET]) | {"observed_at": "2030-01-31T12:00:00Z"}))
+    ran = run("fleets")
+    heading, row = ran.out.splitlines()
+    assert heading.split() == "NAME PLAN COUNT ALIVE IN FLIGHT MISSING SURPLUS REGIONS WAITS FOR".split()
+    assert row.split() == "web pro 6 4 1 1 0 us-east-1: 3, eu-west-2: 1 -".split()
+    assert "observed at 2030-01-31T12:00:00Z" in ran.err
+
+
+def test_what_a_fleet_waits_for_is_shown_and_until_when(run: Run, daemon: FakeDaemon) -> None:
+    waiting = FLEET | {"reason": "1 in a row failed\x1b[2J", "next_try_at": "2030-01-31T12:01:00Z"}
+    daemon.on("GET", "/api/v1/fleets", Answer(page([waiting])))
+    assert "1 in a row failed\\x1b[2J (next try at 2030-01-31T12:01:00Z)" in run("fleets").out
+
+
+def test_fleets_as_json_are_the_daemons_answer(run: Run, daemon: FakeDaemon) -> None:
+    daemon.on("GET", "/api/v1/fleets", Answer(page([FLEET])))
+    assert json.loads(run("fleets", "-o", "json").out)["data"] == [FLEET]
+
+
+def test_not_all_fleets_may_be_shown(run: Run, daemon: FakeDaemon) -> None:
+    daemon.on("GET", "/api/v1/fleets", Answer(page([FLEET], total=7)))
+    assert "1 of 7 shown" in run("fleets", "--limit", "1").err

@@ -11,8 +11,10 @@ from typing import Any, TypeVar
 from nexusd.core.alerts import Alert, AlertState, fingerprint
 from nexusd.core.errors import ConflictError, NexusdError, NotFoundError
 from nexusd.core.events import Event
+from nexusd.core.fleets import FleetPlacements
+from nexusd.core.identifiers import fleet_of
 from nexusd.core.inventory import Inventory
-from nexusd.core.lifecycle import Attempt, Placement, State, Verdict
+from nexusd.core.lifecycle import CLOSED, Attempt, Placement, State, Verdict
 from nexusd.core.matchers import parse_matcher
 from nexusd.core.muting import mute
 from nexusd.core.placement import Considered, Decision, PlacementRequest
@@ -173,6 +175,18 @@ class FakePlacementsTable:
     def page(self, state: State | None, limit: int, offset: int) -> tuple[list[Placement], int]:
         found = [p for p in reversed(self.rows.values()) if state in (None, p.state)]
         return found[offset : offset + limit], len(found)
+
+    def of_fleets(self, names: Iterable[str]) -> dict[str, FleetPlacements]:
+        members = {
+            name: [p for p in self.rows.values() if fleet_of(p.request.name) == name] for name in names
+        }
+        tried = {State.FAILED, State.RUNNING}
+        return {
+            name: FleetPlacements(
+                [p for p in found if p.state not in CLOSED], [p for p in reversed(found) if p.state in tried]
+            )
+            for name, found in members.items()
+        }
 
     def counts(self) -> Mapping[State, int]:
         return Counter(p.state for p in self.rows.values())

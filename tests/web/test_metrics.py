@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from nexusd.core.alerts import AlertState
 from nexusd.core.cooling import CoolingOff
 from nexusd.core.errors import StoreUnavailableError
+from nexusd.core.fleets import Fleets, FleetSpec
 from nexusd.core.lifecycle import State
 from nexusd.core.records import Region
 from nexusd.web.exposition import escape, number
@@ -51,6 +52,8 @@ DOCUMENTED = [
     "placement_outcomes_total",
     "placement_duration_seconds",
     "region_cooling_off",
+    "fleet_desired",
+    "fleet_alive",
     "alerts",
     "alerts_suppressed",
     "notifications_total",
@@ -117,6 +120,7 @@ async def test_every_documented_metric_is_there_from_the_start(site: Site) -> No
 
 async def test_every_documented_metric_has_series_before_anything_happened() -> None:
     site = Site(metrics=MetricsRegistry(n for n in ["ops"]))
+    site.daemon.world.declare(Fleets((FleetSpec("web", 6, "pro"),)))
     async with site.running(receivers=("ops",), alert_rules=(("RegionUnhealthy", "warning"),)):
         names = {name for name, _ in samples(await site.get("/metrics"))}
     for name in DOCUMENTED:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.resources import files
 
 from aiohttp import web
 
 from nexusd.core.errors import StoreError
+from nexusd.core.fleets import FleetPlacements, plan_fleets
 from nexusd.core.lifecycle import Placement
-from nexusd.ports import Clock, Daemon, Store
+from nexusd.core.world import World
+from nexusd.ports import Clock, Daemon, Store, Transaction
 from nexusd.web.options import WebOptions
-from nexusd.web.page.view import View, render
+from nexusd.web.page.view import MAX_FLEET_ROWS, View, render
 from nexusd.web.shapes import Shaper
 from nexusd.web.tallies import TallyReader, read_within
 
@@ -23,6 +27,14 @@ _POLICY = (
     "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 )
 _FILES = {"nexusd.css": "text/css", "nexusd.svg": "image/svg+xml"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """What a page shows of the store."""
+
+    placements: list[Placement]
+    of_fleets: Mapping[str, FleetPlacements]
 
 
 class PageRoutes:
@@ -42,16 +54,21 @@ class PageRoutes:
 
     async def page(self, _request: web.Request) -> web.Response:
         tallies = await self._tallies.latest()
-        placements = await self._latest_placements()
+        stored = await self._stored(self._daemon.world)
+        world = self._daemon.world
+        now = self._clock.now()
         view = View(
             version=self._version,
-            world=self._daemon.world,
+            world=world,
             eligibility=self._daemon.eligibility(),
             tallies=tallies,
-            placements=placements,
+            placements=stored.placements if stored is not None else None,
+            fleets=plan_fleets(world.fleets, world.inventory, stored.of_fleets, now)
+            if stored is not None
+            else None,
             not_ready=self._daemon.not_ready(),
             leading=self._store.leading,
-            shaper=Shaper(self._clock.now(), self._clock.utc_offset_s()),
+            shaper=Shaper(now, self._clock.utc_offset_s()),
         )
         return web.Response(
             body=render(view).encode(errors="replace"),
@@ -70,11 +87,15 @@ class PageRoutes:
             headers={"Cache-Control": "public, max-age=300"},
         )
 
-    async def _latest_placements(self) -> list[Placement] | None:
+    async def _stored(self, world: World) -> _Stored | None:
+        """None when the store does not answer in time."""
+        names = world.fleets.names[:MAX_FLEET_ROWS]
+
+        def transaction(tx: Transaction) -> _Stored:
+            latest, _ = tx.placements.page(None, LATEST_PLACEMENTS, 0)
+            return _Stored(latest, tx.placements.of_fleets(names))
+
         try:
-            rows, _ = await read_within(
-                self._store, _STORE_TIMEOUT_S, lambda tx: tx.placements.page(None, LATEST_PLACEMENTS, 0)
-            )
+            return await read_within(self._store, _STORE_TIMEOUT_S, transaction)
         except StoreError:
             return None
-        return rows

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nexusd.core.alerts import Alert, AlertState
+from nexusd.core.fleets import FleetState
 from nexusd.core.lifecycle import CLOSED, Placement, State
 from nexusd.core.muting import Muted
 from nexusd.core.placement import Considered
@@ -20,18 +21,22 @@ from nexusd.web.tallies import Tallies
 REFRESH_S = 15
 MAX_REGION_ROWS = 200
 MAX_ALERT_ROWS = 100
+MAX_FLEET_ROWS = 100
 _MANY_STATUSES = 10
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """All that one page is made from. `placements` None: the store did not answer."""
+    """All that one page is made from. `placements`, `fleets` None: the store did not answer. `fleets`: the
+    first `MAX_FLEET_ROWS` of those declared.
+    """
 
     version: str
     world: World
     eligibility: tuple[Considered, ...]
     tallies: Tallies
     placements: list[Placement] | None
+    fleets: list[FleetState] | None
     not_ready: str | None
     leading: bool
     shaper: Shaper
@@ -49,7 +54,14 @@ def render(view: View) -> str:
         element("link", rel="stylesheet", href="static/nexusd.css"),
     )
     main = element(
-        "main", _headline(view), _alerts(view), _regions(view), _fleet(view), _placements(view), _daemon(view)
+        "main",
+        _headline(view),
+        _alerts(view),
+        _regions(view),
+        _instances(view),
+        _fleets(view),
+        _placements(view),
+        _daemon(view),
     )
     header = element(
         "header", element("h1", "nexusd"), element("p", f"as of {view.shaper.time(view.shaper.now)}")
@@ -124,17 +136,17 @@ def _next_placement(view: View) -> str:
     return f"The next placement without constraints would go to {best.region}{latency}."
 
 
-def _fleet(view: View) -> Html:
+def _instances(view: View) -> Html:
     counts = view.world.inventory.counts
     unknown = sorted({status for _, status in counts} - set(INSTANCE_STATUSES))[:_MANY_STATUSES]
     statuses = [*INSTANCE_STATUSES, *unknown]
     regions = sorted({region for region, _ in counts})
-    rows = [_fleet_row(region, statuses, view.world) for region in regions[:MAX_REGION_ROWS]]
+    rows = [_instances_row(region, statuses, view.world) for region in regions[:MAX_REGION_ROWS]]
     total = len(view.world.inventory)
     held = view.world.inventory.hold
     return element(
         "section",
-        element("h2", "Fleet"),
+        element("h2", "Instances"),
         element("p", _plural(total, "instance", "instances") + ".", class_="lead"),
         element(
             "p",
@@ -149,10 +161,42 @@ def _fleet(view: View) -> Html:
     )
 
 
-def _fleet_row(region: str, statuses: list[str], world: World) -> list[object]:
+def _instances_row(region: str, statuses: list[str], world: World) -> list[object]:
     counts = world.inventory.counts
     cells = [element("td", str(counts.get((region, status), 0)), class_="number") for status in statuses]
     return [region, *cells]
+
+
+def _fleets(view: View) -> Html | None:
+    """Nothing where none is declared."""
+    declared = len(view.world.fleets.specs)
+    if not declared:
+        return None
+    if view.fleets is None:
+        body = element("p", "The store does not answer, so what is in flight is not known.", class_="bad")
+    else:
+        body = table(
+            f"Fleets{_of(len(view.fleets), declared)}",
+            ("Fleet", "Plan", "Alive", "Declared", "In flight", "Surplus", "Waits for"),
+            [_fleet_row(state, view.shaper) for state in view.fleets],
+        )
+    return element("section", element("h2", "Fleets"), body)
+
+
+def _fleet_row(state: FleetState, shaper: Shaper) -> list[object]:
+    spec = state.spec
+    waits_for = state.reason or ""
+    if state.next_try_at is not None:
+        waits_for += f"; the next try is in {ago(state.next_try_at - shaper.now)}"
+    return [
+        spec.name,
+        spec.plan,
+        element("td", str(state.alive), class_="number good" if state.alive >= spec.count else "number bad"),
+        element("td", str(spec.count), class_="number"),
+        element("td", str(len(state.in_flight)), class_="number"),
+        element("td", str(state.surplus), class_="number poor" if state.surplus else "number"),
+        waits_for,
+    ]
 
 
 def _placements(view: View) -> Html:
@@ -246,7 +290,14 @@ def _daemon(view: View) -> Html:
     pairs = [item for name, value in facts for item in (element("dt", name), element("dd", value))]
     links = [
         element("a", path, href=path)
-        for path in ("metrics", "api/v1/status", "api/v1/regions", "api/v1/instances", "api/v1/events")
+        for path in (
+            "metrics",
+            "api/v1/status",
+            "api/v1/regions",
+            "api/v1/instances",
+            "api/v1/fleets",
+            "api/v1/events",
+        )
     ]
     return element(
         "section",
