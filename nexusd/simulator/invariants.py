@@ -8,20 +8,16 @@ from dataclasses import dataclass
 
 from nexusd.core.answers import CreateRequest
 from nexusd.core.lifecycle import IN_DOUBT, Attempt, Placement, State
-from nexusd.simulator.cloud import Cloud, Existing
+from nexusd.simulator.bounds import Bounds
+from nexusd.simulator.cloud import Existing
 from nexusd.simulator.ledger import Ledger, Record
-from nexusd.simulator.options import CREATES_PER_MINUTE, MAX_PER_REGION, POLL_S, SETTLE_S, TIMEOUT_S
+from nexusd.simulator.options import POLL_S, SETTLE_S, TIMEOUT_S
 from nexusd.simulator.trace import Trace
 
 REMEMBERED_S = 1800.0
 """How long a closed placement is still watched: beyond any answer that may yet come."""
 DECIDED_WITHIN_S = TIMEOUT_S + SETTLE_S + 2.2 * POLL_S["instances"] + 5.0
 """I8: the quiet time, two polls with their jitter, and the readings themselves."""
-STALE_AFTER_S = {"regions": 3 * POLL_S["regions"] + 0.5, "instances": 3 * POLL_S["instances"] + 2.0}
-"""What the policy allows, and the time that the reading itself took."""
-BURST = min(10.0, CREATES_PER_MINUTE)
-DRY_POSTS_AN_HOUR = 10
-HOUR_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +39,10 @@ class Invariants:
         self._made: dict[str, list[str]] = {}
         self._intended_at: dict[str, float] = {}
         self._closed: deque[tuple[float, str]] = deque()
-        self._read_at = dict.fromkeys(POLL_S, float("-inf"))
-        self._tokens = BURST
-        self._tokens_at = 0.0
-        self._dry_posts: dict[str, deque[float]] = {}
-        self.cloud: Cloud | None = None
         self.good_listings = 0
         self.counts: Counter[str] = Counter()
         self.ended: Counter[str] = Counter()
+        self.bounds = Bounds(ledger, self.counts, self._break)
         self.breach: Breach | None = None
         self.broken = asyncio.Event()
 
@@ -68,10 +60,7 @@ class Invariants:
         attempt = record.attempts[-1] if record.attempts else None
         if placement.state is not State.CREATING or attempt is None or attempt.region != request.region:
             self._break("I1", f"a POST to {request.region} before its intent was committed", placement.id)
-        self._check_region(request, placement)
-        self._check_age(placement)
-        self._check_rate()
-        self._check_dryness(request.region, placement)
+        self.bounds.posting(request, placement)
         return placement.id
 
     def made(self, existing: Existing) -> None:
@@ -85,19 +74,11 @@ class Invariants:
             self._break("I1", f"{instance.name} was made twice: {' and '.join(ids)}", owner)
         elif record is None or record.placement.state in {State.CANCELLED, State.EXPIRED}:
             self._break("I1", f"{instance.id} was made for a placement that was given up", owner)
-        live = self.cloud.live_in(instance.region) if self.cloud is not None else 0
-        if live > MAX_PER_REGION:
-            self._break("region cap", f"{instance.region} has {live}, at most {MAX_PER_REGION}", owner)
+        self.bounds.made(existing)
 
     def owner_open(self, placement_id: str) -> bool:
         record = self._ledger.records.get(placement_id)
         return record is not None and record.open
-
-    def regions_read(self) -> None:
-        self._read_at["regions"] = self._loop.time()
-
-    def instances_read(self) -> None:
-        self._read_at["instances"] = self._loop.time()
 
     # from the ledger
 
@@ -126,6 +107,7 @@ class Invariants:
         self._trace.happened_to(
             record.placement.id, f"intent {attempt.number} for {attempt.region}, term {attempt.epoch}"
         )
+        self.bounds.intended(record)
 
     def answered(self, record: Record, attempt: Attempt) -> None:
         self.counts[f"attempts {attempt.outcome}"] += 1
@@ -183,41 +165,6 @@ class Invariants:
             self._break("I1", f"{placement.state}, though {made[0]} was made for it", placement.id)
         if placement.state is State.RUNNING and placement.instance_id not in made:
             self._break("I1", f"runs as {placement.instance_id}, which was made for another", placement.id)
-
-    def _check_region(self, request: CreateRequest, placement: Placement) -> None:
-        asked = placement.request
-        allowed = asked.regions is None or request.region in asked.regions
-        if not allowed or request.region in asked.avoid_regions:
-            self._break("constraints", f"a POST to {request.region}", placement.id)
-
-    def _check_age(self, placement: Placement) -> None:
-        for resource, limit_s in STALE_AFTER_S.items():
-            age_s = self._loop.time() - self._read_at[resource]
-            if age_s > limit_s:
-                self._break("stale data", f"a POST on {resource} data {age_s:.1f} s old", placement.id)
-
-    def _check_rate(self) -> None:
-        now = self._loop.time()
-        gained = (now - self._tokens_at) * CREATES_PER_MINUTE / 60.0
-        self._tokens = min(BURST, self._tokens + gained) - 1.0
-        self._tokens_at = now
-        if self._tokens < -1e-6:
-            self.counts["creates beyond the budget"] += 1
-
-    def _check_dryness(self, region: str, placement: Placement) -> None:
-        if self.cloud is None or region not in self.cloud.dry:
-            self._dry_posts.pop(region, None)
-            return
-        now = self._loop.time()
-        posts = self._dry_posts.setdefault(region, deque())
-        posts.append(now)
-        while posts[0] <= now - HOUR_S:
-            posts.popleft()
-        self.counts["most posts to a dry region in an hour"] = max(
-            self.counts["most posts to a dry region in an hour"], len(posts)
-        )
-        if len(posts) > DRY_POSTS_AN_HOUR:
-            self._break("dry region", f"{len(posts)} POSTs to {region} within an hour", placement.id)
 
     def _forget_old(self) -> None:
         before = self._loop.time() - REMEMBERED_S

@@ -142,7 +142,7 @@ class Connection:
         began_at = await self._begin_reading(0.2)
         regions = self._network.cloud.regions()
         self._end_reading(REGIONS)
-        self._network.invariants.regions_read()
+        self._network.invariants.bounds.regions_read(regions)
         return RegionList(began_at, self._clock.now(), regions)
 
     async def sweep_instances(self) -> Sweep:
@@ -153,7 +153,7 @@ class Connection:
         if weather.on(Fault.PARTIAL_SWEEP) and rng.random() < 0.6:
             raise BadAnswerError("page 2 and page 3 do not fit together", "partial")
         self._end_reading(INSTANCES)
-        self._network.invariants.instances_read()
+        self._network.invariants.bounds.instances_read()
         return Sweep(began_at, self._clock.now(), listing)
 
     async def create_instance(self, request: CreateRequest, deadline: float) -> CreateAnswer:
