@@ -25,6 +25,8 @@ DRY_POSTS_AN_HOUR = 10
 HOUR_S = 3600.0
 NEARLY_FULL = 20
 """A region with so few places left may be full in the engine's eyes."""
+GONE_AFTER_LISTINGS = 4
+"""Two confirm it; one may have been under way, one counted before a kill."""
 
 Report = Callable[[str, str, str], None]
 """Told of a breach: which bound, what happened, the placement's id."""
@@ -38,6 +40,7 @@ class Bounds:
         self._loop = asyncio.get_running_loop()
         self._read_at = dict.fromkeys(POLL_S, float("-inf"))
         self._shown: deque[Mapping[str, Region]] = deque(maxlen=2)
+        self._listed_at: deque[float] = deque(maxlen=GONE_AFTER_LISTINGS)
         self._tokens = BURST
         self._tokens_at = 0.0
         self._dry_posts: dict[str, deque[float]] = {}
@@ -47,6 +50,10 @@ class Bounds:
         self._read_at["regions"] = self._loop.time()
         self._shown.append(regions)
 
+    def listed(self) -> None:
+        """A complete listing was taken in."""
+        self._listed_at.append(self._loop.time())
+
     def instances_read(self) -> None:
         self._read_at["instances"] = self._loop.time()
 
@@ -54,7 +61,7 @@ class Bounds:
         """A POST is about to be sent."""
         self._check_region(request, placement)
         self._check_age(placement)
-        self._check_rate()
+        self._check_rate(placement)
         self._check_dryness(request.region, placement)
 
     def made(self, existing: Existing) -> None:
@@ -95,13 +102,13 @@ class Bounds:
             if age_s > limit_s:
                 self._report("stale data", f"a POST on {resource} data {age_s:.1f} s old", placement.id)
 
-    def _check_rate(self) -> None:
+    def _check_rate(self, placement: Placement) -> None:
         now = self._loop.time()
         gained = (now - self._tokens_at) * CREATES_PER_MINUTE / 60.0
         self._tokens = min(BURST, self._tokens + gained) - 1.0
         self._tokens_at = now
         if self._tokens < -1e-6:
-            self._counts["creates beyond the budget"] += 1
+            self._report("create rate", f"{-self._tokens:.2f} creates too many", placement.id)
 
     def _check_dryness(self, region: str, placement: Placement) -> None:
         if self.cloud is None or region not in self.cloud.dry:
@@ -151,13 +158,23 @@ class Bounds:
         return counts
 
     def _at_most(self, group: str, but: Record) -> Counter[str]:
-        """By region, members that the engine may count: besides those, all that may not be known to be gone."""
+        """By region, members that the engine may count: also those it may not know to be gone."""
         counts: Counter[str] = Counter()
         for record in self._members(group):
             region = record.placement.region
-            if region is not None and record is not but:
+            if region is not None and record is not but and (record.open or self._may_count(record)):
                 counts[region] += 1
         return counts
+
+    def _may_count(self, record: Record) -> bool:
+        """Whether its instance is listed, or left the list too lately to be confirmed gone."""
+        instance_id = record.placement.instance_id
+        if self.cloud is None or instance_id is None:
+            return False
+        if instance_id in self.cloud.instances:
+            return True
+        confirmed_at = self._listed_at[0] if len(self._listed_at) == GONE_AFTER_LISTINGS else 0.0
+        return self.cloud.left_at.get(instance_id, 0.0) >= confirmed_at
 
     def _lives(self, instance_id: str | None) -> bool:
         if self.cloud is None or instance_id is None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import msgspec
 
@@ -49,12 +49,14 @@ class Existing:
 
 @dataclass(slots=True)
 class _Site:
-    """A region as it truly is. `dry`: it claims to have capacity and refuses every create."""
+    """A region as it truly is. `dry`: it claims to have capacity and refuses every create. `scarce`: it
+    refuses half of them while a storm of that kind lasts.
+    """
 
     region: Region
     base_ms: float
     dry: bool = False
-    storms: set[Fault] = field(default_factory=set)
+    scarce: bool = False
 
 
 class Cloud:
@@ -79,6 +81,7 @@ class Cloud:
         }
         self._count = 0
         self.instances: dict[str, Existing] = {}
+        self.left_at: dict[str, float] = {}
 
     @property
     def slugs(self) -> list[str]:
@@ -170,6 +173,8 @@ class Cloud:
             status = self._rng.choice([HEALTHY, HEALTHY, "degraded", "down"])
             capacity = self._rng.random() < 0.6
         latency_ms = round(max(1.0, site.base_ms + self._rng.gauss(0.0, 0.3) * site.base_ms), 1)
+        if not self._weather.on(Fault.CAPACITY):
+            site.scarce = self._rng.random() < 0.3
         site.region = Region(site.region.slug, site.region.name, status, latency_ms, capacity)
 
     def _refusal(self, request: CreateRequest) -> Refused | None:
@@ -178,13 +183,12 @@ class Cloud:
             return Refused(401, "UNAUTHORIZED", "the key is not valid", "auth", "account")
         if weather.on(Fault.THROTTLE) and rng.random() < 0.3:
             return Refused(429, "RATE_LIMITED", "slow down", "throttled", "account", retry_after_s=5.0)
-        if weather.on(Fault.QUOTA) and rng.random() < 0.2:
-            return Refused(
-                403, "QUOTA_EXCEEDED", "the quota is used up", "quota", "account", retry_after_s=20.0
-            )
+        if weather.on(Fault.QUOTA) and rng.random() < 0.05:
+            scope = "account" if rng.random() < 0.05 else "region"
+            return Refused(403, "QUOTA_EXCEEDED", "the quota is used up", "quota", scope)
         if weather.on(Fault.REJECT) and rng.random() < 0.1:
             return Refused(422, "VALIDATION_ERROR", "the image is unknown", "rejected", "request")
-        storm = weather.on(Fault.CAPACITY) and rng.random() < 0.5
+        storm = weather.on(Fault.CAPACITY) and site.scarce and rng.random() < 0.5
         if site.dry or storm or not site.region.capacity or not site.region.healthy:
             return Refused(409, "INSUFFICIENT_CAPACITY", "nothing left here", "capacity", "region")
         return None
@@ -219,3 +223,4 @@ class Cloud:
             self._loop.call_later(RECHECK_S, self._leave, existing)
             return
         del self.instances[existing.instance.id]
+        self.left_at[existing.instance.id] = self._loop.time()

@@ -117,6 +117,7 @@ class Invariants:
 
     def listed(self) -> None:
         self.good_listings += 1
+        self.bounds.listed()
 
     # from the clients and the supervisor
 

@@ -36,7 +36,7 @@ class Fault(StrEnum):
 
 
 TIMEOUT_S = 10.0
-SETTLE_S = 120.0
+SETTLE_S = 60.0
 POLL_S = {"regions": 10.0, "instances": 20.0}
 CREATES_PER_MINUTE = 60.0
 MAX_PER_REGION = 90
@@ -50,7 +50,7 @@ def engine_options() -> ProvisioningOptions:
         max_per_region=MAX_PER_REGION,
     )
     follow = FollowOptions(
-        timeout_s=TIMEOUT_S, settle_s=SETTLE_S, provisioning_timeout_s=300.0, hold_after_s=600.0
+        timeout_s=TIMEOUT_S, settle_s=SETTLE_S, provisioning_timeout_s=200.0, hold_after_s=600.0
     )
     return ProvisioningOptions(policy, follow, max_creates_per_minute=CREATES_PER_MINUTE)
 

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from nexusd.core.answers import CreateAnswer, Created, CreateRequest, NotSent, Refused, Unknown
+from nexusd.core.budget import LARGEST_BURST
 from nexusd.core.errors import ApiError
 from nexusd.core.inventory import Sweep
-from nexusd.core.lifecycle import State
+from nexusd.core.lifecycle import IN_DOUBT, State
 from nexusd.core.regions import RegionList
-from nexusd.ports import CloudApi, Store, Transaction
+from nexusd.core.spread import Member
+from nexusd.ports import Clock, CloudApi, PlacementsTable, Store, Transaction
 from nexusd.simulator.process import Surroundings
 
 T = TypeVar("T")
@@ -124,6 +126,78 @@ class PostFirst(Misjudged):
         return answer
 
 
+class ForgetfulStore(Store):
+    """Has the whole launch budget again at each start."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._begun = False
+
+    async def run(self, transaction: Callable[[Transaction], T]) -> T:
+        return await self._store.run(transaction)
+
+    async def run_leading(self, transaction: Callable[[Transaction], T]) -> T:
+        if not self._begun:
+            now = self._clock.now()
+            await self._store.run_leading(lambda tx: tx.queue.save_budget(LARGEST_BURST, now))
+            self._begun = True
+        return await self._store.run_leading(transaction)
+
+    @property
+    def epoch(self) -> int:
+        return self._store.epoch
+
+    @property
+    def leading(self) -> bool:
+        return self._store.leading
+
+
+class BlindStore(Store):
+    """Does not count a spread group's members that are in doubt."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def run(self, transaction: Callable[[Transaction], T]) -> T:
+        return await self._store.run(lambda tx: transaction(_blind(tx)))
+
+    async def run_leading(self, transaction: Callable[[Transaction], T]) -> T:
+        return await self._store.run_leading(transaction)
+
+    @property
+    def epoch(self) -> int:
+        return self._store.epoch
+
+    @property
+    def leading(self) -> bool:
+        return self._store.leading
+
+
+def _blind(tx: Transaction) -> Transaction:
+    return cast(Transaction, _Blind(tx, {"placements": _BlindPlacements(tx.placements)}))
+
+
+class _Blind:
+    """What it was made from, but for the attributes that are replaced."""
+
+    def __init__(self, whole: Any, replaced: Mapping[str, Any]) -> None:
+        self._whole = whole
+        self._replaced = replaced
+
+    def __getattr__(self, name: str) -> Any:
+        return self._replaced[name] if name in self._replaced else getattr(self._whole, name)
+
+
+class _BlindPlacements(_Blind):
+    def __init__(self, placements: PlacementsTable) -> None:
+        super().__init__(placements, {"group": self._group})
+        self._placements = placements
+
+    def _group(self, name: str) -> list[Member]:
+        return [member for member in self._placements.group(name) if member.state not in IN_DOUBT]
+
+
 def _half_the_settle_time(given: Surroundings) -> Surroundings:
     follow = replace(given.options.follow, settle_s=given.options.follow.settle_s / 2)
     return replace(given, options=replace(given.options, follow=follow))
@@ -139,5 +213,7 @@ VARIANTS: Mapping[str, Callable[[Surroundings], Surroundings]] = {
     "look-up-then-retry": lambda given: replace(given, cloud=LookUpThenRetry(given.cloud)),
     "half-the-settle-time": _half_the_settle_time,
     "commit-after-the-post": _commit_after_the_post,
+    "forget-the-budget": lambda given: replace(given, store=ForgetfulStore(given.store, given.clock)),
+    "in-doubt-absent-for-spread": lambda given: replace(given, store=BlindStore(given.store)),
     "failover-while-in-doubt": lambda given: replace(given, cloud=FailOverWhileInDoubt(given.cloud)),
 }

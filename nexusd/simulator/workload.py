@@ -8,9 +8,8 @@ from collections import deque
 from collections.abc import Callable
 
 from nexusd.core.errors import ConflictError, InputError, NotFoundError, StoreUnavailableError
-from nexusd.core.placement import PLANS, PlacementRequest
+from nexusd.core.placement import PlacementRequest, Spread
 from nexusd.ports import IdempotencyKey
-from nexusd.simulator.cloud import REGIONS
 from nexusd.simulator.invariants import Invariants
 from nexusd.simulator.killing import KilledError
 from nexusd.simulator.process import Process
@@ -20,6 +19,10 @@ LARGEST_BATCH = 9
 BURST_CHANCE = 0.012
 LARGEST_BURST = 150
 DEADLINE_S = (10.0, 600.0)
+REGION_SETS = (("us-east-1",), ("us-west-2", "eu-west-2"), ("eu-central-1", "sa-east-1", "ap-south-1"))
+AVOIDED = ("us-east-1", "us-west-2")
+GROUPS = 3
+GROUP_LASTS_S = 1800.0
 PATIENCE = 50
 """How often a client asks again before it gives up."""
 
@@ -56,17 +59,23 @@ class Workload:
 
     def _request(self) -> PlacementRequest:
         rng = self._rng
-        slugs = [slug for slug, _ in REGIONS]
         kind = rng.random()
         return PlacementRequest(
             name=self._name(),
-            plan=rng.choice(PLANS),
-            regions=tuple(sorted(rng.sample(slugs, rng.randint(1, 3)))) if kind < 0.15 else None,
-            avoid_regions=tuple(rng.sample(slugs, 2)) if 0.15 < kind < 0.25 else (),
-            where="region.latency_ms < 100.0" if 0.25 < kind < 0.35 else None,
+            plan="pro" if kind < 0.95 else "starter",
+            regions=rng.choice(REGION_SETS) if kind < 0.15 else None,
+            avoid_regions=AVOIDED if 0.15 < kind < 0.2 else (),
+            where="region.latency_ms < 100.0" if 0.2 < kind < 0.25 else None,
+            spread=self._spread() if 0.8 < kind < 0.95 else None,
             priority=rng.choice([0, 0, 0, 1, 5, -1]),
             deadline=self._deadline(),
         )
+
+    def _spread(self) -> Spread:
+        """Of a few groups at a time; new ones follow."""
+        era = int(asyncio.get_running_loop().time() // GROUP_LASTS_S)
+        number = self._rng.randrange(GROUPS)
+        return Spread(f"group-{era}-{number}", 1 + number % 2)
 
     def _deadline(self) -> float | None:
         """Now and then one, by the clock of the daemon of now."""
