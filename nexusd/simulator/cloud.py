@@ -184,7 +184,7 @@ class Cloud:
         if weather.on(Fault.THROTTLE) and rng.random() < 0.3:
             return Refused(429, "RATE_LIMITED", "slow down", "throttled", "account", retry_after_s=5.0)
         if weather.on(Fault.QUOTA) and rng.random() < 0.05:
-            scope = "account" if rng.random() < 0.05 else "region"
+            scope = "account" if rng.random() < 0.02 else "region"
             return Refused(403, "QUOTA_EXCEEDED", "the quota is used up", "quota", scope)
         if weather.on(Fault.REJECT) and rng.random() < 0.1:
             return Refused(422, "VALIDATION_ERROR", "the image is unknown", "rejected", "request")

@@ -38,7 +38,7 @@ class Fault(StrEnum):
 TIMEOUT_S = 10.0
 SETTLE_S = 60.0
 POLL_S = {"regions": 10.0, "instances": 20.0}
-CREATES_PER_MINUTE = 60.0
+CREATES_PER_MINUTE = 120.0
 MAX_PER_REGION = 90
 
 

@@ -17,7 +17,7 @@ from nexusd.simulator.process import Process
 MEAN_GAP_S = 15.0
 LARGEST_BATCH = 9
 BURST_CHANCE = 0.012
-LARGEST_BURST = 150
+LARGEST_BURST = 80
 DEADLINE_S = (10.0, 600.0)
 REGION_SETS = (("us-east-1",), ("us-west-2", "eu-west-2"), ("eu-central-1", "sa-east-1", "ap-south-1"))
 AVOIDED = ("us-east-1", "us-west-2")
