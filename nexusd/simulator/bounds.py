@@ -12,11 +12,12 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping
 
 from nexusd.core.answers import CreateRequest
+from nexusd.core.identifiers import fleet_of
 from nexusd.core.lifecycle import Placement
 from nexusd.core.records import Region
-from nexusd.simulator.cloud import Cloud, Existing
+from nexusd.simulator.cloud import STRANGER, Cloud, Existing
 from nexusd.simulator.ledger import Ledger, Record
-from nexusd.simulator.options import CREATES_PER_MINUTE, MAX_PER_REGION, POLL_S
+from nexusd.simulator.options import CREATES_PER_MINUTE, FLEETS, MAX_PER_REGION, POLL_S
 
 STALE_AFTER_S = {"regions": 3 * POLL_S["regions"] + 0.5, "instances": 3 * POLL_S["instances"] + 2.0}
 """What the policy allows, and the time that the reading itself took."""
@@ -70,6 +71,15 @@ class Bounds:
         live = self._live(region)
         if live > MAX_PER_REGION:
             self._report("region cap", f"{region} has {live}, at most {MAX_PER_REGION}", existing.owner)
+        record = self._ledger.records.get(existing.owner)
+        if record is not None and (fleet := record.placement.request.fleet) is not None:
+            self._check_fleet(fleet, existing.owner)
+
+    def accepted(self, record: Record) -> None:
+        """A placement was taken in; of a fleet's, it is one more to be."""
+        fleet = record.placement.request.fleet
+        if fleet is not None:
+            self._check_fleet(fleet, record.placement.id)
 
     def intended(self, record: Record) -> None:
         """A create is on disk and will be sent."""
@@ -123,6 +133,25 @@ class Bounds:
         self._counts[most] = max(self._counts[most], len(posts))
         if len(posts) > DRY_POSTS_AN_HOUR:
             self._report("dry region", f"{len(posts)} POSTs to {region} within an hour", placement.id)
+
+    def _check_fleet(self, name: str, placement_id: str) -> None:
+        """Alive and in flight, at most `count` and `max_replacements`."""
+        spec = next(spec for spec in FLEETS.specs if spec.name == name)
+        instances = self.cloud.instances.values() if self.cloud is not None else ()
+        made = {e.owner for e in instances if fleet_of(e.instance.name) == name}
+        alive = sum(
+            1
+            for e in instances
+            if e.owner != STRANGER and fleet_of(e.instance.name) == name and spec.counts(e.instance.status)
+        )
+        in_flight = sum(
+            1
+            for r in self._ledger.open_by_name.values()
+            if r.placement.request.fleet == name and r.placement.id not in made
+        )
+        if alive + in_flight > spec.count + spec.max_replacements:
+            what = f"{name} has {alive} alive and {in_flight} in flight, its count is {spec.count}"
+            self._report("fleet", what, placement_id)
 
     def _domain(self, placement: Placement) -> list[str]:
         """The regions that the placement surely could have gone to, but for the spread."""

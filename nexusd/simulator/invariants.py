@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from nexusd.core.answers import CreateRequest
@@ -86,6 +87,7 @@ class Invariants:
         self.counts["accepted"] += 1
         request = record.placement.request
         self._trace.happened_to(record.placement.id, f"accepted as {request.name} {_told(record.placement)}")
+        self.bounds.accepted(record)
 
     def moved(self, before: Placement, record: Record) -> None:
         after = record.placement
@@ -143,9 +145,9 @@ class Invariants:
         await asyncio.sleep(DECIDED_WITHIN_S)
         self._check_decided(began_at)
 
-    def drained(self, within_s: float) -> None:
-        """All work has had the time to end."""
-        for record in self._ledger.open_by_name.values():
+    def drained(self, work: Iterable[Record], within_s: float) -> None:
+        """The work has had the time to end."""
+        for record in work:
             what = f"still {record.placement.state} {within_s:.0f} s after all faults ended"
             self._break("I8", what, record.placement.id)
             return

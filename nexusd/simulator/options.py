@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from nexusd.core.errors import InputError
-from nexusd.core.placement import PlacementPolicy
+from nexusd.core.fleets import Fleets, FleetSpec
+from nexusd.core.placement import PlacementPolicy, Spread
 from nexusd.provisioning.following import FollowOptions
 from nexusd.provisioning.worker import ProvisioningOptions
 
@@ -53,6 +54,18 @@ def engine_options() -> ProvisioningOptions:
         timeout_s=TIMEOUT_S, settle_s=SETTLE_S, provisioning_timeout_s=200.0, hold_after_s=600.0
     )
     return ProvisioningOptions(policy, follow, max_creates_per_minute=CREATES_PER_MINUTE)
+
+
+FLEETS = Fleets(
+    (
+        FleetSpec("web", 20, "pro"),
+        FleetSpec("db", 6, "pro", spread=Spread("db"), replace_stopped=True, max_replacements=2),
+        FleetSpec("edge", 8, "starter", regions=("us-west-2", "eu-west-2")),
+    ),
+    max_inventory_age_s=3 * POLL_S["instances"],
+    recovery_s=120.0,
+)
+"""Declared in every run. Their instances last minutes, so they are replaced all the time."""
 
 
 @dataclass(frozen=True, slots=True)

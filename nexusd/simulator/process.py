@@ -19,12 +19,13 @@ from nexusd.core.polls import INSTANCES, REGIONS, PollState
 from nexusd.core.world import World
 from nexusd.cycle import Cycle, Observers, Parts
 from nexusd.ports import Clock, CloudApi, IdempotencyKey, OutboxMessage, Store, Transaction
+from nexusd.provisioning.fleets import FleetKeeper
 from nexusd.provisioning.intake import Intake
 from nexusd.provisioning.worker import Provisioner, ProvisioningOptions
 from nexusd.simulator.killing import Life
 from nexusd.simulator.ledger import Ledger
 from nexusd.simulator.metrics import NoMetrics
-from nexusd.simulator.options import POLL_S
+from nexusd.simulator.options import FLEETS, POLL_S
 from nexusd.store.store import SqlStore
 
 T = TypeVar("T")
@@ -82,14 +83,16 @@ class Process:
         self._given = given
         self._world = World({name: PollState(name, POLL_S[name], now) for name in (REGIONS, INSTANCES)})
         metrics = NoMetrics()
+        self._world.declare(FLEETS)
+        keeper = FleetKeeper(self._world, given.store, given.clock, given.rng, self._changed)
         self.provisioner = Provisioner(
-            self._world, given.store, given.cloud, given.clock, metrics, given.options, self._changed
+            self._world, given.store, given.cloud, given.clock, metrics, given.options, self._changed, keeper
         )
         self.intake = Intake(
             self._world, given.store, given.clock, given.rng, given.options.policy, self._asked
         )
         observers = Observers(self.provisioner.wake, self.provisioner.swept, lambda _: None)
-        parts = Parts(given.cloud, Alerting((), Routing({})), _no_messages, POLL_S, observers)
+        parts = Parts(given.cloud, Alerting((), Routing({})), _no_messages, POLL_S, observers, fleets=FLEETS)
         self._cycle = Cycle(self._world, given.store, given.clock, metrics, parts)
         self._hurry = asyncio.Event()
 
