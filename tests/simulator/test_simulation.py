@@ -45,7 +45,7 @@ def hash_of_a_process(hash_seed: str) -> str:
 def test_nothing_breaks_though_everything_goes_wrong(tmp_path: Path) -> None:
     result = run(SimulationOptions(2, SHORT_DAYS), tmp_path)
     assert result.breach is None
-    assert result.placements == sum(result.ended.values()) > 100
+    assert sum(result.ended.values()) > 100
 
 
 def test_without_faults_every_placement_that_is_not_cancelled_runs_or_says_why(tmp_path: Path) -> None:
