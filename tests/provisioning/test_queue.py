@@ -63,8 +63,8 @@ async def test_a_dry_region_with_a_thousand_queued_gets_ten_posts_an_hour_at_mos
         others = await place_many(here, 20, "other", regions=("eu-west-2",))
         for placement in others:
             await here.until(placement, State.PROVISIONING, State.RUNNING, within_s=10.0)
-        await asyncio.sleep(3 * HOUR_S)
-        assert 1 <= posts.most_in_an_hour("us-east-1") <= 10
+        await asyncio.sleep(1.2 * HOUR_S)
+        assert 5 <= posts.most_in_an_hour("us-east-1") <= 10
         assert (await states(here))[State.QUEUED] == 1000
 
 
@@ -73,8 +73,8 @@ async def test_a_region_that_answers_nothing_definite_is_not_hammered_either(tmp
     async with site(tmp_path, options=FAST) as here:
         posts = Posts(here)
         here.cloud.go_dry("us-east-1", NEVER_ARRIVED)
-        await place_many(here, 1000, regions=("us-east-1",))
-        await asyncio.sleep(3 * HOUR_S)
+        await place_many(here, 100, regions=("us-east-1",))
+        await asyncio.sleep(2 * HOUR_S)
         assert 1 <= posts.most_in_an_hour("us-east-1") <= 10
 
 
