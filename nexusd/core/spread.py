@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
+from nexusd.core.identifiers import fleet_of
 from nexusd.core.inventory import Inventory
 from nexusd.core.lifecycle import OPEN, State
+from nexusd.core.records import TERMINATED
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,13 +22,27 @@ class Member:
     instance_id: str | None = None
 
 
-def count_members(members: Iterable[Member], inventory: Inventory) -> Counter[str]:
-    """By region: open placements, for what they may have made, and closed ones whose instance still lives."""
+def count_members(
+    members: Iterable[Member], inventory: Inventory, fleets: Collection[str] = ()
+) -> Counter[str]:
+    """By region: open placements, for what they may have made, and closed ones whose instance still lives.
+
+    `fleets`: those that spread in this group. All of their instances count, adopted ones too.
+    """
     counts: Counter[str] = Counter()
+    for fleet in fleets:
+        for (region, status), number in inventory.fleet(fleet).items():
+            counts[region] += number if status != TERMINATED else 0
     for member in members:
-        if member.state in OPEN or _lives(member, inventory):
-            counts[member.region] += 1
+        if fleet_of(member.name) in fleets:
+            counts[member.region] += member.state in OPEN and not _listed(member, inventory)
+        else:
+            counts[member.region] += member.state in OPEN or _lives(member, inventory)
     return counts
+
+
+def _listed(member: Member, inventory: Inventory) -> bool:
+    return any(instance.live for instance in inventory.named(member.name))
 
 
 def _lives(member: Member, inventory: Inventory) -> bool:

@@ -84,7 +84,8 @@ class Standing:
         for placement in under_way:
             self._count(placement)
         self._groups = {
-            name: count_members(members, world.inventory) for name, members in (groups or {}).items()
+            name: count_members(members, world.inventory, _fleets_in(world, name))
+            for name, members in (groups or {}).items()
         }
         self._chosen: dict[str, str | None] = {}
 
@@ -147,3 +148,8 @@ class Standing:
             or world.pause.reason_at(now),
             incumbent=world.incumbents.get(request.constraint_class),
         )
+
+
+def _fleets_in(world: World, group: str) -> list[str]:
+    """The declared fleets that spread in the group."""
+    return [s.name for s in world.fleets.specs if s.spread is not None and s.spread.group == group]
