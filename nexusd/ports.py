@@ -165,7 +165,9 @@ class PlacementsTable(Protocol):
         """Those of a spread group that may have an instance; closed ones are kept as long as they have."""
         ...
 
-    def add_decision(self, placement_id: str, decision: Decision) -> None: ...
+    def add_decision(self, placement_id: str, decision: Decision) -> None:
+        """Of those that found no region only the newest are kept, a bounded number."""
+        ...
 
     def decisions(self, placement_id: str) -> list[Decision]:
         """Oldest first."""

@@ -23,19 +23,32 @@ def explain(
     output: Format = Output.TABLE,
 ) -> None:
     """Why a placement went where it went, or why it waits: every decision, every region, every attempt."""
-    placement = Daemon(url, token).get(f"{PATH}/{segment(placement_id)}")
+    daemon = Daemon(url, token)
+    placement = daemon.get(f"{PATH}/{segment(placement_id)}")
+    decisions = placement.get("decisions") or []
+    now = _if_decided_now(daemon, placement) if not decisions and placement.get("state") == "queued" else None
     if output is Output.JSON:
-        print_json(placement)
+        print_json(placement | ({"if_decided_now": now} if now is not None else {}))
         return
     print_fields([*summary(placement), *_asked(placement)])
     _print_attempts(placement)
-    decisions = placement.get("decisions") or []
     for decision in decisions:
-        _print_decision(decision)
-    if not decisions:
-        print("\nnot decided yet")
+        print()
+        _print_decision("decided", decision)
+    if now is not None:
+        print("\nnot decided yet: others are before it, or creates are limited for now")
+        _print_decision("if decided", now)
+    elif not decisions:
+        print("\nnever decided")
     if placement.get("state") == "held":
         note(f"a person decides: nexusd resolve {show(placement.get('id'))} --exists|--absent")
+
+
+def _if_decided_now(daemon: Daemon, placement: dict[str, Any]) -> Any:
+    """What one whose turn has not come would get: the same question, as a plan."""
+    constraints = placement.get("constraints") or {}
+    asked = {key: placement.get(key) for key in ("name", "plan", "image")} | constraints
+    return daemon.post("/api/v1/plan", {key: value for key, value in asked.items() if value})
 
 
 def print_whole(placement: dict[str, Any]) -> None:
@@ -89,12 +102,12 @@ def _print_attempts(placement: dict[str, Any]) -> None:
         print_table(headings, [[attempt.get(c) for c in columns] for attempt in attempts])
 
 
-def _print_decision(decision: dict[str, Any]) -> None:
+def _print_decision(begin: str, decision: dict[str, Any]) -> None:
     region = decision.get("region")
     chosen = show(region) if region else f"none: {show(decision.get('reason'))}"
     age_s = decision.get("data_age_s")
     aged = f" ({show(age_s)} s old)" if age_s is not None else ""
-    print(f"\ndecided {show(decision.get('decided_at'))}: {chosen}")
+    print(f"{begin} {show(decision.get('decided_at'))}: {chosen}")
     print(f"policy {show(decision.get('policy'))}, data of {show(decision.get('observed_at'))}{aged}")
     print_considered(decision)
 

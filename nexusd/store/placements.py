@@ -26,6 +26,8 @@ from nexusd.store.schema import (
 )
 from nexusd.store.statements import Insert, InsertAbsent, Row, Session, Values, given, parameters
 
+KEPT_WHILE_WAITING = 50
+"""Decisions that found no region, of one placement: it may wait for months while regions come and go."""
 FORGET_AT_MOST = 10_000
 """Rows that one call deletes at most, so that no retention holds the store for long."""
 
@@ -109,6 +111,18 @@ _LAST_ATTEMPTS = (
     .where(_IN_STATE)
 )
 _ADD_DECISION = Insert(decisions)
+_newer = decisions.alias("newer")
+_FORGET_EARLIER = sa.delete(decisions).where(
+    decisions.c.placement_id == given("which", sa.Text),
+    decisions.c.region.is_(None),
+    decisions.c.id
+    <= sa.select(_newer.c.id)
+    .where(_newer.c.placement_id == given("which", sa.Text), _newer.c.region.is_(None))
+    .order_by(_newer.c.id.desc())
+    .limit(1)
+    .offset(given("kept", sa.Integer))
+    .scalar_subquery(),
+)
 _DECISIONS = (
     sa.select(decisions).where(decisions.c.placement_id == given("which", sa.Text)).order_by(decisions.c.id)
 )
@@ -232,6 +246,8 @@ class Placements:
             "considered": msgspec.json.encode(decision.considered).decode(),
         }
         self._session.execute(_ADD_DECISION, values)
+        if decision.region is None:
+            self._session.execute(_FORGET_EARLIER, {"which": placement_id, "kept": KEPT_WHILE_WAITING})
 
     def decisions(self, placement_id: str) -> list[Decision]:
         return [decision_of(row) for row in self._session.rows(_DECISIONS, {"which": placement_id})]

@@ -44,9 +44,37 @@ def test_a_decision_for_nowhere_is_told_with_its_reason(run: Run, daemon: FakeDa
     assert ": none: no region is eligible" in run("explain", "plc_01j").out
 
 
-def test_what_was_not_decided_yet_is_said(run: Run, daemon: FakeDaemon) -> None:
+def test_of_one_whose_turn_has_not_come_it_says_where_it_would_go_now(run: Run, daemon: FakeDaemon) -> None:
+    constraints = {"regions": ["us-east-1"], "avoid_regions": [], "where": None, "spread": None}
+    daemon.on("GET", ONE, Answer(placement(constraints=constraints)))
+    daemon.on("POST", "/api/v1/plan", Answer(decision()))
+    out = run("explain", "plc_01j").out
+    assert "not decided yet: " in out
+    assert "if decided 2030-01-31T12:00:00.000Z: us-east-1" in out
+    assert "no capacity" in out
+    asked = daemon.requests[1]
+    assert (asked.method, asked.path) == ("POST", "/api/v1/plan")
+    assert asked.body == {
+        "name": "worker-01",
+        "plan": "pro",
+        "image": "ubuntu-22.04",
+        "regions": ["us-east-1"],
+    }
+
+
+def test_in_json_that_is_beside_what_the_daemon_answers(run: Run, daemon: FakeDaemon) -> None:
     daemon.on("GET", ONE, Answer(placement()))
-    assert "not decided yet" in run("explain", "plc_01j").out
+    daemon.on("POST", "/api/v1/plan", Answer(decision()))
+    answered = json.loads(run("explain", "plc_01j", "-o", "json").out)
+    assert answered == placement() | {"if_decided_now": decision()}
+
+
+def test_one_that_ended_before_it_was_decided_is_said_to_be_that(run: Run, daemon: FakeDaemon) -> None:
+    daemon.on("GET", ONE, Answer(placement("cancelled")))
+    ran = run("explain", "plc_01j")
+    assert ran.code == 0
+    assert "never decided" in ran.out
+    assert len(daemon.requests) == 1
 
 
 def test_what_the_request_asks_of_a_region_is_shown(run: Run, daemon: FakeDaemon) -> None:
@@ -56,7 +84,7 @@ def test_what_the_request_asks_of_a_region_is_shown(run: Run, daemon: FakeDaemon
         "where": "region.latency_ms < 80.0",
         "spread": {"group": "web", "max_skew": 2},
     }
-    asked = placement(constraints=constraints, priority=5, deadline="2030-01-31T13:00:00.000Z")
+    asked = placement("running", constraints=constraints, priority=5, deadline="2030-01-31T13:00:00.000Z")
     daemon.on("GET", ONE, Answer(asked))
     out = run("explain", "plc_01j").out
     for line in (
@@ -71,7 +99,7 @@ def test_what_the_request_asks_of_a_region_is_shown(run: Run, daemon: FakeDaemon
 
 
 def test_what_it_does_not_ask_is_left_out(run: Run, daemon: FakeDaemon) -> None:
-    daemon.on("GET", ONE, Answer(placement()))
+    daemon.on("GET", ONE, Answer(placement("running")))
     out = run("explain", "plc_01j").out
     assert "allowed regions" not in out
     assert "priority" not in out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -217,6 +218,24 @@ async def test_attempts_are_kept_in_order_and_finished(store: SqlStore) -> None:
     )
     await store.run(lambda tx: tx.placements.finish_attempt(done))
     assert await store.run(lambda tx: tx.placements.attempts("a")) == [done, second]
+
+
+async def test_of_the_decisions_that_found_no_region_the_newest_are_kept(
+    store: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(placements_module, "KEPT_WHILE_WAITING", 3)
+    await insert(store, placement("a"), placement("b"))
+    decided = [Decision(float(n), "eu-1" if n == 2 else None, "why", 1.0) for n in range(8)]
+
+    def work(tx: Any) -> None:
+        tx.placements.add_decision("b", decided[0])
+        for each in decided:
+            tx.placements.add_decision("a", each)
+
+    await store.run(work)
+    kept = await store.run(lambda tx: tx.placements.decisions("a"))
+    assert [d.decided_at for d in kept] == [2.0, 5.0, 6.0, 7.0]
+    assert len(await store.run(lambda tx: tx.placements.decisions("b"))) == 1
 
 
 async def test_decisions_come_back_whole_and_oldest_first(store: SqlStore) -> None:
