@@ -51,7 +51,7 @@ def refused_place(kind: str, scope: str, region: str, plan: str) -> Place | None
 
     `kind`, `scope`: as in `answers.Refused`.
     """
-    if scope == "request" or kind in {"rejected", "auth", "unknown"}:
+    if scope == "request" or kind in {"auth", "unknown"}:
         return None
     if scope == "account":
         return None if kind == "throttled" else ACCOUNT

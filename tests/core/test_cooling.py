@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import product
+from typing import get_args
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nexusd.core.answers import Kind, Refused, Scope
 from nexusd.core.cooling import (
     ACCOUNT,
     WINDOW,
@@ -13,8 +17,10 @@ from nexusd.core.cooling import (
     after_success,
     cool_off,
     cooling_reason,
+    refused_place,
     within_reach,
 )
+from nexusd.core.pauses import NO_PAUSE
 
 NOW = 1_000_000.0
 EAST = ("us-east-1", "")
@@ -112,3 +118,34 @@ def test_cooling_off_never_shortens_and_stays_within_its_limits(gaps: list[float
             assert cooling.until >= before.until
             assert cooling.step in {before.step, before.step + 1}
             assert (cooling is before) == (now < before.until)
+
+
+# what a refusal cools off
+
+
+@pytest.mark.parametrize(
+    ("kind", "scope", "place"),
+    [
+        ("capacity", "region", ("us-east-1", "")),
+        ("unavailable", "region", ("us-east-1", "")),
+        ("quota", "region", ("us-east-1", "pro")),
+        ("quota", "account", ACCOUNT),
+        ("unavailable", "account", ACCOUNT),
+        ("rejected", "request", None),
+        ("auth", "account", None),
+        ("throttled", "account", None),
+    ],
+)
+def test_a_refusal_cools_off_what_it_is_about(kind: str, scope: str, place: tuple[str, str] | None) -> None:
+    assert refused_place(kind, scope, "us-east-1", "pro") == place
+
+
+@pytest.mark.parametrize(
+    ("kind", "scope"), [(k, s) for k, s in product(get_args(Kind), get_args(Scope)) if k != "unknown"]
+)
+def test_no_refusal_is_answered_by_the_same_request_at_once(kind: str, scope: str) -> None:
+    """It fails the placement, cools something off, or pauses all creates, whatever rows are configured."""
+    refused = Refused(422, "X", "no", kind, scope)
+    ends = scope == "request"
+    cools = refused_place(kind, scope, "us-east-1", "pro") is not None
+    assert ends or cools or NO_PAUSE.after(refused, NOW).wait_s(NOW) > 0

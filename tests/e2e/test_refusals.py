@@ -40,5 +40,7 @@ async def test_a_refused_key_is_tried_once_and_the_providers_words_are_told(tmp_
         await asyncio.sleep(SEVERAL_PASSES_S)
         first = await daemon.get(f"/api/v1/placements/{placed[0]['id']}")
     assert first["state"] == "queued"
-    assert "401 UNAUTHORIZED: the key was revoked on Monday" in first["reason"]
+    assert "the key was revoked on Monday" in first["reason"]
+    said = [attempt["detail"] for attempt in first["attempts"]]
+    assert said == ["401 UNAUTHORIZED: the key was revoked on Monday"]
     assert len(cloud.creates) == 1
