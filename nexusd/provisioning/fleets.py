@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import structlog
 
+from nexusd.core.errors import ConflictError
 from nexusd.core.events import Event
 from nexusd.core.fleets import Cancellation, FleetPlacements, FleetState, plan_fleets
 from nexusd.core.identifiers import MEMBER_LETTERS, member_name, ulid
@@ -79,7 +80,10 @@ class FleetKeeper:
                     return None
             return _write(tx, cancelled, accepted)
 
-        events = await self._store.run_leading(transaction)
+        try:
+            events = await self._store.run_leading(transaction)
+        except ConflictError:
+            return  # another replica has just taken one of the names in
         if events is not None:
             self._told_of(events, accepted)
 

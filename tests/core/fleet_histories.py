@@ -40,7 +40,7 @@ class BoundBrokenError(AssertionError):
 
 @dataclass
 class Life:
-    """`trouble`: whether anything may go wrong at all."""
+    """`trouble`: whether anything may go wrong. `honest`: the last listing was; one outage at a time."""
 
     spec: FleetSpec
     rng: random.Random
@@ -51,6 +51,7 @@ class Life:
     placements: dict[str, Placement] = field(default_factory=dict)
     seen: set[str] = field(default_factory=set)
     trouble: bool = True
+    honest: bool = True
     lying: int = 0
     silent: int = 0
     made: int = 0
@@ -105,7 +106,8 @@ class Life:
 
     def _look(self) -> None:
         """A listing: complete, an outage's empty one, or none at all."""
-        if self.lying == 0 and self._chance(0.04):
+        if self.lying == 0 and self.honest and self._chance(0.04):
+            self.honest = False
             self.lying = self.rng.randint(1, LONGEST_LIE)
         if self.lying:
             self.lying -= 1
@@ -117,6 +119,7 @@ class Life:
             self.silent -= 1
             self.watcher.at += 30.0
             return
+        self.honest = True
         at = self.watcher.at + 30.0
         listed = [i for i in self.cloud.values() if self.hidden_until.get(i.id, 0.0) <= at]
         self.watcher.see(listed)

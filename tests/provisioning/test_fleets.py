@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from nexusd.core.errors import UnavailableError
+from nexusd.core.errors import ConflictError, UnavailableError
 from nexusd.core.fleets import Fleets, FleetSpec, FleetState, plan_fleets
 from nexusd.core.inventory import SweepPolicy, compare
 from nexusd.core.lifecycle import Placement, State
@@ -489,6 +489,21 @@ async def test_what_somebody_placed_meanwhile_is_counted_before_anything_is_writ
         assert [p.request.name for p in await here.placements()] == ["web-hand1"]
         await keeper.keep()
         assert len(await here.placements()) == 6
+
+
+@in_virtual_time
+async def test_a_name_that_another_replica_took_in_meanwhile_only_delays(tmp_path: Path) -> None:
+    async def taken() -> None:
+        raise ConflictError("the name 'web-aaaaa' belongs to another open placement")
+
+    async with site(tmp_path, WEB, placing=False) as here:
+        await asyncio.sleep(25.0)
+        store = Meanwhile(here.store, taken)
+        keeper = FleetKeeper(here.world, store, here.clock, random.Random(1), lambda _: None)
+        await keeper.keep()
+        assert await here.placements() == []
+        await keeper.keep()
+        assert len(await here.placements()) == 1
 
 
 @in_virtual_time
