@@ -21,9 +21,10 @@ from nexusd.core.changes import Change, InstanceStatusChanged
 from nexusd.core.cooling import Coolings, within_reach
 from nexusd.core.errors import ApiError, LeaseLostError, StoreUnavailableError
 from nexusd.core.events import Event
-from nexusd.core.fleets import NO_FLEETS, Fleets
+from nexusd.core.fleets import NO_FLEETS, Fleets, fleet_records
 from nexusd.core.history import event_of
 from nexusd.core.inventory import Delta, Inventory, SweepPolicy, compare
+from nexusd.core.judging import Unjudged
 from nexusd.core.lifecycle import Placement, State
 from nexusd.core.notifications import LoggedNotification, Message
 from nexusd.core.polls import INSTANCES, REGIONS, PollState
@@ -110,8 +111,9 @@ class Cycle:
         self._parts = parts
         self._sweep_policy = SweepPolicy()
         self._lock = asyncio.Lock()
-        self._wake = asyncio.Event()
-        self._recheck = True
+        self._woken = False
+        self._moved = asyncio.Event()
+        self._unjudged = Unjudged()
         self._placements: tuple[Placement, ...] | None = None
         self._placements_read_at = clock.now()
         self._backlog: tuple[Backlog, ...] | None = None
@@ -156,7 +158,7 @@ class Cycle:
         world.cooling_off = within_reach(restored.cooling_off, self._clock.now())
         self._unsaved.clear()
         self._placements = self._backlog = None
-        self._recheck = True
+        self._unjudged.add_all()
         self._remember(
             AlertMemory.restored(restored.alerts, restored.said, restored.silences, self._clock.now())
         )
@@ -166,7 +168,7 @@ class Cycle:
         """Ask another client, judge by other rules and tell others, from the next pass on."""
         self._parts = parts
         self._backlog = None
-        self._recheck = True
+        self._unjudged.add_all()
         self._memory = self._memory.replanned()
         self._world.declare(parts.fleets)
         polls = self._world.polls.items()
@@ -176,7 +178,8 @@ class Cycle:
     def wake(self) -> None:
         """Look at the alerts again soon: a placement or a silence has changed."""
         self._placements = None
-        self._wake.set()
+        self._woken = True
+        self._moved.set()
 
     async def run(self) -> None:
         """Evaluate whenever it is due by the time alone, or after `wake`. For ever."""
@@ -186,13 +189,16 @@ class Cycle:
                 await self._pass(News())
 
     async def _until_due(self) -> None:
-        wait_s = min(LONGEST_WAIT_S, max(0.0, self._next_due - self._clock.now()))
-        try:
-            async with asyncio.timeout(wait_s):
-                await self._wake.wait()
-        except TimeoutError:
-            return
-        self._wake.clear()
+        """Or until somebody wakes it. The passes that polls make meanwhile may move it."""
+        while not self._woken:
+            self._moved.clear()
+            wait_s = min(LONGEST_WAIT_S, max(0.0, self._next_due - self._clock.now()))
+            try:
+                async with asyncio.timeout(wait_s):
+                    await self._moved.wait()
+            except TimeoutError:
+                return
+        self._woken = False
 
     async def poll_regions(self) -> None:
         """Read `GET /regions` once and take what it says in, or that it failed."""
@@ -244,12 +250,16 @@ class Cycle:
         now = self._clock.now()
         await self._read_store(now)
         polls = {**self._world.polls, news.poll.resource: news.poll} if news.poll else self._world.polls
-        judged = judge(self._parts.alerting, self._facts(news, polls, now), self._memory)
+        facts = self._facts(news, polls, now)
+        judged = judge(self._parts.alerting, facts, self._memory)
         messages = self._parts.compose(judged.messages, now)
         self._unsaved.append(_write(news, judged, messages, self._world.ever_running, now))
         self._become(news, polls, judged)
+        more = self._unjudged.judged(known=facts.instances_known)
         read_again_at = self._placements_read_at + LONGEST_WAIT_S
-        self._next_due = min(read_again_at, judged.next_due if judged.next_due is not None else read_again_at)
+        due = judged.next_due if judged.next_due is not None else read_again_at
+        self._next_due = now if more else min(due, read_again_at)
+        self._moved.set()
         if news.poll is not None:
             self._log_pass(news, judged, messages)
         if await self._save():
@@ -280,9 +290,10 @@ class Cycle:
             inventory=self._world.inventory,
             ever_running=self._world.ever_running,
             delta=news.delta,
-            recheck=self._recheck,
+            looked_at=self._unjudged.take(self._world.inventory, news.delta),
             placements=self._placements,
             backlog=self._backlog,
+            fleets=fleet_records(self._world.fleets, self._world.inventory, news.delta),
         )
 
     def _become(self, news: News, polls: dict[str, PollState], judged: AlertPass) -> None:
@@ -297,7 +308,6 @@ class Cycle:
                 world.ever_running |= _running(news.delta)
                 world.ever_running -= news.delta.vanished
         self._remember(judged.memory)
-        self._recheck = judged.recheck
         for change in news.changes:
             if isinstance(change, InstanceStatusChanged):
                 was, now = change.before, change.instance

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,14 +14,14 @@ from nexusd.core.alerts import AlertState
 from nexusd.core.errors import UnavailableError
 from nexusd.core.events import Event
 from nexusd.core.lifecycle import Attempt, Placement, State, Verdict
-from nexusd.core.notifications import Routing
+from nexusd.core.notifications import Message, Routing
 from nexusd.core.placement import PlacementPolicy, PlacementRequest
 from nexusd.core.polls import INSTANCES, REGIONS, PollState
-from nexusd.core.records import Region
+from nexusd.core.records import Instance, Region
 from nexusd.core.rules_default import DEFAULT_RULES
 from nexusd.core.world import World
 from nexusd.cycle import Cycle, Observers, Parts
-from nexusd.ports import Transaction
+from nexusd.ports import OutboxMessage, Transaction
 from nexusd.provisioning.intake import Intake
 from nexusd.store.executors import InlineExecutor
 from nexusd.store.opening import StoreOptions, open_store
@@ -56,9 +56,14 @@ class Watch:
         now = clock.now()
         self.world = World({name: PollState(name, s, now) for name, s in INTERVALS_S.items()})
         nobody = Observers(lambda: None, lambda _: None, lambda _: None)
-        alerting = Alerting(tuple(DEFAULT_RULES.values()), Routing({}))
-        parts = Parts(cloud, alerting, lambda _messages, _now: [], INTERVALS_S, nobody, smoothing_s)
+        self.told: list[tuple[float, Message]] = []
+        alerting = Alerting(tuple(DEFAULT_RULES.values()), Routing({"ops": True}))
+        parts = Parts(cloud, alerting, self._tell, INTERVALS_S, nobody, smoothing_s)
         self.cycle = Cycle(self.world, store, clock, NullMetrics(), parts)
+
+    def _tell(self, messages: Iterable[Message], now: float) -> list[OutboxMessage]:
+        self.told += [(now, message) for message in messages]
+        return []
 
     def intake(self, changed: Callable[[list[Event]], None]) -> Intake:
         return Intake(self.world, self.store, self.clock, random.Random(1), PlacementPolicy(), changed)
@@ -168,3 +173,30 @@ async def test_a_poll_that_failed_is_a_gap_in_what_is_recorded(tmp_path: Path) -
             await here.cycle.poll_regions()
         recorded = await here.store.run(lambda tx: list(tx.region_history.between(0.0, here.clock.now())))
         assert [a.until - a.at for a in recorded] == [0.0, 0.0]
+
+
+@in_virtual_time
+async def test_many_changes_at_once_are_judged_in_steps_and_at_once(tmp_path: Path) -> None:
+    async with watch(tmp_path) as here:
+        for number in range(5_000):
+            here.cloud.put(Instance(f"inst_{number}", f"web-{number}", "running", "us-east-1"))
+        await here.poll()
+        for number in range(4_500):
+            here.cloud.change(f"inst_{number}", status="stopped")
+        await here.poll()
+        await asyncio.sleep(1.0)
+        assert here.states("InstanceStopped") == [AlertState.FIRING] * 4_500
+
+
+@in_virtual_time
+async def test_what_a_poll_makes_due_is_not_late(tmp_path: Path) -> None:
+    """However long the cycle meant to sleep before that poll."""
+    async with watch(tmp_path) as here:
+        here.cloud.put(Instance("inst_1", "web-1", "running", "us-east-1"))
+        await here.cycle.poll_instances()
+        await asyncio.sleep(20.0)
+        here.cloud.change("inst_1", status="stopped")
+        await here.cycle.poll_instances()
+        polled_at = here.clock.now()
+        await asyncio.sleep(30.0)
+        assert [(at - polled_at, m.alerts[0].name) for at, m in here.told] == [(10.0, "InstanceStopped")]

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nexusd.core.errors import ConfigError
+from nexusd.core.records import Region
 from nexusd.settings import (
     Settings,
     load,
@@ -22,6 +23,7 @@ from nexusd.settings import (
     load_with_origins,
     loading,
     not_yet_supported,
+    parts,
     warnings,
 )
 from nexusd.settings.keys import is_duration, leaves
@@ -444,6 +446,11 @@ def test_a_route_names_a_receiver_that_exists(write: Write) -> None:
             "alerts.rules.RegionUnhealthy.where",
         ),
         ("alerts: {custom: [{name: A, each: instance, when: 'instance.'}]}", "alerts.custom[0].when"),
+        ("alerts: {custom: [{name: A, each: fleet, when: 'fleet.sise > 1'}]}", "alerts.custom[0].when"),
+        (
+            "alerts: {custom: [{name: A, each: region, when: region.capacity, where: 'region.'}]}",
+            "alerts.custom[0].where",
+        ),
     ],
 )
 def test_an_expression_that_does_not_compile_is_told_with_its_key(write: Write, text: str, key: str) -> None:
@@ -662,7 +669,7 @@ def test_listening_to_loopback_is_not_warned_of(listen: str) -> None:
 def test_what_this_version_does_not_act_on_is_told(write: Write) -> None:
     text = "alerts: {rules: {NotificationsFailing: {for: 1m}}}"
     assert not_yet_supported(load(write(text), {}, KEY)) == [
-        "alerts.rules of fleets and notifications: accepted, but this version does not act on it",
+        "alerts.rules of notifications: accepted, but this version does not act on it",
     ]
 
 
@@ -742,3 +749,25 @@ def test_the_reference_has_every_key() -> None:
     page = (ROOT / "docs" / "configuration.md").read_text()
     again = "run python docs/generate_configuration.py"
     assert _generator().generated(page) == page, again
+
+
+def test_a_rule_of_ones_own_is_judged_after_the_built_in_ones(write: Write) -> None:
+    text = """alerts:
+  custom:
+    - name: SlowAndFull
+      each: region
+      when: region.latency_ms > 100.0 && !region.capacity
+      where: region.slug.startsWith("eu-")
+      for: 2m
+      keep_firing_for: 1m
+      severity: page
+      labels: {team: infra}
+      annotations: {summary: look at it}
+"""
+    rule = parts.alerting(load(write(text), {}, KEY)).rules[-1]
+    assert (rule.name, rule.severity, rule.for_s, rule.keep_firing_for_s) == ("SlowAndFull", "page", 120, 60)
+    assert (rule.labels, rule.annotations) == ((("team", "infra"),), (("summary", "look at it"),))
+    assert rule.condition.subject_label == "region"
+    assert rule.where is not None
+    assert rule.where(Region("eu-west-2"))
+    assert not rule.where(Region("us-east-1"))

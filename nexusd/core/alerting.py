@@ -73,7 +73,7 @@ class AlertPass:
     """What a pass makes of the memory. Rows and messages are to be committed together.
 
     `saved`, `log`: rows to write. `removed`, `forgotten_log`: rows to delete. `next_due`: when to make a pass
-    if nothing else asks for one. `recheck`: see `AlertUpdate`.
+    if nothing else asks for one.
     """
 
     memory: AlertMemory
@@ -84,7 +84,6 @@ class AlertPass:
     messages: tuple[Message, ...] = ()
     events: tuple[Event, ...] = ()
     next_due: float | None = None
-    recheck: bool = False
 
 
 def judge(alerting: Alerting, facts: Facts, memory: AlertMemory) -> AlertPass:
@@ -112,13 +111,12 @@ def judge(alerting: Alerting, facts: Facts, memory: AlertMemory) -> AlertPass:
         messages=planned.messages,
         events=(*update.events, *_muting_events(memory, update, muting, facts.now)),
         next_due=_earliest(update.next_due, plan_at),
-        recheck=update.recheck,
     )
 
 
 def _quiet(update: AlertUpdate, memory: AlertMemory) -> AlertPass:
     next_due = _earliest(update.next_due, memory.plan_at)
-    return AlertPass(replace(memory, alerts=update.alerts), next_due=next_due, recheck=update.recheck)
+    return AlertPass(replace(memory, alerts=update.alerts), next_due=next_due)
 
 
 def _earliest(due: float | None, plan_at: float) -> float | None:

@@ -72,7 +72,7 @@ class AlertUpdate:
 
     `changed`: the rows to write. `removed`: the fingerprints to delete (pending alerts whose condition
     ended, settled ones that were remembered long enough). `next_due`: when to evaluate again if nothing else
-    asks for it. `recheck`: instances could not be judged although `Facts.recheck` asked for it; ask again.
+    asks for it.
     """
 
     alerts: Mapping[str, Alert]
@@ -80,7 +80,6 @@ class AlertUpdate:
     removed: tuple[str, ...] = ()
     events: tuple[Event, ...] = ()
     next_due: float | None = None
-    recheck: bool = False
 
 
 def evaluate(rules: Iterable[Rule], facts: Facts, alerts: Mapping[str, Alert]) -> AlertUpdate:
@@ -114,8 +113,7 @@ def evaluate(rules: Iterable[Rule], facts: Facts, alerts: Mapping[str, Alert]) -
             dues += _dues(left, own, own.wait_s) if left is not None else ()
         if left is not alert:
             after[fingerprint] = left
-    recheck = facts.recheck and not facts.instances_known
-    return _update(alerts, after, facts.now, [d for d in dues if d > facts.now], recheck=recheck)
+    return _update(alerts, after, facts.now, [d for d in dues if d > facts.now])
 
 
 _FNV_OFFSET = 14695981039346656037
@@ -303,13 +301,11 @@ def _update(
     after: Mapping[str, Alert | None],
     now: float,
     dues: list[float],
-    *,
-    recheck: bool,
 ) -> AlertUpdate:
     different = {f: a for f, a in after.items() if a is not before.get(f)}
     next_due = min(dues, default=None)
     if not different:
-        return AlertUpdate(before, next_due=next_due, recheck=recheck)
+        return AlertUpdate(before, next_due=next_due)
     kept = dict(before)
     for mark, alert in different.items():
         if alert is None:
@@ -322,7 +318,6 @@ def _update(
         tuple(mark for mark, a in different.items() if a is None),
         tuple(_events(before, different, now)),
         next_due,
-        recheck,
     )
 
 

@@ -25,12 +25,12 @@ from nexusd.core.expression_syntax import (
     outline,
     replace_tokens,
 )
-from nexusd.core.records import Instance, Region, Specs
+from nexusd.core.records import Fleet, Instance, Region, Specs
 
 if TYPE_CHECKING:
     import cel
 
-Record = Region | Instance
+Record = Region | Instance | Fleet
 Reader = Callable[[Any], object]
 
 _NO_SPECS = Specs()
@@ -47,6 +47,10 @@ RECORDS: Mapping[str, Mapping[str, Reader]] = {
         for name in ("id", "name", "status", "region", "public_ip", "created_at", "plan", "image")
     }
     | {name: _spec(name) for name in ("cpu", "ram_gb", "disk_gb")},
+    "fleet": {
+        name: attrgetter(name)
+        for name in ("name", "plan", "count", "alive", "running", "stopped", "missing", "surplus")
+    },
 }
 """The records that expressions may name, with their fields and how each is read."""
 
@@ -64,6 +68,7 @@ _SAMPLES: tuple[dict[str, Record], ...] = (
             "pro",
             "ubuntu-22.04",
         ),
+        "fleet": Fleet("web", "pro", count=6, alive=6, running=5, stopped=0),
     },
     {
         "region": Region("eu-west-2", "London, UK", "degraded", 450.0, capacity=False),
@@ -78,6 +83,7 @@ _SAMPLES: tuple[dict[str, Record], ...] = (
             "starter",
             "debian-12",
         ),
+        "fleet": Fleet("api", "starter", count=3, alive=1, running=1, stopped=2),
     },
 )
 

@@ -9,14 +9,15 @@ confirmed, a placement in doubt counts as if its instance existed, and an untrus
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from nexusd.core.identifiers import fleet_of
-from nexusd.core.inventory import Inventory, distrust
+from nexusd.core.inventory import Delta, Inventory, distrust
 from nexusd.core.lifecycle import Placement, State
 from nexusd.core.placement import DEFAULT_IMAGE, PlacementRequest, Spread
-from nexusd.core.records import RUNNING, STARTING, TERMINATED
+from nexusd.core.records import RUNNING, STARTING, STOPPED, TERMINATED, Fleet
 
 ALIVE = STARTING | {RUNNING}
 QUEUED_AT_MOST = 100
@@ -92,6 +93,31 @@ class Fleets:
 
 
 NO_FLEETS = Fleets()
+
+
+def fleet_records(fleets: Fleets, inventory: Inventory, delta: Delta | None) -> tuple[Fleet, ...]:
+    """What each declared fleet comes to once the sweep is applied, for rules to judge."""
+    statuses = {spec.name: Counter[str]() for spec in fleets.specs}
+    for name, counts in statuses.items():
+        for (_, status), count in inventory.fleet(name).items():
+            counts[status] += count
+    if delta is not None and statuses:
+        _follow(delta, inventory, statuses)
+    return tuple(_record(spec, statuses[spec.name]) for spec in fleets.specs)
+
+
+def _follow(delta: Delta, inventory: Inventory, statuses: Mapping[str, Counter[str]]) -> None:
+    for instance_id in (*delta.upserts, *delta.vanished):
+        before, after = inventory.get(instance_id), delta.upserts.get(instance_id)
+        for instance, step in ((before, -1), (after, 1)):
+            counts = statuses.get(fleet_of(instance.name) or "") if instance is not None else None
+            if counts is not None and instance is not None:
+                counts[instance.status] += step
+
+
+def _record(spec: FleetSpec, counts: Counter[str]) -> Fleet:
+    alive = sum(n for status, n in counts.items() if spec.counts(status))
+    return Fleet(spec.name, spec.plan, spec.count, alive, counts[RUNNING], counts[STOPPED])
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ fails leaves the snapshot as it was, and the next sweep finds the same differenc
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, KeysView, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -102,6 +102,10 @@ class Inventory:
 
     def __contains__(self, instance_id: object) -> bool:
         return instance_id in self._instances
+
+    @property
+    def ids(self) -> KeysView[str]:
+        return self._instances.keys()
 
     def get(self, instance_id: str) -> Instance | None:
         return self._instances.get(instance_id)

@@ -1,4 +1,4 @@
-"""What CloudNexus has, as records that `cloud/` decodes straight from the wire.
+"""What CloudNexus has, as records that `cloud/` decodes straight from the wire; and what a fleet comes to.
 
 Read liberally (product.md, first page): ids are opaque, missing optional fields are None, unknown fields are
 ignored, and an unknown status is kept as it is and is never healthy or running.
@@ -58,3 +58,22 @@ class Region(msgspec.Struct, frozen=True, gc=False):
     @property
     def healthy(self) -> bool:
         return self.status == HEALTHY
+
+
+class Fleet(msgspec.Struct, frozen=True, gc=False):
+    """A declared fleet with what there is of it. `alive`: those that count towards `count`."""
+
+    name: str
+    plan: str
+    count: int
+    alive: int
+    running: int
+    stopped: int
+
+    @property
+    def missing(self) -> int:
+        return max(0, self.count - self.alive)
+
+    @property
+    def surplus(self) -> int:
+        return max(0, self.alive - self.count)

@@ -14,12 +14,12 @@ from nexusd.core.errors import NexusdError
 from nexusd.core.inventory import Delta, Inventory
 from nexusd.core.lifecycle import Placement
 from nexusd.core.polls import INSTANCES, REGIONS, PollState
-from nexusd.core.records import RUNNING, Instance, Region
+from nexusd.core.records import RUNNING, Fleet, Instance, Region
 from nexusd.core.regions import RegionSnapshot
 
 Where = Callable[[Any], bool]
-"""A compiled `where` over an `Instance` or a `Region`, as the rule is about one or the other. May raise
-`NexusdError` when a record lacks what the expression asks for.
+"""A compiled `where` over an `Instance`, a `Region` or a `Fleet`, as the rule is about one or the other. May
+raise `NexusdError` when a record lacks what the expression asks for.
 """
 
 
@@ -30,9 +30,10 @@ class Facts:
     `polls` and `regions` are as they will be after this pass. `inventory` is as it was before it: what a
     complete sweep changes is in `delta` (None when this pass has no sweep), because alerts are decided
     before the inventory changes, in the same commit. `ever_running`: ids of the instances that were ever
-    seen running. `recheck`: judge every instance, not only those that `delta` touches (at start, and after
-    a change of rules). `placements`: those queued and held, and those that failed within the longest
-    `resolve_after`; None when they were not read. `backlog`: what receivers have not got; likewise.
+    seen running. `looked_at`: ids of the instances that this pass judges; the others are as they were.
+    `placements`: those queued and held, and those that failed within the longest `resolve_after`; None when
+    they were not read. `backlog`: what receivers have not got; likewise. `fleets`: those declared, as they
+    will be.
     """
 
     now: float
@@ -41,9 +42,10 @@ class Facts:
     inventory: Inventory
     ever_running: AbstractSet[str] = frozenset()
     delta: Delta | None = None
-    recheck: bool = False
+    looked_at: AbstractSet[str] = frozenset()
     placements: tuple[Placement, ...] | None = None
     backlog: tuple[Backlog, ...] | None = None
+    fleets: tuple[Fleet, ...] = ()
 
     @property
     def regions_known(self) -> bool:
@@ -74,21 +76,14 @@ class Facts:
         return before is not None and before.status == RUNNING
 
     def touched(self, instance_id: str) -> bool:
-        """Whether this pass judges that instance; the others are as they were."""
-        if self.recheck:
-            return True
-        delta = self.delta
-        return delta is not None and (instance_id in delta.upserts or instance_id in delta.vanished)
+        """Whether this pass judges that instance, or it is gone."""
+        return instance_id in self.looked_at or self.instance(instance_id) is None
 
     def touched_instances(self) -> Iterator[Instance]:
         """The instances that this pass judges, as they will be after it."""
-        upserts: Mapping[str, Instance] = self.delta.upserts if self.delta is not None else {}
-        yield from upserts.values()
-        if not self.recheck:
-            return
-        gone = self.delta.vanished if self.delta is not None else frozenset()
-        for instance in self.inventory:
-            if instance.id not in upserts and instance.id not in gone:
+        for instance_id in self.looked_at:
+            instance = self.instance(instance_id)
+            if instance is not None:
                 yield instance
 
 
@@ -175,7 +170,7 @@ class Rule:
             return self.for_s + self.threshold
         return self.for_s
 
-    def admits(self, record: Instance | Region) -> bool:
+    def admits(self, record: Instance | Region | Fleet) -> bool:
         """Whether `where` lets the record through. One that cannot be judged is let through: an alert too
         many is the lesser evil.
         """

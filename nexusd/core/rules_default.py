@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from nexusd.core import rules_cloud as cloud
+from nexusd.core import rules_fleets as fleets
 from nexusd.core import rules_instances as instances
 from nexusd.core import rules_placements as placements
 from nexusd.core.rules import Condition, Rule
@@ -59,6 +60,7 @@ _TABLE = (
         "warning",
         threshold=10 * _MINUTE_S,
     ),
+    Rule("FleetBelowCount", Condition(fleets.fleet_below_count, "fleet"), "critical", for_s=5 * _MINUTE_S),
 )
 
 DEFAULT_RULES: Mapping[str, Rule] = {

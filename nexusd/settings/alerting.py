@@ -49,8 +49,8 @@ WITH_RESOLVE_AFTER = frozenset(r.name for r in DEFAULT_RULES.values() if r.resol
 
 
 def looked_at(rule: str) -> str | None:
-    """What a rule's `where` is over: `region`, `instance`, or None where it has no effect."""
-    kinds = {"Region": "region", "Instance": "instance"}
+    """What a rule's `where` is over: `region`, `instance`, `fleet`, or None where it has no effect."""
+    kinds = {"Region": "region", "Instance": "instance", "Fleet": "fleet"}
     return next((kind for prefix, kind in kinds.items() if rule.startswith(prefix)), None)
 
 
@@ -88,7 +88,7 @@ class Rule(Section):
         "threshold", None, "What `RegionLatencyHigh`, `InstanceStuck` and `PlacementDelayed` compare with."
     )
     where: str | None = Field(
-        default=None, description="CEL over `instance` or `region`: what the rule looks at."
+        default=None, description="CEL over `instance`, `region` or `fleet`: what the rule looks at."
     )
     labels: Labels = Field(default={}, description="Labels to add.")
     annotations: Labels = Field(default={}, description="Annotations to add or replace.")
@@ -103,6 +103,7 @@ class CustomRule(Section):
     name: LabelName = Field(description="The alert's name; unique, and not a built-in one.")
     each: Literal["instance", "region", "fleet"] = Field(description="What it looks at.")
     when: str = Field(description="CEL over it: the condition.")
+    where: str | None = Field(default=None, description="CEL over it: what the rule looks at.")
     enabled: bool = Field(default=True, description="Whether the rule is evaluated.")
     for_s: Seconds = duration("for", 0.0, "How long the condition must hold before it fires.")
     keep_firing_for_s: Seconds = duration(

@@ -144,12 +144,13 @@ def _expressions(settings: Settings) -> Iterator[Problem]:
         if name in RULE_NAMES:
             yield from _compiled(rule.where, looked_at(name), ("alerts", "rules", name, "where"))
     for number, custom in enumerate(settings.alerts.custom):
-        yield from _compiled(custom.when, custom.each, ("alerts", "custom", number, "when"))
+        for key in ("when", "where"):
+            yield from _compiled(getattr(custom, key), custom.each, ("alerts", "custom", number, key))
 
 
 def _compiled(text: str | None, record: str | None, path: KeyPath) -> Iterator[Problem]:
-    """What is wrong with an expression over a record. Over a kind that has no records yet nothing is said."""
-    if text is None or record is None or record not in expressions.RECORDS:
+    """What is wrong with an expression over a record."""
+    if text is None or record is None:
         return
     try:
         expressions.compile_where(text, (record,), str(path[-1]))

@@ -5,27 +5,21 @@ Raises `ConfigError` or `InputError` for what only the part itself can judge.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from nexusd import __version__
 from nexusd.cloud.key import KeyFile, KeySource, LiteralKey
 from nexusd.cloud.options import CloudOptions
 from nexusd.cloud.refusals import ANY_STATUS, RefusalRule, only
-from nexusd.core import expressions
 from nexusd.core.alerting import Alerting
 from nexusd.core.errors import ConfigError
 from nexusd.core.fleets import Fleets, FleetSpec
 from nexusd.core.placement import PlacementPolicy, Spread
 from nexusd.core.polls import STALE_AFTER_INTERVALS
-from nexusd.core.rules import Rule, Where
-from nexusd.core.rules_default import DEFAULT_RULES
 from nexusd.provisioning.following import FollowOptions
 from nexusd.provisioning.worker import ProvisioningOptions
 from nexusd.runtime.schedule import PollTiming
-from nexusd.settings.alerting import Rule as RuleSettings
-from nexusd.settings.alerting import looked_at
 from nexusd.settings.model import Settings
 from nexusd.settings.receiving import outbox_names, routing
+from nexusd.settings.ruling import rules
 from nexusd.web.options import TlsFiles, WebOptions
 
 MILLISECONDS = 1000.0
@@ -112,39 +106,9 @@ def fleets(settings: Settings) -> Fleets:
 
 
 def alerting(settings: Settings) -> Alerting:
-    rules = tuple(_rule(rule, settings.alerts.rules.get(name)) for name, rule in DEFAULT_RULES.items())
-    failed_for_s = max((r.resolve_after_s or 0.0 for r in rules), default=0.0)
-    return Alerting(rules, routing(settings), failed_for_s)
-
-
-def _rule(rule: Rule, configured: RuleSettings | None) -> Rule:
-    """The default with what is configured in its place."""
-    if configured is None:
-        return rule
-    scale = MILLISECONDS if rule.name == "RegionLatencyHigh" else 1.0
-    changes: dict[str, object] = {
-        "enabled": configured.enabled,
-        "for_s": configured.for_s,
-        "keep_firing_for_s": configured.keep_firing_for_s,
-        "severity": configured.severity,
-        "threshold": configured.threshold_s * scale if configured.threshold_s is not None else None,
-        "where": _where(rule.name, configured.where),
-        "labels": tuple(configured.labels.items()) or None,
-        "annotations": tuple(configured.annotations.items()) or None,
-        "resolve_after_s": configured.resolve_after_s,
-    }
-    given = {name: value for name, value in changes.items() if value is not None}
-    return replace(rule, **given)  # type: ignore[arg-type]  # the names and types are the fields'
-
-
-def _where(name: str, text: str | None) -> Where | None:
-    about = looked_at(name)
-    if text is None or about is None:
-        return None
-    field = f"alerts.rules.{name}.where"
-    if about == "region":
-        return expressions.region_where(text, field)
-    return expressions.instance_where(text, field)
+    judged_by = rules(settings)
+    failed_for_s = max((r.resolve_after_s or 0.0 for r in judged_by), default=0.0)
+    return Alerting(judged_by, routing(settings), failed_for_s)
 
 
 def web_options(settings: Settings) -> WebOptions:

@@ -14,9 +14,8 @@ from nexusd.settings.model import Settings
 from nexusd.settings.values import is_loopback
 
 NOT_YET: tuple[tuple[str, Callable[[Settings], bool]], ...] = (
-    ("alerts.custom", lambda s: bool(s.alerts.custom)),
     (
-        "alerts.rules of fleets and notifications",
+        "alerts.rules of notifications",
         lambda s: bool(s.alerts.rules.keys() - DEFAULT_RULES.keys()),
     ),
 )

@@ -6,7 +6,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from nexusd.core.alerts import Alert, AlertState, AlertUpdate, evaluate
+from nexusd.core.fleets import Fleets, FleetSpec, fleet_records
 from nexusd.core.inventory import Inventory, Sweep, SweepPolicy, compare
+from nexusd.core.judging import Unjudged
 from nexusd.core.lifecycle import Placement
 from nexusd.core.polls import INSTANCES, REGIONS, PollState
 from nexusd.core.records import RUNNING, Instance, Region
@@ -33,9 +35,10 @@ class Scene:
         self.region_snapshot = NO_REGIONS
         self.inventory = Inventory()
         self.ever_running: set[str] = set()
+        self.fleets: tuple[FleetSpec, ...] = ()
         self.placements: tuple[Placement, ...] = ()
         self.last = AlertUpdate({})
-        self._recheck = True
+        self.unjudged = Unjudged()
         self._begin()
 
     def _begin(self) -> None:
@@ -47,14 +50,19 @@ class Scene:
     def restart(self) -> None:
         """Another process: what the store has is kept, what was only seen is not."""
         missed, instances = dict(self.inventory.missed), {i.id: i for i in self.inventory}
-        self.inventory = Inventory()
+        self.inventory = Inventory(spec.name for spec in self.fleets)
         self.inventory.restore(instances, missed, self.now)
-        self._recheck = True
+        self.unjudged.add_all()
         self._begin()
 
     def reconfigure(self, *rules: Rule) -> None:
         self.rules = rules
-        self._recheck = True
+        self.unjudged.add_all()
+
+    def declare(self, *fleets: FleetSpec) -> None:
+        """These are the fleets that the configuration declares."""
+        self.fleets = fleets
+        self.inventory.count_fleets(spec.name for spec in fleets)
 
     def regions(self, *regions: Region) -> AlertUpdate:
         """The regions are read."""
@@ -87,13 +95,18 @@ class Scene:
             self.region_snapshot,
             self.inventory,
             frozenset(self.ever_running),
-            recheck=self._recheck,
             placements=self.placements,
         )
-        self.last = evaluate(self.rules, replace(facts, **more), self.alerts)  # type: ignore[arg-type]
-        self._recheck = self.last.recheck
+        self.last = evaluate(self.rules, self.looked_at(replace(facts, **more)), self.alerts)  # type: ignore[arg-type]
         self.alerts = dict(self.last.alerts)
         return self.last
+
+    def looked_at(self, facts: Facts) -> Facts:
+        """The facts with the instances that are judged, and with the fleets."""
+        taken = self.unjudged.take(self.inventory, facts.delta)
+        self.unjudged.judged(known=facts.instances_known)
+        fleets = fleet_records(Fleets(self.fleets), self.inventory, facts.delta)
+        return replace(facts, looked_at=taken, fleets=fleets)
 
     def later(self, seconds: float) -> Scene:
         self.now += seconds

@@ -33,22 +33,20 @@ class Newsroom(Scene):
             self.region_snapshot,
             self.inventory,
             frozenset(self.ever_running),
-            recheck=self._recheck,
             placements=self.placements,
         )
         judged = judge(
             Alerting(self.rules, self.routing),
-            replace(facts, **more),  # type: ignore[arg-type]
+            self.looked_at(replace(facts, **more)),  # type: ignore[arg-type]
             replace(self.memory, alerts=self.alerts),
         )
         self.memory = judged.memory
         self.alerts = dict(judged.memory.alerts)
-        self._recheck = judged.recheck
         self.due = judged.next_due
         self.events += [event.type for event in judged.events]
         self.sent += [(self.now, message) for message in judged.messages]
         self.last = AlertUpdate(
-            judged.memory.alerts, judged.saved, judged.removed, judged.events, judged.next_due, judged.recheck
+            judged.memory.alerts, judged.saved, judged.removed, judged.events, judged.next_due
         )
         return self.last
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -55,6 +56,7 @@ def outage(scene: Scene, seconds: float, reason: str = "connect") -> None:
         ("PlacementFailed", 0, "critical", None, 3600),
         ("PlacementHeld", 0, "critical", None, None),
         ("PlacementDelayed", 0, "warning", 600, None),
+        ("FleetBelowCount", 300, "critical", None, None),
     ],
 )
 def test_the_defaults_are_those_of_the_contract(
@@ -422,10 +424,15 @@ class TestInstances:
         scene.later(5.0).evaluate()
         assert scene.state("InstanceStopped") == "firing"
 
-    def test_a_recheck_waits_for_data_that_is_known(self) -> None:
-        scene = Scene(only("InstanceStopped"))
-        assert scene.evaluate().recheck
-        assert not scene.sweep(instance(1)).recheck
+    def test_that_waits_for_data_that_is_known(self) -> None:
+        scene = Scene(only("InstanceStopped", enabled=False))
+        scene.sweep(instance(1))
+        scene.later(30.0).sweep(instance(1, "stopped"))
+        scene.reconfigure(only("InstanceStopped"))
+        scene.later(600.0).fail(INSTANCES)
+        assert scene.alerts == {}
+        scene.later(30.0).sweep(instance(1, "stopped"))
+        assert scene.state("InstanceStopped") == "firing"
 
 
 class TestPlacements:
@@ -471,3 +478,10 @@ class TestPlacements:
         scene.evaluate()
         scene.later(5.0).evaluate(placements=None)
         assert scene.state("PlacementHeld") == "firing"
+
+
+@pytest.mark.parametrize("name", DEFAULT_RULES)
+def test_the_runbook_has_a_section_for_each_rule(name: str) -> None:
+    """`runbook_url` leads there."""
+    runbook = Path(__file__).parents[2] / "docs" / "runbook.md"
+    assert f"\n## {name}\n" in runbook.read_text()
