@@ -22,7 +22,6 @@ from nexusd.settings import (
     load_sections,
     load_with_origins,
     loading,
-    not_yet_supported,
     parts,
     warnings,
 )
@@ -664,13 +663,6 @@ def test_listening_to_others_without_a_write_token_is_warned_of(listen: str) -> 
 @pytest.mark.parametrize("listen", ["127.0.0.1:9650", "localhost:0", "[::1]:1"])
 def test_listening_to_loopback_is_not_warned_of(listen: str) -> None:
     assert warnings(load(None, {"server.listen": listen}, KEY)) == []
-
-
-def test_what_this_version_does_not_act_on_is_told(write: Write) -> None:
-    text = "alerts: {rules: {NotificationsFailing: {for: 1m}}}"
-    assert not_yet_supported(load(write(text), {}, KEY)) == [
-        "alerts.rules of notifications: accepted, but this version does not act on it",
-    ]
 
 
 def test_a_key_that_a_rule_makes_no_use_of_is_warned_of(write: Write) -> None:

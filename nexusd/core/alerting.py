@@ -89,7 +89,7 @@ class AlertPass:
 def judge(alerting: Alerting, facts: Facts, memory: AlertMemory) -> AlertPass:
     """One pass. Messages are planned only when an alert has changed or one is due: quiet passes are cheap."""
     update = evaluate(alerting.rules, facts, memory.alerts)
-    if not update.changed and not update.removed and facts.now < memory.plan_at:
+    if facts.now < memory.plan_at and _nothing_to_tell(update, memory):
         return _quiet(update, memory)
     alerts = update.alerts.values()
     muting = mute(alerts, memory.silences.values(), facts.now)
@@ -114,9 +114,17 @@ def judge(alerting: Alerting, facts: Facts, memory: AlertMemory) -> AlertPass:
     )
 
 
+def _nothing_to_tell(update: AlertUpdate, memory: AlertMemory) -> bool:
+    """Whether no alert changed but in its words: an outage says at each pass how long it lasts."""
+    known = ((alert, memory.alerts.get(alert.fingerprint)) for alert in update.changed)
+    return not update.removed and all(
+        was is not None and replace(alert, annotations=was.annotations) == was for alert, was in known
+    )
+
+
 def _quiet(update: AlertUpdate, memory: AlertMemory) -> AlertPass:
     next_due = _earliest(update.next_due, memory.plan_at)
-    return AlertPass(replace(memory, alerts=update.alerts), next_due=next_due)
+    return AlertPass(replace(memory, alerts=update.alerts), update.changed, next_due=next_due)
 
 
 def _earliest(due: float | None, plan_at: float) -> float | None:

@@ -278,7 +278,9 @@ def _end_counted(alert: Alert) -> bool:
 
 
 def _expires_at(alert: Alert, rule: Rule) -> float | None:
-    if alert.state is not AlertState.FIRING or alert.fired_at is None or rule.resolve_after_s is None:
+    if alert.state is not AlertState.FIRING or alert.fired_at is None or rule.condition.timed:
+        return None
+    if rule.resolve_after_s is None:
         return None
     return alert.fired_at + rule.resolve_after_s
 

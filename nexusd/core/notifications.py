@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from nexusd.core.alerts import Alert, AlertState
 from nexusd.core.matchers import Matcher, all_match, quoted
 from nexusd.core.muting import UNMUTED, Muting
+from nexusd.core.rules_notifications import NOTIFICATIONS_FAILING
 
 ALL_LABELS = "..."
 """As `group_by`: every alert is a group of its own, as in Alertmanager."""
@@ -147,8 +148,9 @@ def routes_of(routing: Routing) -> tuple[Route, ...]:
 def receivers_of(alert: Alert, routing: Routing) -> tuple[str, ...]:
     """Whom the alert is routed to, each once."""
     routes = [(route, "") for route in routes_of(routing)]
-    told = (name for route, _ in _routes_of(alert, routes) for name in route.receivers)
-    return tuple(dict.fromkeys(name for name in told if name in routing.receivers))
+    named = (name for route, _ in _routes_of(alert, routes) for name in route.receivers)
+    told = (name for name in named if name in routing.receivers and not _about(alert, name))
+    return tuple(dict.fromkeys(told))
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +199,7 @@ def _groups(alerts: Iterable[Alert], routing: Routing, muting: Muting) -> dict[L
             labels = _group_labels(alert, route)
             key = f"{route_key}:{_written(labels)}"
             for receiver in route.receivers:
-                if receiver in routing.receivers:
+                if receiver in routing.receivers and not _about(alert, receiver):
                     group = groups.get((receiver, key))
                     if group is None:
                         sends_resolved = routing.receivers[receiver]
@@ -207,6 +209,11 @@ def _groups(alerts: Iterable[Alert], routing: Routing, muting: Muting) -> dict[L
                     if not members or members[-1] is not alert:
                         members.append(alert)
     return groups
+
+
+def _about(alert: Alert, receiver: str) -> bool:
+    """Whether the alert says that this very receiver fails."""
+    return alert.name == NOTIFICATIONS_FAILING and alert.label("receiver") == receiver
 
 
 def _routes_of(alert: Alert, routes: Iterable[tuple[Route, str]]) -> Iterator[tuple[Route, str]]:

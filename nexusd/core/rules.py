@@ -132,6 +132,7 @@ class Condition:
     `subject_label`: the label that names what an alert is about, "" when there is but one. `continues`:
     whether a firing alert goes on though its finding is no longer made. `momentary`: the finding is made
     once, when it happens. `threshold_is_wait`: the threshold is a time the finding must have held.
+    `timed`: `resolve_after` is part of the condition, which may begin anew before the alert has ended.
     """
 
     judge: Callable[[Facts, Rule], Judgement]
@@ -139,6 +140,7 @@ class Condition:
     continues: Callable[[Facts, str], bool] | None = None
     momentary: bool = False
     threshold_is_wait: bool = False
+    timed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from nexusd.core import rules_cloud as cloud
 from nexusd.core import rules_fleets as fleets
 from nexusd.core import rules_instances as instances
+from nexusd.core import rules_notifications as notifications
 from nexusd.core import rules_placements as placements
 from nexusd.core.rules import Condition, Rule
 
@@ -49,7 +50,7 @@ _TABLE = (
     Rule("InstanceStuck", _STUCK, "warning", threshold=15 * _MINUTE_S),
     Rule(
         "PlacementFailed",
-        Condition(placements.placement_failed, "placement_id"),
+        Condition(placements.placement_failed, "placement_id", timed=True),
         "critical",
         resolve_after_s=_HOUR_S,
     ),
@@ -61,6 +62,13 @@ _TABLE = (
         threshold=10 * _MINUTE_S,
     ),
     Rule("FleetBelowCount", Condition(fleets.fleet_below_count, "fleet"), "critical", for_s=5 * _MINUTE_S),
+    Rule(
+        notifications.NOTIFICATIONS_FAILING,
+        Condition(notifications.notifications_failing, "receiver", timed=True),
+        "critical",
+        threshold=10 * _MINUTE_S,
+        resolve_after_s=24 * _HOUR_S,
+    ),
 )
 
 DEFAULT_RULES: Mapping[str, Rule] = {

@@ -5,7 +5,7 @@
 
 from nexusd.settings.loading import Loaded, find_file, load, load_sections, load_with_origins
 from nexusd.settings.model import Settings
-from nexusd.settings.support import not_yet_supported, warnings
+from nexusd.settings.support import warnings
 
 __all__ = [
     "Loaded",
@@ -14,6 +14,5 @@ __all__ = [
     "load",
     "load_sections",
     "load_with_origins",
-    "not_yet_supported",
     "warnings",
 ]

@@ -22,26 +22,7 @@ from nexusd.settings.values import (
     refused,
 )
 
-RULE_NAMES = (
-    "Watchdog",
-    "CloudAPIUnreachable",
-    "CloudAPIUnauthorized",
-    "SnapshotStale",
-    "MassDisappearance",
-    "NoEligibleRegion",
-    "RegionUnhealthy",
-    "RegionCapacityExhausted",
-    "RegionLatencyHigh",
-    "InstanceStopped",
-    "InstanceTerminated",
-    "InstanceVanished",
-    "InstanceStuck",
-    "PlacementFailed",
-    "PlacementHeld",
-    "PlacementDelayed",
-    "FleetBelowCount",
-    "NotificationsFailing",
-)
+RULE_NAMES = tuple(DEFAULT_RULES)
 """Every rule of product.md, section 4."""
 
 WITH_THRESHOLD = frozenset(r.name for r in DEFAULT_RULES.values() if r.threshold is not None)
@@ -85,7 +66,9 @@ class Rule(Section):
     )
     severity: ShortText | None = Field(default=None, description="Value of the `severity` label.")
     threshold_s: Seconds | None = duration(
-        "threshold", None, "What `RegionLatencyHigh`, `InstanceStuck` and `PlacementDelayed` compare with."
+        "threshold",
+        None,
+        "The limit of `RegionLatencyHigh`, `InstanceStuck`, `PlacementDelayed`, `NotificationsFailing`.",
     )
     where: str | None = Field(
         default=None, description="CEL over `instance`, `region` or `fleet`: what the rule looks at."
@@ -93,7 +76,7 @@ class Rule(Section):
     labels: Labels = Field(default={}, description="Labels to add.")
     annotations: Labels = Field(default={}, description="Annotations to add or replace.")
     resolve_after_s: Seconds | None = duration(
-        "resolve_after", None, "When an instance's alert ends by itself.", at_least_s=1.0
+        "resolve_after", None, "When an alert about one event ends by itself.", at_least_s=1.0
     )
 
 

@@ -1,36 +1,17 @@
-"""What a configuration may hold that does nothing (yet), and what else is worth a warning.
-
-`NOT_YET` is the one table of keys that this version accepts and does not act on: whoever builds one deletes
-its line.
-"""
+"""What a configuration may hold that has no effect, and what else is worth a warning."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
-from nexusd.core.rules_default import DEFAULT_RULES
 from nexusd.settings.alerting import WITH_RESOLVE_AFTER, WITH_THRESHOLD, looked_at
 from nexusd.settings.model import Settings
 from nexusd.settings.values import is_loopback
 
-NOT_YET: tuple[tuple[str, Callable[[Settings], bool]], ...] = (
-    (
-        "alerts.rules of notifications",
-        lambda s: bool(s.alerts.rules.keys() - DEFAULT_RULES.keys()),
-    ),
-)
-
-
-def not_yet_supported(settings: Settings) -> list[str]:
-    """One line for each thing that is configured and that this version does not act on."""
-    return [
-        f"{what}: accepted, but this version does not act on it" for what, used in NOT_YET if used(settings)
-    ]
-
 
 def warnings(settings: Settings) -> list[str]:
     """All that `config check` prints and the daemon logs at its start: nothing of it stops anything."""
-    return [*not_yet_supported(settings), *_without_effect(settings), *_fleets(settings), *_exposed(settings)]
+    return [*_without_effect(settings), *_fleets(settings), *_exposed(settings)]
 
 
 def _without_effect(settings: Settings) -> Iterator[str]:

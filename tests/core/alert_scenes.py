@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from nexusd.core.alerts import Alert, AlertState, AlertUpdate, evaluate
+from nexusd.core.backlog import Backlog
 from nexusd.core.fleets import Fleets, FleetSpec, fleet_records
 from nexusd.core.inventory import Inventory, Sweep, SweepPolicy, compare
 from nexusd.core.judging import Unjudged
@@ -37,6 +38,7 @@ class Scene:
         self.ever_running: set[str] = set()
         self.fleets: tuple[FleetSpec, ...] = ()
         self.placements: tuple[Placement, ...] = ()
+        self.backlog: tuple[Backlog, ...] = ()
         self.last = AlertUpdate({})
         self.unjudged = Unjudged()
         self._begin()
@@ -96,6 +98,7 @@ class Scene:
             self.inventory,
             frozenset(self.ever_running),
             placements=self.placements,
+            backlog=self.backlog,
         )
         self.last = evaluate(self.rules, self.looked_at(replace(facts, **more)), self.alerts)  # type: ignore[arg-type]
         self.alerts = dict(self.last.alerts)

@@ -34,6 +34,7 @@ class Newsroom(Scene):
             self.inventory,
             frozenset(self.ever_running),
             placements=self.placements,
+            backlog=self.backlog,
         )
         judged = judge(
             Alerting(self.rules, self.routing),

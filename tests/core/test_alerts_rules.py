@@ -8,12 +8,15 @@ from pathlib import Path
 import pytest
 
 from nexusd.core.alerts import AlertState
+from nexusd.core.backlog import Backlog
 from nexusd.core.lifecycle import Placement, State
+from nexusd.core.notifications import Routing
 from nexusd.core.placement import PlacementRequest
 from nexusd.core.polls import INSTANCES, REGIONS
 from nexusd.core.records import Region
 from nexusd.core.rules_default import DEFAULT_RULES
 from tests.core.alert_scenes import EU, START, US, Scene, firing, instance, only
+from tests.core.newsroom import Newsroom
 
 MINUTE = 60.0
 HOUR = 3600.0
@@ -57,6 +60,7 @@ def outage(scene: Scene, seconds: float, reason: str = "connect") -> None:
         ("PlacementHeld", 0, "critical", None, None),
         ("PlacementDelayed", 0, "warning", 600, None),
         ("FleetBelowCount", 300, "critical", None, None),
+        ("NotificationsFailing", 0, "critical", 600, 86400),
     ],
 )
 def test_the_defaults_are_those_of_the_contract(
@@ -478,6 +482,85 @@ class TestPlacements:
         scene.evaluate()
         scene.later(5.0).evaluate(placements=None)
         assert scene.state("PlacementHeld") == "firing"
+
+
+class TestNotificationsFailing:
+    def scene(self, *backlog: Backlog) -> Scene:
+        scene = Scene(only("NotificationsFailing"))
+        scene.backlog = backlog
+        scene.evaluate()
+        return scene
+
+    def test_a_dead_message_is_told_until_it_is_replayed(self) -> None:
+        scene = self.scene(Backlog("ops", dead=2, dead_at=START))
+        alert = scene.alert("NotificationsFailing")
+        assert dict(alert.labels) == {
+            "alertname": "NotificationsFailing",
+            "receiver": "ops",
+            "severity": "critical",
+        }
+        assert dict(alert.annotations)["description"].startswith("2 messages were given up. ")
+        scene.backlog = ()
+        scene.later(15.0).evaluate()
+        assert scene.state("NotificationsFailing") == "resolved"
+
+    def test_a_dead_message_is_told_for_a_day_and_the_next_one_anew(self) -> None:
+        scene = self.scene(Backlog("ops", dead=1, dead_at=START))
+        assert scene.last.next_due == START + 24 * HOUR
+        scene.later(20 * HOUR)
+        scene.backlog = (Backlog("ops", dead=2, dead_at=scene.now),)
+        scene.evaluate()
+        scene.later(5 * HOUR).evaluate()
+        assert scene.state("NotificationsFailing") == "firing"
+        scene.later(19 * HOUR).evaluate()
+        assert scene.state("NotificationsFailing") == "resolved"
+        scene.later(HOUR)
+        scene.backlog = (Backlog("ops", dead=3, dead_at=scene.now),)
+        scene.evaluate()
+        assert scene.state("NotificationsFailing") == "firing"
+
+    def test_one_that_waits_for_ten_minutes_is_told(self) -> None:
+        scene = self.scene(Backlog("ops", waiting=3, waiting_since=START - 599.0))
+        assert (scene.alerts, scene.last.next_due) == ({}, START + 1.0)
+        scene.later(1.0).evaluate()
+        assert "older than 10 min" in dict(scene.alert("NotificationsFailing").annotations)["description"]
+        scene.backlog = (Backlog("ops", waiting=1, waiting_since=scene.now),)
+        scene.later(1.0).evaluate()
+        assert scene.state("NotificationsFailing") == "resolved"
+
+    def test_a_receiver_with_several_addresses_is_one_alert(self) -> None:
+        scene = self.scene(
+            Backlog("am/1", dead=1, dead_at=START), Backlog("am/2", waiting=1, waiting_since=START - 900.0)
+        )
+        description = dict(scene.alert("NotificationsFailing").annotations)["description"]
+        assert description.startswith(
+            "1 message was given up and the oldest that waits is older than 10 min."
+        )
+
+    def test_an_outbox_that_was_not_read_says_nothing(self) -> None:
+        scene = self.scene(Backlog("ops", dead=1, dead_at=START))
+        scene.later(15.0).evaluate(backlog=None)
+        assert scene.state("NotificationsFailing") == "firing"
+
+    def test_it_is_told_to_others_than_the_one_that_fails(self) -> None:
+        room = Newsroom(only("NotificationsFailing"), routing=Routing({"ops": True, "dev": True}))
+        room.backlog = (Backlog("ops", dead=1, dead_at=START),)
+        room.evaluate()
+        room.pass_time(60.0)
+        assert [m.receiver for m in room.messages] == ["dev"]
+        room.backlog = ()
+        room.evaluate()
+        room.pass_time(600.0)
+        assert [m.receiver for m in room.messages] == ["dev", "dev"]
+
+    def test_with_one_receiver_it_is_shown_and_ends_all_the_same(self) -> None:
+        room = Newsroom(only("NotificationsFailing"))
+        room.backlog = (Backlog("ops", dead=1, dead_at=START),)
+        room.evaluate()
+        room.backlog = ()
+        room.later(60.0).evaluate()
+        assert room.alert("NotificationsFailing").settled
+        assert room.messages == []
 
 
 @pytest.mark.parametrize("name", DEFAULT_RULES)

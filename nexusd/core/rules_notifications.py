@@ -1,0 +1,56 @@
+"""The rule about notifications themselves. What it judges is nexusd's own outbox, so it is never stale."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from nexusd.core.backlog import Backlog
+from nexusd.core.rules import UNKNOWN, Facts, Finding, Judgement, Rule
+
+NOTIFICATIONS_FAILING = "NotificationsFailing"
+"""Its alerts are not sent to the receiver that they are about (`notifications`)."""
+
+
+def notifications_failing(facts: Facts, rule: Rule) -> Judgement:
+    """One alert a receiver. A dead message is told for `resolve_after`, or until it is replayed."""
+    if facts.backlog is None:
+        return UNKNOWN
+    by_receiver: dict[str, list[Backlog]] = {}
+    for backlog in facts.backlog:
+        by_receiver.setdefault(backlog.receiver, []).append(backlog)
+    told = (_finding(name, found, rule, facts.now) for name, found in sorted(by_receiver.items()))
+    dues = (due for backlog in facts.backlog for due in (_dead_until(backlog, rule), _late_at(backlog, rule)))
+    return Judgement(
+        tuple(finding for finding in told if finding is not None),
+        due=min((due for due in dues if facts.now < due < float("inf")), default=None),
+    )
+
+
+def _finding(receiver: str, backlogs: Iterable[Backlog], rule: Rule, now: float) -> Finding | None:
+    dead = sum(b.dead for b in backlogs if now < _dead_until(b, rule))
+    late = any(_late_at(b, rule) <= now for b in backlogs)
+    reasons = [f"{_messages(dead)} given up" * bool(dead)]
+    reasons.append(f"the oldest that waits is older than {(rule.threshold or 0.0) / 60:g} min" * late)
+    if not dead and not late:
+        return None
+    return Finding(
+        {"receiver": receiver},
+        f"Notifications to {receiver} fail",
+        f"{' and '.join(filter(None, reasons)).capitalize()}. `nexusd outbox list` says why; once it works, "
+        "`nexusd outbox replay --all` sends what was given up.",
+    )
+
+
+def _messages(count: int) -> str:
+    return "1 message was" if count == 1 else f"{count} messages were"
+
+
+def _dead_until(backlog: Backlog, rule: Rule) -> float:
+    if not backlog.dead or backlog.dead_at is None:
+        return float("-inf")
+    return backlog.dead_at + (rule.resolve_after_s if rule.resolve_after_s is not None else float("inf"))
+
+
+def _late_at(backlog: Backlog, rule: Rule) -> float:
+    since = backlog.waiting_since
+    return since + (rule.threshold or 0.0) if since is not None else float("inf")
