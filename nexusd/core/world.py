@@ -15,6 +15,8 @@ from nexusd.core.polls import PollState
 from nexusd.core.regions import NO_REGIONS, RegionSnapshot
 from nexusd.core.silences import Silence
 
+INCUMBENTS_KEPT = 1024
+
 
 @dataclass(slots=True)
 class World:
@@ -38,6 +40,13 @@ class World:
     pause: Pause = NO_PAUSE
     incumbents: dict[str, str] = field(default_factory=dict)
     fleets: Fleets = NO_FLEETS
+
+    def chose(self, constraint_class: str, region: str) -> None:
+        """Remember the region chosen last for a class; of the most recent classes only."""
+        self.incumbents.pop(constraint_class, None)
+        self.incumbents[constraint_class] = region
+        if len(self.incumbents) > INCUMBENTS_KEPT:
+            del self.incumbents[next(iter(self.incumbents))]
 
     def declare(self, fleets: Fleets) -> None:
         """These are the fleets from now on, and the inventory counts their members."""

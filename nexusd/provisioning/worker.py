@@ -21,6 +21,7 @@ from nexusd.core.events import Event
 from nexusd.core.lifecycle import Attempt, Placement, State
 from nexusd.core.pauses import NO_PAUSE
 from nexusd.core.placement import PlacementPolicy
+from nexusd.core.records import Instance
 from nexusd.core.world import World
 from nexusd.ports import Clock, CloudApi, Metrics, Store, Transaction
 from nexusd.provisioning.fleets import FleetKeeper
@@ -156,8 +157,7 @@ class Provisioner:
                     events.append(state_event(placement, doubted))
             return tx.events.append(events), tx.queue.budget()
 
-        run = lambda: self._store.run_leading(transaction)  # noqa: E731
-        events, left = await self._journal.persist(run, "recovery")
+        events, left = await self._journal.persist(lambda: self._store.run_leading(transaction), "recovery")
         if left is not None:
             self._budget = self._budget.resumed(left[0], now)
         self._changed(events)
@@ -188,8 +188,9 @@ class Provisioner:
             now = self._clock.now()
             if self._must_wait_s(now) > 0:
                 return
-            if self._taken(placement):
-                await self._settle_name(placement, now)
+            holder = self._holder(placement)
+            if holder is not None:
+                await self._settle_name(placement, holder, now)
                 continue
             region = standing.choose(placement.request, now)
             if region is not None and standing.in_flight(region) < WINDOW:
@@ -203,14 +204,14 @@ class Provisioner:
         decisions = {key: standing.decide(request, now) for key, request in first.items()}
         await self._journal.explain([(p, decisions[p.request.constraint_class]) for p in blocked])
 
-    def _taken(self, placement: Placement) -> bool:
-        return any(i.live for i in self._world.inventory.named(placement.request.name))
+    def _holder(self, placement: Placement) -> Instance | None:
+        """The instance that has its name."""
+        return next((i for i in self._world.inventory.named(placement.request.name) if i.live), None)
 
-    async def _settle_name(self, placement: Placement, now: float) -> None:
+    async def _settle_name(self, placement: Placement, holder: Instance, now: float) -> None:
         """An instance has the name: an earlier attempt made it after all, or somebody else took it."""
         if await self._follower.adopt_late(placement):
             return
-        holder = next(i for i in self._world.inventory.named(placement.request.name) if i.live)
         reason = f"the name was taken meanwhile by instance {holder.id} in {holder.region}"
         await self._journal.move(placement, lifecycle.fail(placement, reason, now))
 
@@ -241,7 +242,7 @@ class Provisioner:
             return
         self._budget = budget
         standing.began(begun)
-        self._world.incumbents[placement.request.constraint_class] = decision.region
+        self._world.chose(placement.request.constraint_class, decision.region)
         self._in_flight.add(placement.id)
         group.create_task(self._create(begun, attempt), name=f"create {begun.id} attempt {attempt.number}")
 

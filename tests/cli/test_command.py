@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import sys
 from importlib import import_module
@@ -65,19 +64,6 @@ def test_help_imports_no_command() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, cwd=ROOT, check=True)
     assert ran.stderr.split() == ["nexusd.cli.lazy"]
-
-
-def test_help_costs_little_cpu() -> None:
-    def spent_s() -> float:
-        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return usage.ru_utime + usage.ru_stime
-
-    costs = []
-    for _ in range(4):
-        before = spent_s()
-        nexusd("--help")
-        costs.append(spent_s() - before)
-    assert min(costs) <= 0.25
 
 
 def test_help_lists_every_command_with_its_line(run: Run) -> None:
