@@ -288,6 +288,10 @@ class OutboxTable(Protocol):
         """At start: what an earlier process had leased is due again."""
         ...
 
+    def failed(self, receiver: str, limit: int) -> list[OutboxMessage]:
+        """Pending messages that were tried before, the oldest first."""
+        ...
+
     def next_due(self, receiver: str) -> float | None:
         """When the earliest pending message may be tried."""
         ...

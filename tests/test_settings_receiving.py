@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,8 @@ from nexusd.delivery.tls import TlsFiles
 from nexusd.delivery.webhook import WebhookOptions
 from nexusd.settings import load
 from nexusd.settings.receiving import delivery_options, outbox_names, receiver_names, routing
+from nexusd.web.alertmanager_config import written
+from tests.requirements import need_program
 
 KEY = {"CN_API_KEY": "key-1"}
 Write = Callable[[str], Path]
@@ -212,3 +215,12 @@ def test_a_heartbeat_takes_no_route(write: Write) -> None:
 def test_what_cannot_be_used_is_named(more: str, said: str, write: Write) -> None:
     text = f"receivers: [{{name: a, type: webhook, url: 'https://x.example', {more}}}]"
     assert said in complaint(write(text))
+
+
+def test_alertmanagers_own_tool_takes_the_routing(write: Write, tmp_path: Path) -> None:
+    """As `/api/v2/status` tells it, which `amtool` and Grafana read."""
+    config = tmp_path / "alertmanager.yml"
+    config.write_text(written(routing(load(write(AM_AND_OPS), {}, KEY))))
+    command = [need_program("amtool"), "check-config", str(config)]
+    checked = subprocess.run(command, capture_output=True, check=False)
+    assert checked.returncode == 0, checked.stderr

@@ -23,7 +23,7 @@ STORE_RETRY_S = 1.0
 SHORTEST_SLEEP_S = 0.02
 LONGEST_SLEEP_S = 30.0
 REMEMBERED_FAILURES = 1000
-"""Pending messages that are looked at when the worker starts, to find those that others must wait for."""
+"""Messages that failed before, looked at when the worker starts: others may have to wait for them."""
 
 DISABLED = Delivery(
     "gone", "410", "the receiver said that it is gone for good; it is disabled until a reload"
@@ -124,8 +124,7 @@ class DeliveryWorker:
 
     async def _remember_failures(self) -> None:
         def transaction(tx: Transaction) -> list[OutboxMessage]:
-            pending, _ = tx.outbox.page("pending", REMEMBERED_FAILURES, 0)
-            return [message for message in pending if message.receiver == self.name]
+            return tx.outbox.failed(self.name, REMEMBERED_FAILURES)
 
         while not self._stop.is_set():
             try:

@@ -34,6 +34,8 @@ R = TypeVar("R")
 NOT_NONE = (Matcher("severity", "!=", "none"),)
 """What everybody is told without routes."""
 NEVER_S = 10 * 365 * 86_400.0
+SHORTEST_S = 1.0
+"""Alertmanager, and who reads our routing as its, takes no interval of 0."""
 
 
 def delivery_options(settings: Settings) -> DeliveryOptions:
@@ -69,7 +71,7 @@ def _parted(route: Route, feeds: AbstractSet[str]) -> Iterator[Route]:
             route.matchers,
             (ALL_LABELS,),
             group_wait_s=0.0,
-            group_interval_s=0.0,
+            group_interval_s=SHORTEST_S,
             repeat_interval_s=NEVER_S,
             continues=route.continues or bool(others),
         )

@@ -53,6 +53,7 @@ DUE = (
     .limit(_LIMIT)
     .with_for_update(skip_locked=True)
 )
+_FAILED = _MESSAGE.where(_RECEIVER, _IN_STATE, _t.tries > 0).order_by(_t.created_at, _t.id).limit(_LIMIT)
 _TAKE = sa.update(outbox).where(_ID).values(parameters(outbox, ("leased_until", "due_at")))
 _FINISHED = ("state", "tries", "next_try_at", "leased_until", "last_error", "ended_at", "due_at")
 _FINISH = sa.update(outbox).where(_ID).values(parameters(outbox, _FINISHED))
@@ -133,6 +134,9 @@ class Outbox:
 
     def release_leases(self) -> None:
         self._session.execute(_RELEASE, {"in_state": PENDING})
+
+    def failed(self, receiver: str, limit: int) -> list[OutboxMessage]:
+        return self._all(_FAILED, {"receiver": receiver, "in_state": PENDING, "n": limit})
 
     def next_due(self, receiver: str) -> float | None:
         row = self._session.first(NEXT_DUE, {"receiver": receiver, "in_state": PENDING})

@@ -58,11 +58,11 @@ class AlertmanagerRoutes:
 
     async def status(self, _request: web.Request) -> web.Response:
         started = self._shaper().time(started_at(self._daemon.world))
-        config = written(self._options.routing, self._options.receivers)
+        config = written(self._options.routing)
         return answer(status_shape(self._options.version, started, config))
 
     async def receivers(self, _request: web.Request) -> web.Response:
-        return answer([{"name": name} for name in self._options.receivers])
+        return answer([{"name": name} for name in self._options.routing.receivers])
 
     async def alerts(self, request: web.Request) -> web.Response:
         """Those that fire, in the order of fingerprints."""

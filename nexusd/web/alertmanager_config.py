@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import yaml
@@ -14,12 +14,12 @@ from nexusd.core.notifications import Route, Routing, routes_of
 Block = dict[str, Any]
 
 
-def written(routing: Routing, receivers: Iterable[str]) -> str:
+def written(routing: Routing) -> str:
     """A configuration that Alertmanager takes. Its receivers have names only: where they are is a secret.
 
     Alertmanager sends all that no route takes to its root; here that is a receiver that tells nobody.
     """
-    names = list(receivers)
+    names = list(routing.receivers)
     nobody = "nobody"
     while nobody in names:
         nobody += "_"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 from aiohttp import web
@@ -112,3 +113,17 @@ async def test_a_dead_message_lets_the_next_one_through(tmp_path: Path) -> None:
             await office.add(FIRST, SECOND)
             await asyncio.sleep(30.0)
         assert ops.ids == [FIRST.id, FIRST.id, SECOND.id]
+
+
+@in_virtual_time
+async def test_the_order_outlives_a_restart_however_many_wait_for_others(tmp_path: Path) -> None:
+    async with endpoint() as ops, post(tmp_path) as office:
+        failed = replace(message(1, "ops", NOW - 60.0, "g"), tries=1, next_try_at=NOW + 100.0)
+        others = [message(n, "down", NOW) for n in range(1000, 2100)]
+        await office.add(failed, message(2, "ops", NOW - 30.0, "g"), *others)
+        office.worker(ops.url)
+        async with running(office):
+            await asyncio.sleep(99.0)
+            assert ops.ids == []
+            await asyncio.sleep(2.0)
+        assert ops.ids == ["msg_000001", "msg_000002"]

@@ -181,3 +181,17 @@ async def test_the_backlog_is_what_is_dead_and_what_waits(store: SqlStore) -> No
 
 def test_an_address_tells_its_receiver() -> None:
     assert (Backlog("ops").receiver, Backlog("am/2").receiver) == ("ops", "am")
+
+
+async def test_the_failed_ones_of_a_receiver_are_found_oldest_first(store: SqlStore) -> None:
+    await add(
+        store,
+        message("a", 3.0, tries=1),
+        message("b", 1.0, tries=2),
+        message("c", 2.0),
+        message("d", 0.0, tries=1, state="dead"),
+        message("e", 0.0, tries=1, receiver="web"),
+        message("f", 2.0, tries=1),
+    )
+    found = await store.run(lambda tx: tx.outbox.failed("ops", 2))
+    assert [m.id for m in found] == ["b", "f"]
