@@ -226,10 +226,14 @@ def named(placement: Placement, instance_id: str, now: float) -> Placement:
     return replace(placement, instance_id=instance_id, updated_at=now)
 
 
-def followed(placement: Placement, inventory: Inventory, timeout_s: float, now: float) -> Placement | None:
+def followed(
+    placement: Placement, inventory: Inventory, timeout_s: float, term_began_at: float, now: float
+) -> Placement | None:
     """provisioning → running or failed, by what the latest complete listing says; None while it says neither.
 
-    Only a listing decides: a time-out counts from one that began after it, never from stale data.
+    Only a listing decides: a time-out counts from one that began after it, never from stale data. What began
+    to provision in an earlier term was told by another process's clock, so for it the time counts from the
+    beginning of this term.
     """
     instance = inventory.get(placement.instance_id) if placement.instance_id is not None else None
     if instance is not None and instance.status == RUNNING:
@@ -237,7 +241,9 @@ def followed(placement: Placement, inventory: Inventory, timeout_s: float, now: 
     if instance is not None and instance.status in {STOPPED, TERMINATED}:
         return fail(placement, f"instance {instance.id} is {instance.status}", now)
     since = placement.provisioning_at
-    if since is None or inventory.began_at is None or inventory.began_at < since + timeout_s:
+    if since is None or not term_began_at <= since <= now:
+        since = term_began_at
+    if inventory.began_at is None or inventory.began_at < since + timeout_s:
         return None
     what = f"still {instance.status}" if instance is not None else "never listed"
     return fail(placement, f"{what} {timeout_s:.0f}s after it was created", now)

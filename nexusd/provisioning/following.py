@@ -107,7 +107,7 @@ class Follower:
             await self._journal.move(placement, lifecycle.vanished(placement, now))
             return
         timeout_s = self.options.provisioning_timeout_s
-        after = lifecycle.followed(placement, self._world.inventory, timeout_s, now)
+        after = lifecycle.followed(placement, self._world.inventory, timeout_s, self._term_began_at, now)
         if after is not None:
             await self._journal.move(placement, after)
 

@@ -178,34 +178,42 @@ def provisioning(instance_id: str | None = "inst_1") -> Placement:
 
 
 def test_a_running_instance_ends_the_placement() -> None:
-    after = lifecycle.followed(provisioning(), inventory_of(instance(status="running")), 900.0, 130.0)
+    after = lifecycle.followed(provisioning(), inventory_of(instance(status="running")), 900.0, 0.0, 130.0)
     assert after is not None
     assert after.state is State.RUNNING
 
 
 @pytest.mark.parametrize("status", ["stopped", "terminated"])
 def test_an_instance_that_stopped_before_it_ran_fails_the_placement(status: str) -> None:
-    after = lifecycle.followed(provisioning(), inventory_of(instance(status=status)), 900.0, 130.0)
+    after = lifecycle.followed(provisioning(), inventory_of(instance(status=status)), 900.0, 0.0, 130.0)
     assert after is not None
     assert (after.state, after.reason) == (State.FAILED, f"instance inst_1 is {status}")
 
 
 def test_an_unknown_status_is_waited_on() -> None:
     inventory = inventory_of(instance(status="hibernating"))
-    assert lifecycle.followed(provisioning(), inventory, 900.0, 130.0) is None
+    assert lifecycle.followed(provisioning(), inventory, 900.0, 0.0, 130.0) is None
 
 
 def test_a_time_out_needs_a_listing_begun_after_it() -> None:
     old_listing = inventory_of(instance(), began_at=1010.0)
     new_listing = inventory_of(instance(), began_at=1011.5)
-    assert lifecycle.followed(provisioning(), old_listing, 900.0, 5000.0) is None
-    after = lifecycle.followed(provisioning(), new_listing, 900.0, 1012.0)
+    assert lifecycle.followed(provisioning(), old_listing, 900.0, 0.0, 5000.0) is None
+    after = lifecycle.followed(provisioning(), new_listing, 900.0, 0.0, 1012.0)
     assert after is not None
     assert after.reason == "still pending 900s after it was created"
 
 
+@pytest.mark.parametrize("term_began_at", [50_000.0, 100.0], ids=["clock set forward", "clock set back"])
+def test_a_time_out_begun_in_an_earlier_term_counts_from_this_one(term_began_at: float) -> None:
+    placement = provisioning() if term_began_at > 111.0 else replace(provisioning(), provisioning_at=50_000.0)
+    early, late = (inventory_of(instance(), began_at=term_began_at + s) for s in (899.0, 901.0))
+    assert lifecycle.followed(placement, early, 900.0, term_began_at, term_began_at + 899.5) is None
+    assert lifecycle.followed(placement, late, 900.0, term_began_at, term_began_at + 901.5) is not None
+
+
 def test_an_instance_that_is_never_listed_fails_and_says_so() -> None:
-    after = lifecycle.followed(provisioning(None), inventory_of(began_at=2000.0), 900.0, 2001.0)
+    after = lifecycle.followed(provisioning(None), inventory_of(began_at=2000.0), 900.0, 0.0, 2001.0)
     assert after is not None
     assert after.reason == "never listed 900s after it was created"
 
