@@ -129,17 +129,13 @@ class AlertmanagerReceiver:
     async def close(self) -> None:
         await self._target.close()
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Tell again at once and every minute, until `stop` is set."""
+    async def run(self) -> None:
+        """Tell again at once and every minute, for ever."""
         remembered = False
-        while not stop.is_set():
+        while True:
             remembered = remembered or await self._remember()
             await self.resend()
-            try:
-                async with asyncio.timeout(RESEND_S):
-                    await stop.wait()
-            except TimeoutError:
-                continue
+            await asyncio.sleep(RESEND_S)
 
     async def resend(self) -> None:
         """Tell what it was told before, as it is now."""

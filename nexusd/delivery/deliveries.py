@@ -120,10 +120,13 @@ class Deliveries:
         async with asyncio.TaskGroup() as group:
             for name, worker in self._workers.items():
                 group.create_task(worker.run(stop), name=f"delivery to {name}")
-            for resender in self._resenders:
-                group.create_task(resender.run(stop), name=f"resending to {resender.name}")
-            for heartbeat in self._heartbeats:
-                group.create_task(heartbeat.run(stop, healthy), name=f"heartbeat to {heartbeat.name}")
+            repeating = [
+                *(group.create_task(r.run(), name=f"resending to {r.name}") for r in self._resenders),
+                *(group.create_task(h.run(healthy), name=f"heartbeat to {h.name}") for h in self._heartbeats),
+            ]
+            await stop.wait()
+            for task in repeating:
+                task.cancel()  # whatever it was about to say is said again by the next term
 
     async def test(self, name: str | None) -> list[ReceiverTest]:
         """Send a marked notification to the receiver (None: to all), past the outbox: it is not tried again.

@@ -40,17 +40,15 @@ class Heartbeat:
     def name(self) -> str:
         return self._options.name
 
-    async def run(self, stop: asyncio.Event, healthy: Callable[[], bool]) -> None:
-        """A beat at once and every interval while `healthy`, until `stop` is set. One that was missed is not
-        made up for.
-        """
+    async def run(self, healthy: Callable[[], bool]) -> None:
+        """A beat at once and every interval while `healthy`, for ever. A missed one is not made up for."""
         due = self._clock.now()
         try:
-            while not stop.is_set():
+            while True:
                 if healthy():
                     self._complaints.hear(await self.beat())
                 due = max(due + self._options.interval_s, self._clock.now())
-                await _pause(stop, due - self._clock.now())
+                await asyncio.sleep(due - self._clock.now())
         finally:
             await self.close()
 
@@ -62,11 +60,3 @@ class Heartbeat:
 
     async def close(self) -> None:
         await self._target.close()
-
-
-async def _pause(stop: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await stop.wait()
-    except TimeoutError:
-        return

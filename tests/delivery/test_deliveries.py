@@ -8,11 +8,15 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
 
+from nexusd.core.alerts import Alert, AlertState
+from nexusd.core.notifications import LoggedNotification
 from nexusd.core.world import World
+from nexusd.delivery.alertmanager import AlertmanagerOptions
 from nexusd.delivery.deliveries import Deliveries, DeliveryOptions
+from nexusd.delivery.heartbeat import HeartbeatOptions
 from nexusd.delivery.http import HttpOptions
 from nexusd.delivery.webhook import WebhookOptions
-from tests.delivery.receivers import Post, endpoint, message, post
+from tests.delivery.receivers import Post, endpoint, hang, message, post
 from tests.virtual_time import VIRTUAL_EPOCH, in_virtual_time
 
 NOW = VIRTUAL_EPOCH
@@ -80,3 +84,19 @@ async def test_it_counts_what_changes_the_outbox(tmp_path: Path) -> None:
             failed = made.changes
             await asyncio.sleep(10.0)
             assert at_rest < added < failed < made.changes
+
+
+@in_virtual_time
+async def test_a_stop_does_not_wait_for_what_is_only_repeated(tmp_path: Path) -> None:
+    async with endpoint(hang) as far_end, post(tmp_path) as office:
+        slow = HttpOptions(far_end.url, timeout_s=600.0)
+        pulse, am = HeartbeatOptions("pulse", slow, interval_s=600.0), AlertmanagerOptions("am", (slow,))
+        one = Alert("f" * 16, (("alertname", "A"),), (), AlertState.FIRING, NOW, NOW)
+        told = LoggedNotification("am", "g", NOW, frozenset({one.fingerprint}), frozenset())
+        await office.store.run(lambda tx: tx.notification_log.save([told]))
+        options = DeliveryOptions(alertmanagers=(am,), heartbeats=(pulse,))
+        made = deliveries(office, options, World(polls={}, alerts={one.fingerprint: one}))
+        async with leading(office, made):
+            await asyncio.sleep(1.0)
+            assert len(far_end.got) == 2
+        assert asyncio.get_running_loop().time() < 2.0

@@ -27,12 +27,11 @@ def always() -> bool:
 async def beating(
     options: HeartbeatOptions, healthy: Callable[[], bool] = always, metrics: RecordingMetrics | None = None
 ) -> AsyncIterator[None]:
-    stop = asyncio.Event()
     heartbeat = Heartbeat(options, VirtualClock(), metrics or RecordingMetrics())
     async with asyncio.TaskGroup() as group:
-        group.create_task(heartbeat.run(stop, healthy))
+        task = group.create_task(heartbeat.run(healthy))
         yield
-        stop.set()
+        task.cancel()
 
 
 @in_virtual_time
