@@ -43,6 +43,8 @@ MOST_UNSAVED = 512
 LONGEST_WAIT_S = 60.0
 """A pass at least this often, and placements read again: one that nobody could place, or that another replica
 took in or moved, wakes nobody here."""
+MOST_QUEUED = 1_000
+"""Queued placements that alerts look at, the oldest: with more, one more alert says nothing new."""
 
 Write = Callable[[Transaction], list[Event]]
 
@@ -372,8 +374,9 @@ class Cycle:
 
 
 def _pressing(tx: Transaction, failed_since: float) -> tuple[Placement, ...]:
-    waiting = tx.placements.in_states([State.QUEUED, State.HELD])
-    return (*waiting, *tx.placements.ended_since(State.FAILED, failed_since))
+    waiting = tx.placements.oldest(State.QUEUED, MOST_QUEUED)
+    held = tx.placements.in_states([State.HELD])
+    return (*waiting, *held, *tx.placements.ended_since(State.FAILED, failed_since))
 
 
 def _running(delta: Delta) -> set[str]:

@@ -129,6 +129,10 @@ class PlacementsTable(Protocol):
 
     def in_states(self, states: Iterable[State]) -> list[Placement]: ...
 
+    def oldest(self, state: State, limit: int) -> list[Placement]:
+        """The first that were taken in, of those in the state."""
+        ...
+
     def ended_since(self, state: State, since: float) -> list[Placement]:
         """Those that reached a closed state at or after `since`."""
         ...

@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from nexusd.core.alerting import Alerting
 from nexusd.core.alerts import AlertState
 from nexusd.core.errors import UnavailableError
@@ -200,3 +202,22 @@ async def test_what_a_poll_makes_due_is_not_late(tmp_path: Path) -> None:
         polled_at = here.clock.now()
         await asyncio.sleep(30.0)
         assert [(at - polled_at, m.alerts[0].name) for at, m in here.told] == [(10.0, "InstanceStopped")]
+
+
+@in_virtual_time
+async def test_of_a_long_queue_the_oldest_are_told_as_delayed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nexusd.cycle.MOST_QUEUED", 3)
+    async with watch(tmp_path) as here:
+        now = here.clock.now()
+
+        def transaction(tx: Transaction) -> None:
+            for n in range(6):
+                request = PlacementRequest(f"worker-{n}", "pro")
+                tx.placements.insert(Placement(f"plc_{n}", request, State.QUEUED, now + n, now + n))
+
+        await here.store.run(transaction)
+        await asyncio.sleep(700.0)
+        delayed = [a for a in here.world.alerts.values() if a.label("alertname") == "PlacementDelayed"]
+        assert {a.label("placement_id") for a in delayed} == {"plc_0", "plc_1", "plc_2"}

@@ -61,6 +61,7 @@ _NEWEST_IN_STATE = _NEWEST.where(_IN_STATE)
 _HOW_MANY = sa.select(sa.func.count()).select_from(placements)
 _HOW_MANY_IN_STATE = _HOW_MANY.where(_IN_STATE)
 _ALL_IN_STATE = RECORD.where(_IN_STATE).order_by(_t.created_at, _t.id)
+OLDEST = RECORD.where(_IN_STATE).order_by(_t.created_at, _t.id).limit(_LIMIT)
 ENDED = RECORD.where(_IN_STATE, CLOSED_STATES, _t.updated_at >= given("since", sa.Double)).order_by(
     _t.updated_at
 )
@@ -185,6 +186,9 @@ class Placements:
             for placement in self._all(_ALL_IN_STATE, {"in_state": state.value})
         ]
         return sorted(found, key=lambda placement: (placement.created_at, placement.id))
+
+    def oldest(self, state: State, limit: int) -> list[Placement]:
+        return self._all(OLDEST, {"in_state": state.value, "n": limit})
 
     def ended_since(self, state: State, since: float) -> list[Placement]:
         return self._all(ENDED, {"in_state": state.value, "since": since})
