@@ -19,10 +19,14 @@ from nexusd.store.past import placed_between
 from nexusd.store.reading import read_store
 from nexusd.store.store import SqlStore
 
-NOW = datetime.now(UTC).timestamp()
-"""Instants are told from here, in the past: `replay` itself looks at the wall clock."""
+NOW = 1_800_000_000.0
+"""Instants are told from here, and `replay` is told to look no further."""
 
 Replay = Callable[..., dict[str, Any]]
+
+
+def time(ago_s: float) -> str:
+    return datetime.fromtimestamp(NOW - ago_s, UTC).isoformat()
 
 
 def region(slug: str, latency_ms: float) -> Region:
@@ -59,7 +63,8 @@ async def answer(store: SqlStore, ago_s: float, *regions: Region) -> None:
 @pytest.fixture
 def replay(url: str, capsys: pytest.CaptureFixture[str]) -> Replay:
     def run(*options: str) -> dict[str, Any]:
-        code = cli.invoke(["replay", "--store", url, "-o", "json", *options])
+        window = ["--since", time(600.0), "--until", time(0.0)]
+        code = cli.invoke(["replay", "--store", url, "-o", "json", *window, *options])
         out, err = capsys.readouterr()
         assert (code, err) == (0, "")
         found: dict[str, Any] = json.loads(out)
@@ -137,7 +142,7 @@ async def test_every_takes_the_place_of_placements(store: SqlStore, replay: Repl
 async def test_a_cap_moves_what_is_over_it(store: SqlStore, replay: Replay) -> None:
     await answer(store, 130.0, region("east", 10.0), region("west", 20.0))
     await put(store, "w1", 110.0, decision(100.0, "east"))
-    found = replay("--max-per-region", "3", "--since", "10m")
+    found = replay("--max-per-region", "3")
     assert found["rows"][0]["changed"]["region"] is None  # west has four, as the decision tells
     assert "at most 3 are allowed per region" in found["rows"][0]["changed"]["reason"]
 
@@ -149,7 +154,7 @@ async def test_smoothing_keeps_a_region_through_a_spike_also_when_it_begins_befo
         await answer(store, float(ago_s), region("east", 10.0), region("west", 20.0))
     await answer(store, 85.0, region("east", 30.0), region("west", 20.0))
     await put(store, "w1", 81.0, decision(80.0, "west"))
-    row = replay("--smoothing", "5m", "--since", "88s")["rows"][0]
+    row = replay("--smoothing", "5m", "--since", time(88.0))["rows"][0]
     assert (row["configured"]["region"], row["changed"]["region"]) == ("west", "east")
     assert row["changed"]["latency_ms"] == 30.0
 
