@@ -35,6 +35,7 @@ log = structlog.get_logger(__name__)
 
 IDLE_S = 5.0
 """A pass at least this often, so that another replica's placements and deadlines are seen."""
+EXPLAIN_EVERY_S = 2.0
 HEADS_EXPLAINED = 64
 """So many of the queue, or the first of each class, are told why they wait."""
 
@@ -177,7 +178,7 @@ class Provisioner:
             self._world, self._options.policy, self._shortlists, waiting.under_way, waiting.groups
         )
         if explaining:
-            self._explain_at = now + IDLE_S
+            self._explain_at = now + EXPLAIN_EVERY_S
             await self._explain(waiting, standing)
         if standing.nothing(now) is None:
             await self._begin_queued(group, waiting, standing)
