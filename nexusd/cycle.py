@@ -15,25 +15,21 @@ from dataclasses import dataclass, replace
 import structlog
 
 from nexusd.core.alerting import Alerting, AlertMemory, AlertPass, judge
-from nexusd.core.alerts import Alert
 from nexusd.core.backlog import Backlog
-from nexusd.core.changes import Change, InstanceStatusChanged
-from nexusd.core.cooling import Coolings, within_reach
+from nexusd.core.changes import InstanceStatusChanged
+from nexusd.core.cooling import within_reach
 from nexusd.core.errors import ApiError, LeaseLostError, StoreUnavailableError
-from nexusd.core.events import Event
 from nexusd.core.fleets import NO_FLEETS, Fleets, fleet_records
-from nexusd.core.history import event_of
-from nexusd.core.inventory import Delta, Inventory, SweepPolicy, compare
+from nexusd.core.inventory import Inventory, SweepPolicy, compare
 from nexusd.core.judging import Unjudged
-from nexusd.core.lifecycle import Placement, State
-from nexusd.core.notifications import LoggedNotification, Message
+from nexusd.core.lifecycle import Placement
+from nexusd.core.notifications import Message
 from nexusd.core.polls import INSTANCES, REGIONS, PollState
-from nexusd.core.recordings import CONSECUTIVE_INTERVALS
-from nexusd.core.records import RUNNING, Instance
-from nexusd.core.regions import RegionList, RegionSnapshot, next_snapshot
+from nexusd.core.regions import next_snapshot
 from nexusd.core.rules import Facts
 from nexusd.core.silences import Silence
 from nexusd.core.world import World
+from nexusd.passes import News, Restored, Write, pressing, restored, running, write_of
 from nexusd.ports import Clock, CloudApi, Metrics, OutboxMessage, Store, Transaction
 
 log = structlog.get_logger(__name__)
@@ -43,10 +39,6 @@ MOST_UNSAVED = 512
 LONGEST_WAIT_S = 60.0
 """A pass at least this often, and placements read again: one that nobody could place, or that another replica
 took in or moved, wakes nobody here."""
-MOST_QUEUED = 1_000
-"""Queued placements that alerts look at, the oldest: with more, one more alert says nothing new."""
-
-Write = Callable[[Transaction], list[Event]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,30 +48,6 @@ class Observers:
     regions: Callable[[], None]
     swept: Callable[[frozenset[str]], None]
     outbox: Callable[[Iterable[str]], None]
-
-
-@dataclass(frozen=True, slots=True)
-class News:
-    """What a pass begins with; nothing of it for one that only looks at the time."""
-
-    poll: PollState | None = None
-    answer: RegionList | None = None
-    regions: RegionSnapshot | None = None
-    delta: Delta | None = None
-    changes: tuple[Change, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Restored:
-    """What the store remembers of an earlier process."""
-
-    inventory: tuple[dict[str, Instance], dict[str, int], float | None]
-    ever_running: frozenset[str]
-    regions: RegionSnapshot
-    cooling_off: Coolings
-    alerts: list[Alert]
-    said: list[LoggedNotification]
-    silences: list[Silence]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,20 +102,8 @@ class Cycle:
         """
 
         now = self._clock.now()
-
-        def transaction(tx: Transaction) -> Restored:
-            return Restored(
-                tx.instances.load(),
-                tx.instances.ever_running(),
-                tx.regions.load(),
-                tx.regions.cooling_off(),
-                tx.alerts.load(),
-                tx.notification_log.load(),
-                tx.silences.open(now),
-            )
-
         async with self._lock:
-            self._begin_from(await self._store.run(transaction))
+            self._begin_from(await self._store.run(lambda tx: restored(tx, now)))
 
     def _begin_from(self, restored: Restored) -> None:
         instances, missed, observed_at = restored.inventory
@@ -255,7 +211,7 @@ class Cycle:
         facts = self._facts(news, polls, now)
         judged = judge(self._parts.alerting, facts, self._memory)
         messages = self._parts.compose(judged.messages, now)
-        self._unsaved.append(_write(news, judged, messages, self._world.ever_running, now))
+        self._unsaved.append(write_of(news, judged, messages, self._world.ever_running, now))
         self._become(news, polls, judged)
         more = self._unjudged.judged(known=facts.instances_known)
         read_again_at = self._placements_read_at + LONGEST_WAIT_S
@@ -307,7 +263,7 @@ class Cycle:
         if news.delta is not None:
             world.inventory.apply(news.delta)
             if news.delta.hold is None:
-                world.ever_running |= _running(news.delta)
+                world.ever_running |= running(news.delta)
                 world.ever_running -= news.delta.vanished
         self._remember(judged.memory)
         for change in news.changes:
@@ -337,7 +293,7 @@ class Cycle:
         ) -> tuple[list[Silence], tuple[Placement, ...], tuple[Backlog, ...]]:
             return (
                 tx.silences.open(now),
-                placements if placements is not None else _pressing(tx, since),
+                placements if placements is not None else pressing(tx, since),
                 backlog if backlog is not None else tuple(tx.outbox.backlog()),
             )
 
@@ -371,46 +327,3 @@ class Cycle:
             return False
         del self._unsaved[: len(writes)]
         return True
-
-
-def _pressing(tx: Transaction, failed_since: float) -> tuple[Placement, ...]:
-    waiting = tx.placements.oldest(State.QUEUED, MOST_QUEUED)
-    held = tx.placements.in_states([State.HELD])
-    return (*waiting, *held, *tx.placements.ended_since(State.FAILED, failed_since))
-
-
-def _running(delta: Delta) -> set[str]:
-    return {i.id for i in delta.upserts.values() if i.status == RUNNING}
-
-
-def _write(
-    news: News,
-    judged: AlertPass,
-    messages: list[OutboxMessage],
-    ever_running: set[str],
-    now: float,
-) -> Write:
-    """The rows of one pass, as a function of the transaction that writes them."""
-    delta = news.delta if news.delta is not None and news.delta.hold is None else None
-    first_running = _running(delta) - ever_running if delta is not None else set()
-    events = [event_of(change, now) for change in news.changes] + list(judged.events)
-
-    def write(tx: Transaction) -> list[Event]:
-        if news.regions is not None:
-            tx.regions.save(news.regions)
-        if news.answer is not None and news.poll is not None:
-            gap_s = CONSECUTIVE_INTERVALS * news.poll.interval_s
-            tx.region_history.record(news.answer.regions.values(), news.answer.ended_at, gap_s)
-        if delta is not None:
-            missed = {**delta.missed, **dict.fromkeys(delta.returned, 0)}
-            tx.instances.save(delta.upserts.values(), missed, delta.vanished)
-            tx.instances.seen_running(first_running)
-            tx.instances.observed(delta.sweep.ended_at)
-        tx.alerts.save(judged.saved)
-        tx.alerts.remove(judged.removed)
-        tx.notification_log.save(judged.log)
-        tx.notification_log.remove(judged.forgotten_log)
-        tx.outbox.add(messages)
-        return events
-
-    return write

@@ -1,6 +1,6 @@
 """What is not told although it fires: inhibited by another alert, or silenced (product.md, section 4).
 
-Used by `alerting`. The inhibitions are built in; `config/alertmanager` says the same in Alertmanager's words.
+Used by `alerting`. The inhibitions are built in; `/api/v2/status` tells them in Alertmanager's words.
 """
 
 from __future__ import annotations

@@ -192,12 +192,15 @@ class _Group:
 def _groups(alerts: Iterable[Alert], routing: Routing, muting: Muting) -> dict[LogKey, _Group]:
     groups: dict[LogKey, _Group] = {}
     routes = [(route, route.key if routing.routes else "{}") for route in routes_of(routing)]
+    written: dict[Labels, str] = {}
     for alert in alerts:
         if alert.state is not AlertState.FIRING and not alert.ended:
             continue
         for route, route_key in _routes_of(alert, routes):
             labels = _group_labels(alert, route)
-            key = f"{route_key}:{_written(labels)}"
+            if labels not in written:
+                written[labels] = _written(labels)
+            key = f"{route_key}:{written[labels]}"
             for receiver in route.receivers:
                 if receiver in routing.receivers and not _about(alert, receiver):
                     group = groups.get((receiver, key))

@@ -1,0 +1,109 @@
+"""What a pass of the cycle begins with, reads of the store, and writes there. Used by `cycle`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from nexusd.core.alerting import AlertPass
+from nexusd.core.alerts import Alert
+from nexusd.core.changes import Change
+from nexusd.core.cooling import Coolings
+from nexusd.core.events import Event
+from nexusd.core.history import event_of
+from nexusd.core.inventory import Delta
+from nexusd.core.lifecycle import Placement, State
+from nexusd.core.notifications import LoggedNotification
+from nexusd.core.polls import PollState
+from nexusd.core.recordings import CONSECUTIVE_INTERVALS
+from nexusd.core.records import RUNNING, Instance
+from nexusd.core.regions import RegionList, RegionSnapshot
+from nexusd.core.silences import Silence
+from nexusd.ports import OutboxMessage, Transaction
+
+MOST_QUEUED = 1_000
+"""Queued placements that alerts look at, the oldest: with more, one more alert says nothing new."""
+
+Write = Callable[[Transaction], list[Event]]
+"""Writes what a pass has decided, but for the events, which it gives back."""
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What a pass begins with; nothing of it for one that only looks at the time."""
+
+    poll: PollState | None = None
+    answer: RegionList | None = None
+    regions: RegionSnapshot | None = None
+    delta: Delta | None = None
+    changes: tuple[Change, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What the store remembers of an earlier process."""
+
+    inventory: tuple[dict[str, Instance], dict[str, int], float | None]
+    ever_running: frozenset[str]
+    regions: RegionSnapshot
+    cooling_off: Coolings
+    alerts: list[Alert]
+    said: list[LoggedNotification]
+    silences: list[Silence]
+
+
+def restored(tx: Transaction, now: float) -> Restored:
+    return Restored(
+        tx.instances.load(),
+        tx.instances.ever_running(),
+        tx.regions.load(),
+        tx.regions.cooling_off(),
+        tx.alerts.load(),
+        tx.notification_log.load(),
+        tx.silences.open(now),
+    )
+
+
+def pressing(tx: Transaction, failed_since: float) -> tuple[Placement, ...]:
+    """The placements that alerts look at."""
+    waiting = tx.placements.oldest(State.QUEUED, MOST_QUEUED)
+    held = tx.placements.in_states([State.HELD])
+    return (*waiting, *held, *tx.placements.ended_since(State.FAILED, failed_since))
+
+
+def running(delta: Delta) -> set[str]:
+    """Which of the instances that a sweep changed run."""
+    return {i.id for i in delta.upserts.values() if i.status == RUNNING}
+
+
+def write_of(
+    news: News,
+    judged: AlertPass,
+    messages: list[OutboxMessage],
+    ever_running: set[str],
+    now: float,
+) -> Write:
+    """The rows of one pass, as a function of the transaction that writes them."""
+    delta = news.delta if news.delta is not None and news.delta.hold is None else None
+    first_running = running(delta) - ever_running if delta is not None else set()
+    events = [event_of(change, now) for change in news.changes] + list(judged.events)
+
+    def write(tx: Transaction) -> list[Event]:
+        if news.regions is not None:
+            tx.regions.save(news.regions)
+        if news.answer is not None and news.poll is not None:
+            gap_s = CONSECUTIVE_INTERVALS * news.poll.interval_s
+            tx.region_history.record(news.answer.regions.values(), news.answer.ended_at, gap_s)
+        if delta is not None:
+            missed = {**delta.missed, **dict.fromkeys(delta.returned, 0)}
+            tx.instances.save(delta.upserts.values(), missed, delta.vanished)
+            tx.instances.seen_running(first_running)
+            tx.instances.observed(delta.sweep.ended_at)
+        tx.alerts.save(judged.saved)
+        tx.alerts.remove(judged.removed)
+        tx.notification_log.save(judged.log)
+        tx.notification_log.remove(judged.forgotten_log)
+        tx.outbox.add(messages)
+        return events
+
+    return write
