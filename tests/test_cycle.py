@@ -208,7 +208,7 @@ async def test_what_a_poll_makes_due_is_not_late(tmp_path: Path) -> None:
 async def test_of_a_long_queue_the_oldest_are_told_as_delayed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nexusd.cycle.MOST_QUEUED", 3)
+    monkeypatch.setattr("nexusd.passes.MOST_QUEUED", 3)
     async with watch(tmp_path) as here:
         now = here.clock.now()
 
