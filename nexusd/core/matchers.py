@@ -10,7 +10,8 @@ from difflib import get_close_matches
 from nexusd.core.errors import InputError
 from nexusd.core.patterns import Pattern, pattern
 
-_OPERATORS = ("=~", "!~", "!=", "=")
+OPERATORS = ("=", "!=", "=~", "!~")
+"""In Alertmanager's order."""
 _SYNTAX = re.compile(r"\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*(=~|!~|!=|=)\s*(.*?)\s*", re.DOTALL)
 _ESCAPES = {"n": "\n", '"': '"', "\\": "\\"}
 
@@ -49,8 +50,8 @@ def parse_matcher(text: str) -> Matcher:
 
 def matcher(name: str, operator: str, value: str) -> Matcher:
     """A matcher from its parts. Raises `InputError` for an unknown operator or a bad pattern."""
-    if operator not in _OPERATORS:
-        near = get_close_matches(operator, _OPERATORS, 1)
+    if operator not in OPERATORS:
+        near = get_close_matches(operator, OPERATORS, 1)
         hint = f", did you mean {near[0]}?" if near else ""
         raise InputError(f"{operator!r} is not one of {_operators()}{hint}")
     if operator in ("=", "!="):
@@ -92,4 +93,4 @@ def _unquote(value: str, text: str) -> str:
 
 
 def _operators() -> str:
-    return ", ".join(_OPERATORS)
+    return ", ".join(OPERATORS)

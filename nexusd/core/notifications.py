@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cmp_to_key
 
 from nexusd.core.alerts import Alert, AlertState
-from nexusd.core.matchers import Matcher, all_match, quoted
+from nexusd.core.matchers import OPERATORS, Matcher, all_match, quoted
 from nexusd.core.muting import UNMUTED, Muting
 from nexusd.core.rules_notifications import NOTIFICATIONS_FAILING
 
@@ -54,8 +55,9 @@ class Route:
 
     @property
     def key(self) -> str:
-        """As Alertmanager names a route: its root is `{}`."""
-        return "{}/{" + ",".join(str(m) for m in self.matchers) + "}"
+        """As Alertmanager names a route: its root is `{}`, and matchers are sorted."""
+        ordered = sorted(self.matchers, key=lambda m: (m.name, m.value, OPERATORS.index(m.operator)))
+        return "{}/{" + ",".join(str(m) for m in ordered) + "}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,8 +318,39 @@ def _message(group: _Group, news: _News, said: LoggedNotification | None, now: f
     repeats = bool(group.firing) and said is not None and said.at + group.route.repeat_interval_s <= now
     if not (news.fired or ended or repeats):
         return None
-    told = sorted((*group.firing, *ended), key=lambda a: (len(a.labels), a.labels))
-    return Message(group.receiver, group.key, group.labels, tuple(told))
+    return Message(group.receiver, group.key, group.labels, in_order((*group.firing, *ended)))
+
+
+_FIRST_LABELS = ("job", "instance")
+
+
+def in_order(alerts: tuple[Alert, ...]) -> tuple[Alert, ...]:
+    """As Alertmanager lists the alerts of a message: by `job` and `instance`, then by how many labels they
+    have, then by these.
+    """
+    names = {tuple(name for name, _ in alert.labels) for alert in alerts}
+    if len(names) == 1 and set(_FIRST_LABELS).isdisjoint(names.pop()):
+        return tuple(sorted(alerts, key=lambda alert: alert.labels))
+    return tuple(sorted(alerts, key=cmp_to_key(_compared)))
+
+
+def _compared(one: Alert, other: Alert) -> int:
+    for name in _FIRST_LABELS:
+        ours, theirs = one.label(name), other.label(name)
+        if ours != theirs:
+            return _sign(before=bool(ours) and (not theirs or ours < theirs))
+    if len(one.labels) != len(other.labels):
+        return _sign(before=len(one.labels) < len(other.labels))
+    for (name, value), (other_name, other_value) in zip(one.labels, other.labels, strict=True):
+        if name != other_name:
+            return _sign(before=name > other_name)  # whoever lacks the lesser name comes first
+        if value != other_value:
+            return _sign(before=value < other_value)
+    return 0
+
+
+def _sign(*, before: bool) -> int:
+    return -1 if before else 1
 
 
 def _entry(group: _Group, news: _News, said: LoggedNotification | None, at: float) -> LoggedNotification:

@@ -17,7 +17,8 @@ import aiohttp
 import pytest
 
 from nexusd.core.alerts import Alert, AlertState, fingerprint
-from nexusd.core.notifications import Message, Routing, plan
+from nexusd.core.matchers import parse_matcher
+from nexusd.core.notifications import Route, Routing, plan
 from nexusd.core.webhook_body import BodyOptions, webhook_body
 from tests.delivery.receivers import Endpoint, endpoint
 
@@ -41,15 +42,21 @@ def alert(alertname: str, **labels: str) -> Alert:
     return Alert(fingerprint(pairs), pairs, annotations, AlertState.FIRING, now, now)
 
 
+ROUTE = "receiver: ops, group_by: [alertname], group_wait: 0s, group_interval: 1s"
+
+
 @asynccontextmanager
-async def alertmanager(folder: Path, webhook: str) -> AsyncIterator[str]:
+async def alertmanager(
+    folder: Path, webhook: str, route: str = ROUTE, max_alerts: int = 0
+) -> AsyncIterator[str]:
+    """One with that route, which tells the webhook."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     config = folder / "alertmanager.yml"
     config.write_text(
-        "route: {receiver: ops, group_by: [alertname], group_wait: 0s, group_interval: 1s}\n"
-        f"receivers: [{{name: ops, webhook_configs: [{{url: '{webhook}'}}]}}]\n"
+        f"route: {{{route}}}\n"
+        f"receivers: [{{name: ops, webhook_configs: [{{url: '{webhook}', max_alerts: {max_alerts}}}]}}]\n"
     )
     process = await asyncio.create_subprocess_exec(
         str(BINARY),
@@ -107,19 +114,25 @@ async def received(far_end: Endpoint, count: int) -> list[dict[str, Any]]:
     return [json.loads(got.body) for got in far_end.got]
 
 
-def ours(*alerts: Alert) -> dict[str, Any]:
-    """What nexusd sends about them."""
-    firing = tuple(replace(a, state=AlertState.FIRING, resolved_at=None) for a in alerts)
-    (message,) = plan(firing, Routing({"ops": True}), {}, 1e12).messages
-    now: dict[str, Alert] = {a.fingerprint: a for a in alerts}
-    shown = Message(
-        message.receiver,
-        message.group_key,
-        message.group_labels,
-        tuple(now[a.fingerprint] for a in message.alerts),
-    )
-    body: dict[str, Any] = json.loads(webhook_body(shown, BodyOptions(EXTERNAL_URL), 0.0))
+OPS = Routing({"ops": True})
+
+
+def ours(*alerts: Alert, routing: Routing = OPS, max_alerts: int = 0) -> dict[str, Any]:
+    """What nexusd sends about them in one message: those that have ended did fire before."""
+    (body,) = all_of_ours(*alerts, routing=routing, max_alerts=max_alerts)
     return body
+
+
+def all_of_ours(*alerts: Alert, routing: Routing = OPS, max_alerts: int = 0) -> list[dict[str, Any]]:
+    """The same where they are several messages."""
+    fired = tuple(replace(a, state=AlertState.FIRING, resolved_at=None) for a in alerts)
+    told = plan(fired, routing, {}, 1e12)
+    said = {(e.receiver, e.group_key): e for e in told.log}
+    messages = told.messages
+    if any(a.state is AlertState.RESOLVED for a in alerts):
+        messages = plan(alerts, routing, said, 2e12).messages
+    options = BodyOptions(EXTERNAL_URL, max_alerts)
+    return [json.loads(webhook_body(message, options, 0.0)) for message in messages]
 
 
 def without_times(body: dict[str, Any]) -> dict[str, Any]:
@@ -167,3 +180,76 @@ async def test_fingerprints_are_the_same(tmp_path: Path) -> None:
         async with aiohttp.ClientSession() as session, session.get(f"{url}/api/v2/alerts") as answer:
             theirs = {a["fingerprint"] for a in await answer.json()}
         assert theirs == {a.fingerprint for a in odd}
+
+
+async def test_a_group_of_which_a_part_has_ended_is_the_same_json(tmp_path: Path) -> None:
+    one, two = (alert("InstanceStopped", instance_id=f"inst_{n}") for n in (1, 2))
+    async with endpoint() as far_end, alertmanager(tmp_path, far_end.url) as url:
+        await post_alerts(url, one, two)
+        await received(far_end, 1)
+        ended = replace(one, state=AlertState.RESOLVED, resolved_at=datetime.now(UTC).timestamp())
+        await post_alerts(url, ended)
+        theirs = (await received(far_end, 2))[1]
+        mine = ours(ended, two)
+        assert [a["status"] for a in mine["alerts"]] == ["resolved", "firing"]
+        assert without_times(mine) == without_times(theirs)
+
+
+async def test_the_order_of_alerts_is_the_same(tmp_path: Path) -> None:
+    mixed = [
+        alert("A", region="eu"),
+        alert("A", fleet="web"),
+        alert("A", region="eu", name="b"),
+        alert("A", region="eu", job="z"),
+        alert("A", job="a", instance="2"),
+        alert("A", job="a", instance="10"),
+        alert("A", instance="1"),
+        alert("A", name="é"),
+    ]
+    async with endpoint() as far_end, alertmanager(tmp_path, far_end.url, ROUTE.replace("0s", "1s")) as url:
+        await post_alerts(url, *mixed)
+        (theirs,) = await received(far_end, 1)
+        assert without_times(ours(*mixed)) == without_times(theirs)
+
+
+async def test_a_message_that_is_cut_is_the_same_json(tmp_path: Path) -> None:
+    many = [alert("InstanceStopped", instance_id=f"inst_{n}") for n in range(5)]
+    slow = ROUTE.replace("0s", "1s")
+    async with endpoint() as far_end, alertmanager(tmp_path, far_end.url, slow, max_alerts=3) as url:
+        await post_alerts(url, *many)
+        (theirs,) = await received(far_end, 1)
+        assert theirs["truncatedAlerts"] == 2
+        assert without_times(ours(*many, max_alerts=3)) == without_times(theirs)
+
+
+@pytest.mark.parametrize(
+    ("written", "route"),
+    [
+        ("group_by: [region, severity]", Route(("ops",), group_by=("region", "severity"))),
+        ("group_by: ['...']", Route(("ops",), group_by=("...",))),
+        ("group_by: [nothing]", Route(("ops",), group_by=("nothing",))),
+        (
+            """group_by: [alertname], matchers: ['severity="warning"', 'region=~"eu-.*"']""",
+            Route(
+                ("ops",),
+                (parse_matcher('severity="warning"'), parse_matcher('region=~"eu-.*"')),
+                ("alertname",),
+            ),
+        ),
+    ],
+    ids=["several labels", "all labels", "none", "a route with matchers"],
+)
+async def test_groups_are_the_same(tmp_path: Path, written: str, route: Route) -> None:
+    some = [
+        alert("RegionUnhealthy", region="eu-west-2"),
+        alert("RegionLatencyHigh", region="eu-west-2"),
+        alert("RegionUnhealthy", region="eu-north-1"),
+    ]
+    tree = f"receiver: ops, group_wait: 1s, routes: [{{receiver: ops, {written}}}]"
+    mine = all_of_ours(*some, routing=Routing({"ops": True}, (route,)))
+    async with endpoint() as far_end, alertmanager(tmp_path, far_end.url, tree) as url:
+        await post_alerts(url, *some)
+        theirs = await received(far_end, len(mine))
+    assert {body["groupKey"]: without_times(body) for body in mine} == {
+        body["groupKey"]: without_times(body) for body in theirs
+    }
