@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from nexusd.core.alerting import Alerting
@@ -16,11 +17,13 @@ from nexusd.core.alerts import AlertState
 from nexusd.core.errors import UnavailableError
 from nexusd.core.events import Event
 from nexusd.core.lifecycle import Attempt, Placement, State, Verdict
+from nexusd.core.matchers import parse_matcher
 from nexusd.core.notifications import Message, Routing
 from nexusd.core.placement import PlacementPolicy, PlacementRequest
 from nexusd.core.polls import INSTANCES, REGIONS, PollState
 from nexusd.core.records import Instance, Region
 from nexusd.core.rules_default import DEFAULT_RULES
+from nexusd.core.silences import Silence
 from nexusd.core.world import World
 from nexusd.cycle import Cycle, Observers, Parts
 from nexusd.ports import OutboxMessage, Transaction
@@ -29,7 +32,7 @@ from nexusd.store.executors import InlineExecutor
 from nexusd.store.opening import StoreOptions, open_store
 from nexusd.store.store import SqlStore
 from tests.fakes import FakeCloudApi, NullMetrics
-from tests.virtual_time import VirtualClock, in_virtual_time
+from tests.virtual_time import VirtualClock, in_virtual_time, run_virtual
 
 EAST = Region("us-east-1", "Virginia, US", "healthy", 12.0, capacity=True)
 WEST = Region("eu-west-2", "London, UK", "healthy", 45.0, capacity=True)
@@ -88,12 +91,15 @@ class Watch:
 
 
 @asynccontextmanager
-async def watch(folder: Path, smoothing_s: float | None = None) -> AsyncIterator[Watch]:
-    """Restored and polled once; the cycle runs until the block ends."""
+async def watch(
+    folder: Path, smoothing_s: float | None = None, regions: Iterable[Region] = (EAST, WEST)
+) -> AsyncIterator[Watch]:
+    """Leading, restored and polled once; the cycle runs until the block ends."""
     clock = VirtualClock()
     options = StoreOptions(f"sqlite:///{folder / 'nexusd.db'}", f"test {clock.now()}")
     store = open_store(options, clock, InlineExecutor())
-    here = Watch(store, clock, FakeCloudApi(clock, [EAST, WEST]), smoothing_s)
+    here = Watch(store, clock, FakeCloudApi(clock, regions), smoothing_s)
+    assert await store.acquire_lease()
     await here.cycle.restore()
     await here.poll()
     running = asyncio.ensure_future(here.cycle.run())
@@ -102,6 +108,7 @@ async def watch(folder: Path, smoothing_s: float | None = None) -> AsyncIterator
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
+        await store.release_lease()
         await store.close()
 
 
@@ -221,3 +228,59 @@ async def test_of_a_long_queue_the_oldest_are_told_as_delayed(
         await asyncio.sleep(700.0)
         delayed = [a for a in here.world.alerts.values() if a.label("alertname") == "PlacementDelayed"]
         assert {a.label("placement_id") for a in delayed} == {"plc_0", "plc_1", "plc_2"}
+
+
+@pytest.mark.parametrize("killed_at_s", [1.0, 14.0, 59.0, 100.0, 119.5])
+def test_a_restart_in_the_middle_of_for_shifts_firing_by_one_evaluation_at_most(
+    tmp_path: Path, killed_at_s: float
+) -> None:
+    sick = msgspec.structs.replace(EAST, status="down")
+
+    async def play() -> float:
+        """How long after the region fell ill it was told."""
+        began_at = VirtualClock().now()
+        async with watch(tmp_path, regions=[sick, WEST]) as here:
+            await polled(here, killed_at_s)
+            assert here.states("RegionUnhealthy") == [AlertState.PENDING]
+        await asyncio.sleep(3.0)
+        async with watch(tmp_path, regions=[sick, WEST]) as here:
+            while here.states("RegionUnhealthy") == [AlertState.PENDING]:
+                await polled(here, 1.0)
+            (alert,) = (a for a in here.world.alerts.values() if a.name == "RegionUnhealthy")
+            assert alert.active_at == began_at
+            return here.clock.now() - began_at
+
+    assert 120.0 <= run_virtual(play()) <= 120.0 + INTERVALS_S[REGIONS]
+
+
+async def polled(here: Watch, seconds: float) -> None:
+    """So long, with a poll every 15 s."""
+    until = here.clock.now() + seconds
+    while here.clock.now() < until:
+        await asyncio.sleep(min(INTERVALS_S[REGIONS], until - here.clock.now()))
+        await here.poll()
+
+
+@in_virtual_time
+async def test_flapping_silences_and_what_was_told_survive_a_restart(tmp_path: Path) -> None:
+    async with watch(tmp_path) as here:
+        here.cloud.put(Instance("inst_1", "web-1", "running", "us-east-1"))
+        for status in ("running", *("stopped", "running") * 3):
+            here.cloud.change("inst_1", status=status)
+            await here.cycle.poll_instances()
+            await asyncio.sleep(30.0)
+        (before,) = (a for a in here.world.alerts.values() if a.name == "InstanceStopped")
+        assert before.flapping_since is not None
+        now = here.clock.now()
+        matchers = (parse_matcher("alertname=RegionUnhealthy"),)
+        silence = Silence("s1", matchers, now, now + 3600.0, now, "me", "why")
+        await here.store.run(lambda tx: tx.silences.save([silence]))
+        told = len(here.told)
+    async with watch(tmp_path) as here:
+        here.cloud.put(Instance("inst_1", "web-1", "running", "us-east-1"))
+        await here.poll()
+        (after,) = (a for a in here.world.alerts.values() if a.name == "InstanceStopped")
+        assert (after.flapping_since, after.changes) == (before.flapping_since, before.changes)
+        assert here.world.silences == {"s1": silence}
+        await polled(here, 300.0)
+        assert (told, [m.alerts[0].name for _, m in here.told]) == (1, ["InstanceStopped"])  # that it flaps
