@@ -267,7 +267,7 @@ async def test_flapping_silences_and_what_was_told_survive_a_restart(tmp_path: P
         here.cloud.put(Instance("inst_1", "web-1", "running", "us-east-1"))
         for status in ("running", *("stopped", "running") * 3):
             here.cloud.change("inst_1", status=status)
-            await here.cycle.poll_instances()
+            await here.poll()
             await asyncio.sleep(30.0)
         (before,) = (a for a in here.world.alerts.values() if a.name == "InstanceStopped")
         assert before.flapping_since is not None
