@@ -85,6 +85,7 @@ def write_of(
 ) -> Write:
     """The rows of one pass, as a function of the transaction that writes them."""
     delta = news.delta if news.delta is not None and news.delta.hold is None else None
+    held = news.delta if news.delta is not None and news.delta.hold is not None else None
     first_running = running(delta) - ever_running if delta is not None else set()
     events = [event_of(change, now) for change in news.changes] + list(judged.events)
 
@@ -99,6 +100,8 @@ def write_of(
             tx.instances.save(delta.upserts.values(), missed, delta.vanished)
             tx.instances.seen_running(first_running)
             tx.instances.observed(delta.sweep.ended_at)
+        if held is not None:
+            tx.instances.save((), dict.fromkeys(held.returned, 0), ())
         tx.alerts.save(judged.saved)
         tx.alerts.remove(judged.removed)
         tx.notification_log.save(judged.log)

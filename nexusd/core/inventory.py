@@ -56,10 +56,11 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """What one complete sweep changes. `hold` set: the sweep is held back and all else is empty.
+    """What one complete sweep changes. `hold` set: it is held back, and all else but `returned` is empty.
 
     `upserts`: new or changed records. `missed`: ids that are absent and not yet believed gone, each with the
-    sweeps in a row that missed it, this one included. `returned`: ids that were missed and are back.
+    sweeps in a row that missed it, this one included. `returned`: ids that were missed and are no more: they
+    are back, or a sweep that is held back may have had them.
     `vanished`: ids to drop.
     """
 
@@ -166,12 +167,12 @@ class Inventory:
     def apply(self, delta: Delta) -> None:
         """Make the snapshot that `compare` computed the current one."""
         self.hold = delta.hold
+        for instance_id in delta.returned:
+            self._missed.pop(instance_id, None)
         if delta.hold is not None:
             return
         for instance in delta.upserts.values():
             self._put(instance)
-        for instance_id in delta.returned:
-            self._missed.pop(instance_id, None)
         self._missed.update(delta.missed)
         lost = sum(self._instances[i].live for i in delta.vanished)
         if 2 * lost > sum(self._live.values()):
@@ -251,7 +252,7 @@ def compare(inventory: Inventory, sweep: Sweep, policy: SweepPolicy) -> Delta:
     absent = [] if known == len(inventory) else [i for i in inventory if i.id not in sweep.instances]
     hold = _hold(inventory, absent, sweep, policy)
     if hold is not None and hold.sweeps < policy.mass_sweeps:
-        return Delta(sweep, hold=hold)
+        return Delta(sweep, hold=hold, returned=frozenset(inventory.missed))
     missed = _missed(inventory, absent)
     confirmed = hold.gone if hold is not None else frozenset()
     vanished = confirmed.union(i for i, sweeps in missed.items() if sweeps >= policy.vanish_after_sweeps)
@@ -294,11 +295,8 @@ def _present(inventory: Inventory, sweep: Sweep) -> tuple[dict[str, Instance], l
 
 
 def _missed(inventory: Inventory, absent: list[Instance]) -> dict[str, int]:
-    """How many sweeps in a row missed each absent instance. What was missed before a hold counts no more:
-    the sweeps that were held back between may have had it.
-    """
-    before = inventory.missed if inventory.hold is None else {}
-    return {i.id: before.get(i.id, 0) + 1 for i in absent}
+    """How many sweeps in a row missed each absent instance."""
+    return {i.id: inventory.missed.get(i.id, 0) + 1 for i in absent}
 
 
 def _hold(inventory: Inventory, absent: list[Instance], sweep: Sweep, policy: SweepPolicy) -> Hold | None:

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
 
-from nexusd.core import inventory as inventory_module
 from nexusd.core.changes import InstanceAppeared, InstanceStatusChanged, InstanceVanished
 from nexusd.core.inventory import Delta, Inventory, SweepPolicy, compare
 from nexusd.core.records import Instance
@@ -114,10 +113,15 @@ def caught(wrong: Callable[[History], bool]) -> bool:
 
 
 def test_the_model_catches_misses_that_are_counted_across_a_hold(monkeypatch: pytest.MonkeyPatch) -> None:
-    def counted_across(inventory: Inventory, absent: list[Instance]) -> dict[str, int]:
-        return {i.id: inventory.missed.get(i.id, 0) + 1 for i in absent}
+    apply = Inventory.apply
 
-    monkeypatch.setattr(inventory_module, "_missed", counted_across)
+    def counted_across(self: Inventory, delta: Delta) -> None:
+        missed = dict(self.missed)
+        apply(self, delta)
+        if delta.hold is not None:
+            self._missed = missed
+
+    monkeypatch.setattr(Inventory, "apply", counted_across)
     assert caught(disagrees)
 
 
