@@ -5,21 +5,31 @@ Each takes what a process is given and gives it back spoiled; the engine's own c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
-from typing import Any, TypeVar, cast
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias, TypeVar, cast
 
 from nexusd.core.answers import CreateAnswer, Created, CreateRequest, NotSent, Refused, Unknown
 from nexusd.core.budget import LARGEST_BURST
 from nexusd.core.errors import ApiError
+from nexusd.core.fleets import FleetPlacements
 from nexusd.core.inventory import Sweep
-from nexusd.core.lifecycle import IN_DOUBT, State
+from nexusd.core.lifecycle import IN_DOUBT, Placement, State
 from nexusd.core.regions import RegionList
 from nexusd.core.spread import Member
 from nexusd.ports import Clock, CloudApi, PlacementsTable, Store, Transaction
 from nexusd.simulator.process import Surroundings
 
 T = TypeVar("T")
+Spoil: TypeAlias = Callable[[Surroundings], Surroundings]
+
+
+@dataclass(frozen=True, slots=True)
+class InDoubt:
+    """A POST whose outcome is not known."""
+
+    request: CreateRequest
+    answer: Unknown
 
 
 class Misjudged:
@@ -36,55 +46,56 @@ class Misjudged:
 
     async def create_instance(self, request: CreateRequest, deadline: float) -> CreateAnswer:
         answer = await self._cloud.create_instance(request, deadline)
-        return await self._misjudge(request, answer) if isinstance(answer, Unknown) else answer
+        return await self._misjudge(InDoubt(request, answer)) if isinstance(answer, Unknown) else answer
 
     def last_answer_at(self, resource: str) -> float | None:
         return self._cloud.last_answer_at(resource)
 
-    async def _misjudge(self, request: CreateRequest, answer: Unknown) -> CreateAnswer:
-        raise NotImplementedError
+    async def _misjudge(self, sent: InDoubt) -> CreateAnswer:
+        return sent.answer
 
 
 class RetryAtOnce(Misjudged):
-    async def _misjudge(self, _request: CreateRequest, answer: Unknown) -> CreateAnswer:
-        return NotSent(answer.reason)
+    async def _misjudge(self, sent: InDoubt) -> CreateAnswer:
+        return NotSent(sent.answer.reason)
 
 
 class LookUpThenRetry(Misjudged):
-    async def _misjudge(self, request: CreateRequest, answer: Unknown) -> CreateAnswer:
+    async def _misjudge(self, sent: InDoubt) -> CreateAnswer:
         try:
             sweep = await self._cloud.sweep_instances()
         except ApiError:
-            return answer
-        found = [i for i in sweep.instances.values() if i.name == request.name]
+            return sent.answer
+        found = [i for i in sweep.instances.values() if i.name == sent.request.name]
         return Created(found[0]) if found else NotSent("it is not listed")
 
 
 class FailOverWhileInDoubt(Misjudged):
-    async def _misjudge(self, _request: CreateRequest, answer: Unknown) -> CreateAnswer:
-        return Refused(503, "UNAVAILABLE", answer.reason, "capacity", "region")
+    async def _misjudge(self, sent: InDoubt) -> CreateAnswer:
+        return Refused(503, "UNAVAILABLE", sent.answer.reason, "capacity", "region")
 
 
-class PostponingStore:
-    """Keeps the intent of a POST back until it is told that the POST was answered."""
+class HammerDryRegions(Misjudged):
+    """A refusal for want of capacity is put down to the request's bad luck: nothing cools off."""
+
+    async def create_instance(self, request: CreateRequest, deadline: float) -> CreateAnswer:
+        answer = await self._cloud.create_instance(request, deadline)
+        if isinstance(answer, Refused) and answer.kind == "capacity":
+            return replace(answer, scope="request")
+        return answer
+
+
+class WrappedStore:
+    """A store that hands all on; what is made of it spoils something."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._kept: dict[str, Callable[[Transaction], Any]] = {}
 
     async def run(self, transaction: Callable[[Transaction], T]) -> T:
         return await self._store.run(transaction)
 
     async def run_leading(self, transaction: Callable[[Transaction], T]) -> T:
-        try:
-            return await self._store.run_leading(lambda tx: _unless_it_begins(transaction, tx))
-        except _BeginsError as begins:
-            self._kept[begins.name] = transaction
-            value: T = begins.value
-            return value
-
-    async def answered(self, name: str) -> None:
-        await self._store.run_leading(self._kept.pop(name))
+        return await self._store.run_leading(transaction)
 
     @property
     def epoch(self) -> int:
@@ -95,8 +106,27 @@ class PostponingStore:
         return self._store.leading
 
 
-class _BeginsError(Exception):
-    """Undoes the transaction that begins an attempt for the placement of that name."""
+class PostponingStore(WrappedStore):
+    """Keeps the intent of a POST back until it is told that the POST was answered."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self._kept: dict[str, Callable[[Transaction], Any]] = {}
+
+    async def run_leading(self, transaction: Callable[[Transaction], T]) -> T:
+        try:
+            return await self._store.run_leading(lambda tx: _unless_it_begins(transaction, tx))
+        except _UndoneError as undone:
+            self._kept[undone.name] = transaction
+            value: T = undone.value
+            return value
+
+    async def answered(self, name: str) -> None:
+        await self._store.run_leading(self._kept.pop(name))
+
+
+class _UndoneError(Exception):
+    """Undoes the transaction that has just been run, for the placement of that name."""
 
     def __init__(self, name: str, value: Any) -> None:
         super().__init__(name)
@@ -109,7 +139,7 @@ def _unless_it_begins(transaction: Callable[[Transaction], T], tx: Transaction) 
     value = transaction(tx)
     begun = [p for p in tx.placements.in_states([State.CREATING]) if p.id not in before]
     if begun:
-        raise _BeginsError(begun[0].request.name, value)
+        raise _UndoneError(begun[0].request.name, value)
     return value
 
 
@@ -126,16 +156,30 @@ class PostFirst(Misjudged):
         return answer
 
 
-class ForgetfulStore(Store):
+class HastyStore(WrappedStore):
+    """Says yes to a client before the commit, which never comes."""
+
+    async def run(self, transaction: Callable[[Transaction], T]) -> T:
+        def undone(tx: Transaction) -> T:
+            value = transaction(tx)
+            if isinstance(value, tuple) and isinstance(value[0], Placement):
+                raise _UndoneError(value[0].request.name, value)
+            return value
+
+        try:
+            return await self._store.run(undone)
+        except _UndoneError as undone_error:
+            answer: T = undone_error.value
+            return answer
+
+
+class ForgetfulStore(WrappedStore):
     """Has the whole launch budget again at each start."""
 
     def __init__(self, store: Store, clock: Clock) -> None:
-        self._store = store
+        super().__init__(store)
         self._clock = clock
         self._begun = False
-
-    async def run(self, transaction: Callable[[Transaction], T]) -> T:
-        return await self._store.run(transaction)
 
     async def run_leading(self, transaction: Callable[[Transaction], T]) -> T:
         if not self._begun:
@@ -144,38 +188,22 @@ class ForgetfulStore(Store):
             self._begun = True
         return await self._store.run_leading(transaction)
 
-    @property
-    def epoch(self) -> int:
-        return self._store.epoch
 
-    @property
-    def leading(self) -> bool:
-        return self._store.leading
+class BlindStore(WrappedStore):
+    """Whose transactions see placements through something: `blind` makes that of the table."""
 
-
-class BlindStore(Store):
-    """Does not count a spread group's members that are in doubt."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, store: Store, blind: Callable[[PlacementsTable], _Blind]) -> None:
+        super().__init__(store)
+        self._blind = blind
 
     async def run(self, transaction: Callable[[Transaction], T]) -> T:
-        return await self._store.run(lambda tx: transaction(_blind(tx)))
+        return await self._store.run(lambda tx: transaction(self._blinded(tx)))
 
     async def run_leading(self, transaction: Callable[[Transaction], T]) -> T:
-        return await self._store.run_leading(transaction)
+        return await self._store.run_leading(lambda tx: transaction(self._blinded(tx)))
 
-    @property
-    def epoch(self) -> int:
-        return self._store.epoch
-
-    @property
-    def leading(self) -> bool:
-        return self._store.leading
-
-
-def _blind(tx: Transaction) -> Transaction:
-    return cast(Transaction, _Blind(tx, {"placements": _BlindPlacements(tx.placements)}))
+    def _blinded(self, tx: Transaction) -> Transaction:
+        return cast(Transaction, _Blind(tx, {"placements": self._blind(tx.placements)}))
 
 
 class _Blind:
@@ -189,18 +217,39 @@ class _Blind:
         return self._replaced[name] if name in self._replaced else getattr(self._whole, name)
 
 
-class _BlindPlacements(_Blind):
-    def __init__(self, placements: PlacementsTable) -> None:
-        super().__init__(placements, {"group": self._group})
-        self._placements = placements
+def _without_doubtful_members(placements: PlacementsTable) -> _Blind:
+    def group(name: str) -> list[Member]:
+        return [member for member in placements.group(name) if member.state not in IN_DOUBT]
 
-    def _group(self, name: str) -> list[Member]:
-        return [member for member in self._placements.group(name) if member.state not in IN_DOUBT]
+    return _Blind(placements, {"group": group})
 
 
-def _half_the_settle_time(given: Surroundings) -> Surroundings:
-    follow = replace(given.options.follow, settle_s=given.options.follow.settle_s / 2)
-    return replace(given, options=replace(given.options, follow=follow))
+def _without_a_fleets_doubts(placements: PlacementsTable) -> _Blind:
+    def members(fleet: str) -> list[Placement]:
+        return [placement for placement in placements.members(fleet) if placement.state not in IN_DOUBT]
+
+    def of_fleets(names: Iterable[str]) -> dict[str, FleetPlacements]:
+        found = placements.of_fleets(names)
+        return {name: replace(found[name], open=members(name)) for name in found}
+
+    return _Blind(placements, {"members": members, "of_fleets": of_fleets})
+
+
+def _settled_in(share: float) -> Spoil:
+    """Absence is believed after this share of the time that it takes."""
+
+    def spoil(given: Surroundings) -> Surroundings:
+        follow = replace(given.options.follow, settle_s=given.options.follow.settle_s * share)
+        return replace(given, options=replace(given.options, follow=follow))
+
+    return spoil
+
+
+def _by_policy(**changes: Any) -> Spoil:
+    def spoil(given: Surroundings) -> Surroundings:
+        return replace(given, options=replace(given.options, policy=replace(given.options.policy, **changes)))
+
+    return spoil
 
 
 def _commit_after_the_post(given: Surroundings) -> Surroundings:
@@ -208,12 +257,22 @@ def _commit_after_the_post(given: Surroundings) -> Surroundings:
     return replace(given, store=store, cloud=PostFirst(given.cloud, store))
 
 
-VARIANTS: Mapping[str, Callable[[Surroundings], Surroundings]] = {
+VARIANTS: Mapping[str, Spoil] = {
     "retry-at-once": lambda given: replace(given, cloud=RetryAtOnce(given.cloud)),
     "look-up-then-retry": lambda given: replace(given, cloud=LookUpThenRetry(given.cloud)),
-    "half-the-settle-time": _half_the_settle_time,
+    "half-the-settle-time": _settled_in(0.5),
     "commit-after-the-post": _commit_after_the_post,
-    "forget-the-budget": lambda given: replace(given, store=ForgetfulStore(given.store, given.clock)),
-    "in-doubt-absent-for-spread": lambda given: replace(given, store=BlindStore(given.store)),
     "failover-while-in-doubt": lambda given: replace(given, cloud=FailOverWhileInDoubt(given.cloud)),
+    "forget-the-budget": lambda given: replace(given, store=ForgetfulStore(given.store, given.clock)),
+    "in-doubt-absent-for-spread": lambda given: replace(
+        given, store=BlindStore(given.store, _without_doubtful_members)
+    ),
+    "in-doubt-absent-for-fleets": lambda given: replace(
+        given, store=BlindStore(given.store, _without_a_fleets_doubts)
+    ),
+    "answer-before-the-commit": lambda given: replace(given, store=HastyStore(given.store)),
+    "wait-for-ever": _settled_in(10.0),
+    "forget-the-cap": _by_policy(max_per_region=None),
+    "trust-stale-data": _by_policy(max_data_age_s=1e9, max_inventory_age_s=1e9),
+    "hammer-dry-regions": lambda given: replace(given, cloud=HammerDryRegions(given.cloud)),
 }
