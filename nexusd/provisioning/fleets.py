@@ -24,6 +24,7 @@ from nexusd.provisioning.intake import accepted_event, state_event
 
 log = structlog.get_logger(__name__)
 
+LOOK_EVERY_S = 2.0
 LETTERS = string.ascii_lowercase + string.digits
 
 
@@ -45,25 +46,34 @@ class FleetKeeper:
         self._changed = changed
         self._told: dict[str, str | None] = {}
         self._cleared = False
+        self._looked_at_listing: float | None = None
+        self._look_at = 0.0
 
     def begin_term(self) -> None:
         """This process leads from now on; the one before may have known other fleets."""
         self._cleared = False
 
     async def keep(self) -> None:
-        """Do for each fleet what is to be done now. Raises `StoreError`."""
+        """Do for each fleet what is to be done now. Raises `StoreError`.
+
+        When nothing is, only a new listing or an ended placement changes that: until one comes a look now and
+        then is enough.
+        """
         if not self._cleared:
             await self._cancel_undeclared()
             self._cleared = True
         fleets = self._world.fleets
-        if not fleets.specs:
+        now, began_at = self._clock.now(), self._world.inventory.began_at
+        if not fleets.specs or (began_at == self._looked_at_listing and now < self._look_at):
             return
         stored = await self._store.run(lambda tx: tx.placements.of_fleets(fleets.names))
         # The listing is looked at after the placements were read: what one of them made since is either
         # listed, and counts once, or counts as its placement.
         plans = plan_fleets(fleets, self._world.inventory, stored, self._clock.now())
         self._tell(plans)
-        await self._carry_out([plan for plan in plans if plan.wanted or plan.cancel], stored)
+        busy = [plan for plan in plans if plan.wanted or plan.cancel]
+        self._looked_at_listing, self._look_at = began_at, now if busy else now + LOOK_EVERY_S
+        await self._carry_out(busy, stored)
 
     async def _carry_out(self, plans: list[FleetState], stored: Mapping[str, FleetPlacements]) -> None:
         """In one commit, or not at all when a placement has changed since it was read: then look again."""

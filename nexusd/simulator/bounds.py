@@ -55,6 +55,22 @@ class Bounds:
         """A complete listing was taken in."""
         self._listed_at.append(self._loop.time())
 
+    def clock_stepped(self) -> None:
+        """A process has begun that tells another time: for it what cooled off may be over at once."""
+        self._dry_posts.clear()
+
+    def refused_dry(self, region: str, placement_id: str) -> None:
+        """A region that is dry was asked, and refused."""
+        now = self._loop.time()
+        posts = self._dry_posts.setdefault(region, deque())
+        posts.append(now)
+        while posts[0] <= now - HOUR_S:
+            posts.popleft()
+        most = "most posts to a dry region in an hour"
+        self._counts[most] = max(self._counts[most], len(posts))
+        if len(posts) > DRY_POSTS_AN_HOUR:
+            self._report("dry region", f"{len(posts)} POSTs to {region} within an hour", placement_id)
+
     def instances_read(self) -> None:
         self._read_at["instances"] = self._loop.time()
 
@@ -63,7 +79,6 @@ class Bounds:
         self._check_region(request, placement)
         self._check_age(placement)
         self._check_rate(placement)
-        self._check_dryness(request.region, placement)
 
     def made(self, existing: Existing) -> None:
         """An instance was made."""
@@ -119,20 +134,6 @@ class Bounds:
         self._tokens_at = now
         if self._tokens < -1e-6:
             self._report("create rate", f"{-self._tokens:.2f} creates too many", placement.id)
-
-    def _check_dryness(self, region: str, placement: Placement) -> None:
-        if self.cloud is None or region not in self.cloud.dry:
-            self._dry_posts.pop(region, None)
-            return
-        now = self._loop.time()
-        posts = self._dry_posts.setdefault(region, deque())
-        posts.append(now)
-        while posts[0] <= now - HOUR_S:
-            posts.popleft()
-        most = "most posts to a dry region in an hour"
-        self._counts[most] = max(self._counts[most], len(posts))
-        if len(posts) > DRY_POSTS_AN_HOUR:
-            self._report("dry region", f"{len(posts)} POSTs to {region} within an hour", placement.id)
 
     def _check_fleet(self, name: str, placement_id: str) -> None:
         """Alive and in flight, at most `count` and `max_replacements`."""

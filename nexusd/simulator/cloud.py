@@ -11,6 +11,7 @@ import asyncio
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import msgspec
 
@@ -47,6 +48,20 @@ class Existing:
     owner: str
 
 
+class CloudAuditor(Protocol):
+    def made(self, existing: Existing) -> None:
+        """An instance of the daemon's was made."""
+        ...
+
+    def refused_dry(self, region: str, owner: str) -> None:
+        """A create was refused because the region is dry."""
+        ...
+
+    def owner_open(self, owner: str) -> bool:
+        """Whether the placement is still open."""
+        ...
+
+
 @dataclass(slots=True)
 class _Site:
     """A region as it truly is. `dry`: it claims to have capacity and refuses every create. `scarce`: it
@@ -60,21 +75,17 @@ class _Site:
 
 
 class Cloud:
-    """`owner_open` tells whether a placement is still open; `made` is told of every new instance."""
-
     def __init__(
         self,
         rng: random.Random,
         weather: Weather,
         trace: Trace,
-        made: Callable[[Existing], None],
-        owner_open: Callable[[str], bool],
+        auditor: CloudAuditor,
     ) -> None:
         self._rng = rng
         self._weather = weather
         self._trace = trace
-        self._made = made
-        self._owner_open = owner_open
+        self._auditor = auditor
         self._loop = asyncio.get_running_loop()
         self._sites = {
             slug: _Site(Region(slug, slug, HEALTHY, ms, capacity=True), ms) for slug, ms in REGIONS
@@ -87,9 +98,6 @@ class Cloud:
     def slugs(self) -> list[str]:
         return list(self._sites)
 
-    @property
-    def dry(self) -> list[str]:
-        return [slug for slug, site in self._sites.items() if site.dry]
 
     def regions(self) -> dict[str, Region]:
         return {slug: site.region for slug, site in self._sites.items()}
@@ -111,9 +119,11 @@ class Cloud:
         """The request has arrived."""
         refused = self._refusal(request)
         if refused is not None:
+            if refused.kind == "capacity" and self._sites[request.region].dry:
+                self._auditor.refused_dry(request.region, owner)
             return refused
         existing = self._make(request, owner, listed_at)
-        self._made(existing)
+        self._auditor.made(existing)
         return existing
 
     def _make(self, request: CreateRequest, owner: str, listed_at: float) -> Existing:
@@ -155,7 +165,7 @@ class Cloud:
             site = self._sites[self._rng.choice(self.slugs[:3])]
             site.dry = True
             self._trace.happened(f"{site.region.slug} is dry")
-            await asyncio.sleep(self._rng.uniform(3600.0, 4 * 3600.0))
+            await asyncio.sleep(self._rng.uniform(3600.0, 2.5 * 3600.0))
             site.dry = False
             self._trace.happened(f"{site.region.slug} is dry no more")
 
@@ -219,7 +229,7 @@ class Cloud:
         self._loop.call_later(LISTED_TERMINATED_S, self._leave, existing)
 
     def _leave(self, existing: Existing) -> None:
-        if self._owner_open(existing.owner) or existing.listed_at > self._loop.time() - RECHECK_S:
+        if self._auditor.owner_open(existing.owner) or existing.listed_at > self._loop.time() - RECHECK_S:
             self._loop.call_later(RECHECK_S, self._leave, existing)
             return
         del self.instances[existing.instance.id]

@@ -77,6 +77,9 @@ class Invariants:
             self._break("I1", f"{instance.id} was made for a placement that was given up", owner)
         self.bounds.made(existing)
 
+    def refused_dry(self, region: str, owner: str) -> None:
+        self.bounds.refused_dry(region, owner)
+
     def owner_open(self, placement_id: str) -> bool:
         record = self._ledger.records.get(placement_id)
         return record is not None and record.open

@@ -121,7 +121,7 @@ class Simulation:
         self._ledger = ledger = Ledger()
         self._invariants = invariants = ledger.auditor = Invariants(ledger, trace)
         self._weather = weather = Weather(self._dice("weather"), options.faults, trace)
-        cloud = Cloud(self._dice("cloud"), weather, trace, invariants.made, invariants.owner_open)
+        cloud = Cloud(self._dice("cloud"), weather, trace, invariants)
         self._cloud = invariants.bounds.cloud = cloud
         self._network = Network(self._dice("network"), cloud, weather, trace, invariants)
         self._disk = Disk(self._folder / "nexusd.db", VirtualClock(), ledger, weather)

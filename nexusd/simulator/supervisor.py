@@ -112,6 +112,7 @@ class Supervisor:
         """Somebody set the wall clock before this process began."""
         if self._weather.may(Fault.CLOCK) and self._rng.random() < STEP_CHANCE:
             self._shift_s = self._rng.uniform(-LONGEST_STEP_S, LONGEST_STEP_S)
+            self._invariants.bounds.clock_stepped()
 
     def _downtime_s(self) -> float:
         return self._rng.uniform(20.0, 120.0) if self._rng.random() < 0.02 else self._rng.uniform(0.1, 4.0)

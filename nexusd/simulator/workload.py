@@ -63,9 +63,9 @@ class Workload:
         return PlacementRequest(
             name=self._name(),
             plan="pro" if kind < 0.95 else "starter",
-            regions=rng.choice(REGION_SETS) if kind < 0.15 else None,
-            avoid_regions=AVOIDED if 0.15 < kind < 0.2 else (),
-            where="region.latency_ms < 100.0" if 0.2 < kind < 0.25 else None,
+            regions=rng.choice(REGION_SETS) if kind < 0.05 else None,
+            avoid_regions=AVOIDED if 0.05 < kind < 0.1 else (),
+            where="region.latency_ms < 100.0" if 0.1 < kind < 0.15 else None,
             spread=self._spread() if 0.8 < kind < 0.95 else None,
             priority=rng.choice([0, 0, 0, 1, 5, -1]),
             deadline=self._deadline(),
