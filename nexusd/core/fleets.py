@@ -207,7 +207,7 @@ def plan_fleet(
         in_flight=tuple(p for p in placements.open if _without_instance(p, spec, inventory)),
     )
     streak = _streak(spec, placements)
-    state = _cancel_useless(state, streak)
+    state = _cancel_useless(state, streak, now)
     if guard is None:
         state = _cancel_excess(state)
     if state.missing == 0:
@@ -245,9 +245,14 @@ class _Streak:
         step = min(self.failures, LONGEST_AFTER)
         return self.last.updated_at + min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** (step - 1))
 
-    def since(self, state: FleetState) -> list[Placement]:
-        """The fleet's own in flight that were asked for knowing of the last failure."""
-        return [p for p in _own(state) if self.last is not None and p.created_at > self.last.updated_at]
+    def since(self, state: FleetState, now: float) -> list[Placement]:
+        """The fleet's own in flight that were asked for knowing of the last failure; all of them where it was
+        told before the clock was set back, for nothing can be after it then.
+        """
+        if self.last is None:
+            return []
+        known_at = self.last.updated_at if self.last.updated_at <= now else float("-inf")
+        return [p for p in _own(state) if p.created_at > known_at]
 
 
 def _streak(spec: FleetSpec, placements: FleetPlacements) -> _Streak:
@@ -273,13 +278,13 @@ def _was_sent(placement: Placement) -> bool:
     return begun > 0
 
 
-def _cancel_useless(state: FleetState, streak: _Streak) -> FleetState:
+def _cancel_useless(state: FleetState, streak: _Streak, now: float) -> FleetState:
     """What asks for something else than the fleet does now, or for what CloudNexus has just rejected."""
     others = [p for p in _queued(state) if not state.spec.asks_for(p.request)]
     state = _cancelled(state, others, f"fleet {state.spec.name} asks for something else now")
     if not streak.rejected or streak.last is None:
         return state
-    known = streak.since(state)
+    known = streak.since(state, now)
     doomed = [p for p in _queued(state) if p.attempts == 0 and p not in known]
     return _cancelled(state, doomed, f"{streak.last.request.name}, asked for with it, was rejected")
 
@@ -318,7 +323,7 @@ def _create(state: FleetState, streak: _Streak, now: float) -> FleetState:
         over_at = streak.over_at(now)
         if now < over_at:
             return replace(state, reason=told, next_try_at=over_at)
-        wanted = min(_allowed(state), 1 - len(streak.since(state)))
+        wanted = min(_allowed(state), 1 - len(streak.since(state, now)))
         return _wanting(state, wanted, f"{told}; one is tried at a time")
     if not streak.tested:
         first = 1 - len([p for p in _own(state) if state.spec.asks_for(p.request)])

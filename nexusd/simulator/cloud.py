@@ -98,7 +98,6 @@ class Cloud:
     def slugs(self) -> list[str]:
         return list(self._sites)
 
-
     def regions(self) -> dict[str, Region]:
         return {slug: site.region for slug, site in self._sites.items()}
 

@@ -12,6 +12,9 @@ from nexusd.simulator.options import Fault
 from nexusd.simulator.trace import Trace
 
 LONG_STORM_S = 2400.0
+USUAL_CHANCE = 0.3
+CHANCES = {Fault.KILL: 0.9, Fault.AUTH: 0.08, Fault.QUOTA: 0.15, Fault.PARTITION: 0.15, Fault.STORE: 0.2}
+"""How likely a storm has it. What stops all placing for minutes comes less often, so that more is placed."""
 STANDING = frozenset({Fault.DRY, Fault.CLOCK})
 """Faults that have their own times."""
 
@@ -57,8 +60,7 @@ class Weather:
         length_s = LONG_STORM_S if long else self._rng.uniform(60.0, 420.0)
         async with asyncio.TaskGroup() as group:
             for fault in self._faults:
-                chance = 0.8 if fault is Fault.KILL else 0.3
-                if self._rng.random() < chance:
+                if self._rng.random() < CHANCES.get(fault, USUAL_CHANCE):
                     begins_s = 0.0 if fault is Fault.KILL else self._rng.uniform(0.0, 0.5 * length_s)
                     lasts_s = self._rng.uniform(0.3, 1.0) * (length_s - begins_s)
                     group.create_task(self._strike(fault, begins_s, lasts_s), name=f"storm of {fault}")

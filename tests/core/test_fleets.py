@@ -330,6 +330,11 @@ def test_a_failure_told_before_the_clock_was_set_back_makes_nobody_wait_for_ever
     assert plan(ended=[failure(1, -3600.0)]).wanted == 1
 
 
+def test_one_asked_for_after_the_clock_was_set_back_is_not_cancelled_for_a_failure_before_that() -> None:
+    state = plan(ended=[failure(9, -3600.0)], under_way=[placement(1)])
+    assert (state.cancel, state.wanted) == ((), 0)
+
+
 def test_what_waits_in_the_queue_beside_a_rejected_one_is_cancelled() -> None:
     queued = placement(1, created_at=NOW - 100)
     state = plan(ended=[failure(9, 10.0)], under_way=[queued])
