@@ -284,3 +284,24 @@ async def test_flapping_silences_and_what_was_told_survive_a_restart(tmp_path: P
         assert here.world.silences == {"s1": silence}
         await polled(here, 300.0)
         assert (told, [m.alerts[0].name for _, m in here.told]) == (1, ["InstanceStopped"])  # that it flaps
+
+
+@in_virtual_time
+async def test_an_outage_over_ten_thousand_instances_is_one_message_and_one_when_it_ends(
+    tmp_path: Path,
+) -> None:
+    async with watch(tmp_path) as here:
+        for number in range(10_000):
+            here.cloud.put(Instance(f"inst_{number}", f"web-{number}", "running", "us-east-1"))
+        await polled(here, 60.0)
+        for resource in (REGIONS, INSTANCES):
+            here.cloud.break_(resource, UnavailableError("connection refused", "connect"))
+        await polled(here, 1200.0)
+        assert [[a.name for a in m.alerts] for _, m in here.told] == [["CloudAPIUnreachable"]]
+        for resource in (REGIONS, INSTANCES):
+            here.cloud.mend(resource)
+        await polled(here, 1800.0)
+        assert [(m.alerts[0].name, m.alerts[0].state.value) for _, m in here.told] == [
+            ("CloudAPIUnreachable", "firing"),
+            ("CloudAPIUnreachable", "resolved"),
+        ]
