@@ -235,6 +235,9 @@ def _continues(alert: Alert, rule: Rule, facts: Facts, subject: str) -> bool:
     condition = rule.condition
     if condition.continues is None or alert.keep_firing_since is not None:
         return False
+    instance = facts.instance(subject)
+    if instance is not None and not rule.admits(instance):
+        return False
     lasting = alert.state is AlertState.FIRING or alert.expired
     if condition.momentary:
         lasting = alert.state is not AlertState.RESOLVED

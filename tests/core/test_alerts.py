@@ -232,6 +232,16 @@ def test_nothing_of_instances_is_looked_at_when_no_sweep_came() -> None:
     assert looked == 1
 
 
+def test_a_where_that_is_configured_ends_what_it_leaves_out() -> None:
+    scene = Scene(only("InstanceStopped"))
+    scene.sweep(instance(1), instance(2))
+    scene.later(30.0).sweep(instance(1, "stopped"), instance(2, "stopped"))
+    scene.reconfigure(only("InstanceStopped", where=lambda i: i.id == "inst_2"))
+    scene.later(5.0).evaluate()
+    firing = [a.label("instance_id") for a in scene.alerts.values() if a.state is AlertState.FIRING]
+    assert firing == ["inst_2"]
+
+
 @pytest.mark.parametrize("status", ["stopped", "terminated"])
 def test_an_instance_that_is_renamed_is_one_alert(status: str) -> None:
     scene = Scene(only("InstanceStopped"), only("InstanceTerminated"))
