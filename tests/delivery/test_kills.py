@@ -271,6 +271,7 @@ def test_a_hundred_kills_while_a_thousand_alerts_fire_lose_nothing(tmp_path: Pat
     check(trouble, 1000, 100)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("broken", [{"delivery_store": MarksFirst}, {"cycle_store": OutboxLater}])
 def test_who_marks_before_sending_or_adds_rows_later_is_caught(
     broken: dict[str, type[Mortal]], tmp_path: Path

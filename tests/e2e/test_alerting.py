@@ -48,6 +48,7 @@ def bodies(far_end: Endpoint) -> list[Any]:
     return [json.loads(got.body) for got in far_end.got]
 
 
+@pytest.mark.slow
 async def test_every_kind_of_receiver_is_told_and_the_commands_show_it(tmp_path: Path) -> None:
     cloud = Cloud(options(10))
     async with endpoints("ops", "am", "pulse", "chat") as far, EmulatorServer(cloud) as server:
@@ -92,6 +93,7 @@ async def test_every_kind_of_receiver_is_told_and_the_commands_show_it(tmp_path:
         assert "Traceback" not in said
 
 
+@pytest.mark.slow
 async def test_a_dead_message_is_shown_and_replayed(tmp_path: Path) -> None:
     cloud = Cloud(options(10))
     async with endpoint(400) as ops, EmulatorServer(cloud) as server:

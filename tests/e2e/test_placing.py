@@ -24,7 +24,7 @@ CREATES = Match(endpoint="instances", method="POST")
         pytest.param((Drop("after_commit"),), id="dropped"),
         pytest.param((Answer(500, after_commit=True),), id="500", marks=pytest.mark.slow),
         pytest.param((Truncate(),), id="truncated", marks=pytest.mark.slow),
-        pytest.param((Omit(("id",)),), id="without id"),
+        pytest.param((Omit(("id",)),), id="without id", marks=pytest.mark.slow),
         pytest.param((LateAnswer(3.0),), id="late", marks=pytest.mark.slow),
         pytest.param((Drop("after_commit"), ListLag(1.5)), id="listed late", marks=pytest.mark.slow),
     ],
@@ -77,6 +77,7 @@ async def test_the_key_is_nowhere_in_what_is_written_or_served(tmp_path: Path) -
     assert KEY.encode() not in stored
 
 
+@pytest.mark.slow
 async def test_placing_goes_on_as_soon_as_the_key_is_another(tmp_path: Path) -> None:
     cloud = Cloud(OPTIONS)
     async with EmulatorServer(cloud) as server, DaemonProcess(tmp_path, server.url) as daemon:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 
 from nexusd.emulator.cloud import Cloud
 from nexusd.emulator.options import EmulatorOptions
@@ -36,6 +37,7 @@ def rows(folder: Path) -> list[Any]:
     return read_store(f"sqlite:///{folder / 'nexusd.db'}", read)
 
 
+@pytest.mark.slow
 async def test_neither_writes_a_row_nor_sends_a_post(tmp_path: Path) -> None:
     cloud = Cloud(EmulatorOptions(api_key=KEY, instances=3, latency_jitter_ms=0))
     async with EmulatorServer(cloud) as server, DaemonProcess(tmp_path, server.url) as daemon:

@@ -6,6 +6,7 @@ import asyncio
 import signal
 from pathlib import Path
 
+import pytest
 import yaml
 
 from nexusd.emulator.cloud import Cloud
@@ -24,6 +25,7 @@ async def smoothed(daemon: DaemonProcess) -> bool:
     return known.pop()
 
 
+@pytest.mark.slow
 async def test_smoothing_is_switched_on_by_the_configuration_and_off_by_a_reload(tmp_path: Path) -> None:
     on = {"placement": {"smoothing": "1m"}}
     async with EmulatorServer(Cloud(OPTIONS)) as server, DaemonProcess(tmp_path, server.url, on) as daemon:

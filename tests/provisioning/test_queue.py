@@ -7,6 +7,8 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from nexusd.core.lifecycle import Outcome, State
 from nexusd.core.placement import PlacementPolicy, PlacementRequest, Spread
 from nexusd.core.records import Region
@@ -52,6 +54,7 @@ async def states(here: Site) -> dict[State, int]:
 # cooling off
 
 
+@pytest.mark.slow
 @in_virtual_time
 async def test_a_dry_region_with_a_thousand_queued_gets_ten_posts_an_hour_at_most(tmp_path: Path) -> None:
     async with site(tmp_path, options=FAST) as here:

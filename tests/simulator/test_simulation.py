@@ -56,11 +56,13 @@ def test_without_faults_every_placement_that_is_not_cancelled_runs_or_says_why(t
     assert result.ended["running"] > 0.9 * result.placements
 
 
+@pytest.mark.slow
 def test_the_same_seed_is_the_same_run_in_any_process(tmp_path: Path) -> None:
     here = run(SimulationOptions(3, SHORT_DAYS), tmp_path).hash
     assert hash_of_a_process("1") == hash_of_a_process("2") == here
 
 
+@pytest.mark.slow
 def test_another_seed_is_another_run(tmp_path: Path) -> None:
     folders = [tmp_path / "one", tmp_path / "two"]
     for folder in folders:

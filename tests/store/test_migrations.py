@@ -103,6 +103,7 @@ async def test_a_newer_schema_is_refused_saying_which_is_older(fresh_url: str) -
         await open_and_close(fresh_url)
 
 
+@pytest.mark.slow
 def test_several_replicas_may_start_at_once(fresh_postgres_url: str) -> None:
     starting = [
         subprocess.Popen(
