@@ -9,6 +9,7 @@ import warnings
 from importlib.resources import files
 from pathlib import Path
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 from alembic import command
@@ -17,7 +18,9 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+from nexusd.core.cooling import CoolingOff
 from nexusd.core.errors import StartError
+from nexusd.core.placement import PlacementRequest
 from nexusd.store.executors import InlineExecutor
 from nexusd.store.opening import StoreOptions, database_for, open_store
 from nexusd.store.schema import metadata
@@ -150,4 +153,44 @@ async def test_placements_of_an_earlier_version_are_known_as_members_by_their_na
     store = open_store(StoreOptions(fresh_url, "me"), FakeClock(), InlineExecutor())
     assert [p.id for p in await store.run(lambda tx: tx.placements.members("web"))] == ["web-abc12"]
     assert await store.run(lambda tx: tx.placements.members("")) == []
+    await store.close()
+
+
+def migrate_to(url: str, revision: str) -> sa.Engine:
+    """A database as an earlier nexusd left it."""
+    if url.startswith("sqlite:///"):
+        Path(url.removeprefix("sqlite:///")).touch()
+    engine = engine_for(url)
+    config = Config()
+    config.set_main_option("script_location", SCRIPTS)
+    with engine.connect() as connection, connection.begin():
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+    return engine
+
+
+async def test_what_waited_under_the_first_schema_is_in_the_queue_of_its_class(fresh_url: str) -> None:
+    request = PlacementRequest("w", "pro", regions=("b", "a"), where="region.latency_ms < 80.0", priority=3)
+    row = {
+        "id": "plc_1",
+        "name": "w",
+        "state": "queued",
+        "priority": 3,
+        "created_at": 1.0,
+        "updated_at": 1.0,
+        "request": msgspec.json.encode(request).decode(),
+    }
+    cooling = {"region": "a", "until": 9.0, "step": 2, "reason": "DRY"}
+    engine = migrate_to(fresh_url, "v0001")
+    with engine.begin() as connection:
+        for table, values in (("placements", row), ("coolings", cooling)):
+            columns = ", ".join(values)
+            places = ", ".join(f":{name}" for name in values)
+            connection.execute(sa.text(f"INSERT INTO {table} ({columns}) VALUES ({places})"), values)  # noqa: S608 - names above
+    engine.dispose()
+    store = open_store(StoreOptions(fresh_url, "me"), FakeClock(), InlineExecutor())
+    [waiting] = await store.run(lambda tx: tx.queue.heads(request.constraint_class, 5))
+    assert waiting.request == request
+    kept = await store.run(lambda tx: tx.regions.cooling_off())
+    assert kept == {("a", ""): CoolingOff("a", 9.0, 2, "DRY")}
     await store.close()
