@@ -43,11 +43,12 @@ took in or moved, wakes nobody here."""
 
 @dataclass(frozen=True, slots=True)
 class Observers:
-    """Who is told of a pass after its commit."""
+    """Who is told of a pass after its commit. `recorded`: it had events."""
 
     regions: Callable[[], None]
     swept: Callable[[frozenset[str]], None]
     outbox: Callable[[Iterable[str]], None]
+    recorded: Callable[[], object] = int
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,11 +314,11 @@ class Cycle:
             return False
         writes = tuple(self._unsaved)
 
-        def transaction(tx: Transaction) -> None:
-            tx.events.append([event for write in writes for event in write(tx)])
+        def transaction(tx: Transaction) -> bool:
+            return bool(tx.events.append([event for write in writes for event in write(tx)]))
 
         try:
-            await self._store.run_leading(transaction)
+            recorded = await self._store.run_leading(transaction)
         except LeaseLostError:
             return False
         except StoreUnavailableError as error:
@@ -326,4 +327,6 @@ class Cycle:
             )
             return False
         del self._unsaved[: len(writes)]
+        if recorded:
+            self._parts.observers.recorded()
         return True

@@ -37,7 +37,8 @@ from nexusd.settings import Settings, parts, receiving
 from nexusd.silencing import Silencing
 from nexusd.store.store import SqlStore
 from nexusd.web.metrics import MetricsRegistry
-from nexusd.web.server import Taking, WebServer
+from nexusd.web.server import Taking, Telling, WebServer
+from nexusd.web.stream import EventStream, StreamOptions
 
 log = structlog.get_logger(__name__)
 
@@ -102,7 +103,9 @@ class Engine:
         )
         intake = Intake(world, store, clock, rng, self._provisioning.policy, self._asked)
         taking = Taking(intake, Silencing(store, clock, rng, self._silences_changed))
-        self._web = WebServer(parts.web_options(loaded), daemon, taking, store, metrics, clock)
+        self._stream = EventStream(store, clock, StreamOptions())
+        telling = Telling(store, self._stream)
+        self._web = WebServer(parts.web_options(loaded), daemon, taking, telling, metrics, clock)
         self._cycle: Cycle | None = None
         for name in receiving.receiver_names(loaded):
             metrics.expect_receiver(name)
@@ -131,6 +134,7 @@ class Engine:
             regions=self._provisioner.wake,
             swept=self._provisioner.swept,
             outbox=self._deliveries.wake,
+            recorded=self._stream.wake,
         )
         polling = self.loaded.polling
         return Parts(
@@ -176,6 +180,7 @@ class Engine:
                     "instances poll": self._poll(INSTANCES, cycle.poll_instances),
                     "cycle": until_stopped(cycle.run(), self.stop),
                     "leader": self._lead(cycle),
+                    "event stream": until_stopped(self._stream.run(), self.stop),
                 }
                 await run_until_stopped(tasks, self.stop, self.shutdown_timeout_s)
         finally:
@@ -252,16 +257,19 @@ class Engine:
     def _asked(self, events: list[Event]) -> None:
         """A person or program placed, cancelled or resolved something. What is only new alerts nobody yet."""
         self._provisioner.wake()
+        self._stream.wake()
         if any(event.type == STATE_CHANGED for event in events):
             self._placements_changed(events)
 
     def _placements_changed(self, events: list[Event]) -> None:
         """Alerts may depend on it, and a new instance is looked for soon."""
+        self._stream.wake()
         if self._cycle is not None:
             self._cycle.wake()
         if any(event.detail.get("to") in HURRIED for event in events):
             self._schedule.hurry(INSTANCES)
 
     def _silences_changed(self) -> None:
+        self._stream.wake()
         if self._cycle is not None:
             self._cycle.wake()

@@ -19,6 +19,7 @@ from nexusd.core.placement import Considered, Decision, PlacementRequest
 from nexusd.core.recordings import RecordedAnswer
 from nexusd.core.records import Instance, Region
 from nexusd.core.regions import RegionList, RegionSnapshot
+from nexusd.core.settling import Doubt, Settled
 from nexusd.core.silences import Silence, SilenceRequest
 from nexusd.core.spread import Member
 from nexusd.core.world import World
@@ -342,6 +343,17 @@ class EventsTable(Protocol):
 
     def since(self, event_id: int | None, at: float | None, limit: int) -> list[Event]:
         """Oldest first: those after the id, or at or after the instant; the newest `limit` when neither."""
+        ...
+
+    def settled(self, after: int, doubt: Doubt | None, limit: int, now: float) -> Settled:
+        """The next after the id, up to where one with a lower id could still appear (`core.settling`).
+
+        `doubt`: what the reading before this one ended with.
+        """
+        ...
+
+    def writers(self) -> frozenset[str]:
+        """Transactions that may yet commit an event whose id is lower than one that is already seen."""
         ...
 
     def forget(self, before: float) -> int:

@@ -8,6 +8,7 @@ import msgspec
 import sqlalchemy as sa
 
 from nexusd.core.events import Event, Subject
+from nexusd.core.settling import NOBODY, Doubt, Settled, newest, number, unbroken
 from nexusd.store.schema import SERIAL, events
 from nexusd.store.statements import Insert, Row, Session, Values, given
 
@@ -59,6 +60,30 @@ class Events:
         if event_id is not None:
             return [_event(row) for row in self._session.rows(_AFTER_ID, {"after": event_id, "n": limit})]
         return [_event(row) for row in reversed(self._session.rows(_NEWEST, {"n": limit}))]
+
+    def settled(self, after: int, doubt: Doubt | None, limit: int, now: float) -> Settled:
+        left = doubt.left(self.writers(), now) if doubt is not None else NOBODY
+        found = self.since(after, None, limit)  # after the writers: what they have committed is among them
+        reached = newest(found, after)
+        known = min(doubt.upto, reached) if doubt is not None and not left else after
+        upto = unbroken(known, (e for e in found if number(e) > known))
+        held = doubt if doubt is not None and left and doubt.upto > upto else None
+        if held is None and upto < reached:
+            writing = self.writers()
+            if not writing:
+                return self._all_settled(after, reached, limit)
+            held = Doubt(reached, writing, now)
+        return Settled([e for e in found if number(e) <= upto], upto, held, len(found) == limit and not held)
+
+    def _all_settled(self, after: int, reached: int, limit: int) -> Settled:
+        """Read again what was reached: nobody writes, so nothing is missing from it now."""
+        found = self.since(after, None, limit)
+        full = len(found) == limit
+        upto = min(reached, newest(found, after)) if full else reached
+        return Settled([e for e in found if number(e) <= upto], upto, more=full)
+
+    def writers(self) -> frozenset[str]:
+        return self._session.writers(events)
 
     def forget(self, before: float) -> int:
         """Delete the oldest of those before the instant, `FORGET_AT_MOST` at most; how many.

@@ -25,6 +25,15 @@ _LOST_CLASSES = frozenset({"08", "57"})
 """After one of these, or no SQLSTATE at all, nobody told how a COMMIT ended."""
 
 
+_WRITERS = """
+SELECT virtualtransaction FROM pg_locks
+WHERE locktype = 'relation' AND mode = 'RowExclusiveLock' AND pid <> pg_backend_pid()
+AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+AND relation = %(table)s::regclass"""
+"""A transaction locks a table so before it takes the first id of a row in it, and until it has ended, when
+what it committed is seen by everybody (PostgreSQL's manual, Explicit Locking)."""
+
+
 class PostgresSession(Session):
     _begin = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 
@@ -37,6 +46,10 @@ class PostgresSession(Session):
         # COMMIT of a failed transaction is answered by ROLLBACK, without an error.
         if self._cursor.statusmessage != "COMMIT":
             raise StoreError(f"the commit was answered by {self._cursor.statusmessage}")
+
+    def writers(self, table: sa.Table) -> frozenset[str]:
+        self._cursor.execute(_WRITERS, {"table": table.name})
+        return frozenset(row[0] for row in self._cursor.fetchall())
 
     def _execute_many(self, sql: str, rows: Sequence[Values]) -> int:
         if len(rows) == 1:

@@ -153,6 +153,10 @@ class Session:
             found += self._insert_numbered(statement, chunk)
         return found
 
+    def writers(self, table: sa.Table) -> frozenset[str]:  # noqa: ARG002 - where there is one process
+        """Transactions of other sessions that have written to the table, or are about to, and not ended."""
+        return frozenset()
+
     def begin(self) -> None:
         self._cursor.execute(self._begin)
 

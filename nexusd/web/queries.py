@@ -15,6 +15,7 @@ MAX_LIMIT = 100
 
 _MAX_OFFSET = 1_000_000_000
 _LONGEST_TEXT = 1024
+_LARGEST_ID = 2**63 - 1
 _RFC3339 = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})",
     re.ASCII,
@@ -46,6 +47,11 @@ def page(request: web.Request, max_limit: int = MAX_LIMIT) -> tuple[int, int]:
     """`limit` and `offset`. Raises `InputError`."""
     limit = integer(request, "limit", min(DEFAULT_LIMIT, max_limit), (1, max_limit))
     return limit, integer(request, "offset", 0, (0, _MAX_OFFSET))
+
+
+def event_id(value: str) -> int | None:
+    """An event's id as text; None for anything else. One too large for the store is the largest there is."""
+    return min(int(value), _LARGEST_ID) if re.fullmatch(r"[0-9]{1,19}", value, re.ASCII) else None
 
 
 def parse_time(value: str) -> float:

@@ -30,6 +30,7 @@ from nexusd.web.placements import PlacementRoutes
 from nexusd.web.probes import ProbeRoutes
 from nexusd.web.scrape import Scrape
 from nexusd.web.status import StatusRoutes
+from nexusd.web.stream import EventStream
 from nexusd.web.tallies import TallyReader
 
 log = structlog.get_logger(__name__)
@@ -54,6 +55,14 @@ class Taking:
     silences: Silences
 
 
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """What requests are answered from beside the world: what is stored, and what has just happened."""
+
+    store: Store
+    stream: EventStream
+
+
 class WebServer:
     """Serves until stopped. A request never calls the API; what it waits for is the store, and bounded."""
 
@@ -62,11 +71,12 @@ class WebServer:
         options: WebOptions,
         daemon: Daemon,
         taking: Taking,
-        store: Store,
+        telling: Telling,
         metrics: MetricsRegistry,
         clock: Clock,
     ) -> None:
         """Raises `ConfigError` when the files of `server.tls` cannot be used."""
+        store = telling.store
         self._options = options
         self._tls = _tls_context(options.tls) if options.tls is not None else None
         self._addresses: list[tuple[str, int]] = []
@@ -80,7 +90,7 @@ class WebServer:
         app.add_routes(AlertRoutes(options, daemon, store, clock).routes())
         app.add_routes(AlertmanagerRoutes(options, daemon, taking.silences, store, clock).routes())
         app.add_routes(OutboxRoutes(options, daemon, store, clock).routes())
-        app.add_routes(HistoryRoutes(store, clock, options.store_timeout_s).routes())
+        app.add_routes(HistoryRoutes(store, telling.stream, clock, options.store_timeout_s).routes())
         app.add_routes(ProbeRoutes(daemon).routes())
         app.add_routes([web.get("/metrics", Scrape(options, daemon, store, metrics, clock, tallies).handle)])
         app.add_routes(PageRoutes(options, daemon, store, clock, tallies).routes())

@@ -21,6 +21,7 @@ from nexusd.core.placement import Considered, Decision, PlacementRequest
 from nexusd.core.polls import INSTANCES, REGIONS, PollState
 from nexusd.core.records import Instance, Region
 from nexusd.core.regions import KnownRegion, RegionSnapshot
+from nexusd.core.settling import NOBODY, Doubt, Settled, newest
 from nexusd.core.silences import Silence
 from nexusd.core.world import World
 from nexusd.ports import IdempotencyKey, OutboxMessage, ReceiverTest
@@ -243,9 +244,18 @@ class FakeEventsTable:
             return [e for e in self.rows if e.at >= at][:limit]
         return self.rows[-limit:]
 
+    def settled(self, after: int, doubt: Doubt | None, limit: int, now: float) -> Settled:
+        found = self.since(after, None, limit)
+        return Settled(found, newest(found, after), more=len(found) == limit)
+
+    def writers(self) -> frozenset[str]:
+        return NOBODY
+
     def append(self, events: Iterable[Event]) -> list[Event]:
-        self.rows += events
-        return list(self.rows)
+        last = newest(self.rows, 0)
+        appended = [replace(e, id=last + n) for n, e in enumerate(events, 1)]
+        self.rows += appended
+        return appended
 
 
 @dataclass

@@ -16,11 +16,13 @@ import aiohttp
 from nexusd.silencing import Silencing
 from nexusd.web.metrics import MetricsRegistry
 from nexusd.web.options import WebOptions
-from nexusd.web.server import Taking, WebServer
+from nexusd.web.server import Taking, Telling, WebServer
+from nexusd.web.stream import EventStream, StreamOptions
 from tests.fakes import FakeClock
 from tests.web.fakes import FakeDaemon, FakePlacements, FakeStore
 
 OPTIONS = WebOptions(version="1.2.3", port=0)
+STREAMING = StreamOptions(poll_s=0.02, gather_s=0.001, page_pause_s=0.0)
 PLAIN = {"Accept-Encoding": "identity"}
 BODY = {"name": "worker-01", "plan": "pro"}
 
@@ -62,6 +64,8 @@ class Site:
     clock: FakeClock = field(default_factory=FakeClock)
     metrics: MetricsRegistry = field(default_factory=MetricsRegistry)
     options: WebOptions = OPTIONS
+    streaming: StreamOptions = STREAMING
+    stream: EventStream = field(init=False)
     server: WebServer = field(init=False)
     session: aiohttp.ClientSession = field(init=False)
 
@@ -70,12 +74,17 @@ class Site:
         self.options = replace(self.options, **options)
         silencing = Silencing(self.store, self.clock, random.Random(1), lambda: None)
         taking = Taking(self.placements, silencing)
-        self.server = WebServer(self.options, self.daemon, taking, self.store, self.metrics, self.clock)
+        self.stream = EventStream(self.store, self.clock, self.streaming)
+        telling = Telling(self.store, self.stream)
+        self.server = WebServer(self.options, self.daemon, taking, telling, self.metrics, self.clock)
         await self.server.start()
+        following = asyncio.create_task(self.stream.run(), name="event stream")
         try:
             async with aiohttp.ClientSession(headers=PLAIN, auto_decompress=False) as self.session:
                 yield self
         finally:
+            following.cancel()
+            await asyncio.wait([following])
             await self.server.stop()
 
     @property
