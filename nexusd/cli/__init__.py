@@ -45,7 +45,7 @@ COMMANDS = {
     "outbox": Entry("nexusd.cli.outbox:app", "Notifications: list them, replay dead ones.", CLIENT),
     "alerts": Entry("nexusd.cli.alerts:alerts", "What is wrong, and since when.", CLIENT),
     "silence": Entry("nexusd.cli.silence:app", "Tell nobody of some alerts for a while.", CLIENT),
-    "events": Entry("nexusd.cli.watching:events", "What happened.", CLIENT),
+    "events": Entry("nexusd.cli.events:events", "What happened, and what happens.", CLIENT),
     "metrics": Entry(
         "nexusd.cli.watching:metrics", "The daemon's metrics, as Prometheus reads them.", CLIENT
     ),

@@ -6,7 +6,7 @@ import http.client
 import json
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -94,6 +94,26 @@ class Daemon:
                 extra = {k: v for k, v in answer.items() if k not in ("data", "meta")}
                 return {"data": rows, "meta": {"total": total, "limit": limit or total, "offset": 0}, **extra}
 
+    def lines(self, path: str, query: Mapping[str, Any], headers: Mapping[str, str]) -> Iterator[str]:
+        """The lines of a stream as they come, until it ends. Raises `DaemonError` or `AnsweredError`.
+
+        The daemon shows every 15 s that it lives, so `TIMEOUT_S` ends only a connection that is dead.
+        """
+        connection = self._connection()
+        try:
+            connection.request("GET", self._prefix + path + _query(query), headers=self._sending(headers))
+            response = connection.getresponse()
+            if response.status != http.client.OK:
+                raise self._answered(response.status, response.read(MAX_BYTES))
+            if response.headers.get_content_type() != headers["Accept"]:
+                raise DaemonError(f"what answers at {self.url} does not stream {path}")
+            while line := response.readline(MAX_BYTES):
+                yield line.decode(errors="replace").rstrip("\r\n")
+        except (OSError, http.client.HTTPException) as error:
+            raise self._unreachable(error, sent=True) from error
+        finally:
+            connection.close()
+
     def _json(
         self,
         method: str,
@@ -110,9 +130,7 @@ class Daemon:
     def _exchange(
         self, method: str, path: str, body: Mapping[str, Any] | None, headers: Mapping[str, str]
     ) -> bytes:
-        sending = {"User-Agent": f"nexusd-cli/{__version__}", "Accept": "application/json", **headers}
-        if self._token:
-            sending["Authorization"] = f"Bearer {self._token}"
+        sending = self._sending(headers)
         if body is not None or method == "DELETE":
             sending["Content-Type"] = "application/json"
         connection = self._connection()
@@ -131,6 +149,12 @@ class Daemon:
         if not 200 <= response.status < 300:
             raise self._answered(response.status, data)
         return data
+
+    def _sending(self, headers: Mapping[str, str]) -> dict[str, str]:
+        sending = {"User-Agent": f"nexusd-cli/{__version__}", "Accept": "application/json", **headers}
+        if self._token:
+            sending["Authorization"] = f"Bearer {self._token}"
+        return sending
 
     def _connection(self) -> http.client.HTTPConnection:
         if self._secure:

@@ -1,4 +1,4 @@
-"""Commands that show what a running daemon knows: status, regions, instances, fleets, events, metrics."""
+"""Commands that show what a running daemon knows: status, regions, instances, fleets, metrics."""
 
 from __future__ import annotations
 
@@ -160,35 +160,6 @@ def _regions(fleet: dict[str, Any]) -> str:
 def _waits_for(fleet: dict[str, Any]) -> str | None:
     reason, at = fleet.get("reason"), fleet.get("next_try_at")
     return f"{reason} (next try at {at})" if reason and at else reason
-
-
-def events(
-    since: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ID|TIME", show_default=False, help="After this event's id, or from this time on."
-        ),
-    ] = None,
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="Show at most this many.")] = 100,
-    url: Url = DEFAULT_URL,
-    token: Token = None,
-    output: Format = Output.TABLE,
-) -> None:
-    """What happened, oldest first; without --since the newest."""
-    answer = Daemon(url, token).get("/api/v1/events", {"since": since, "limit": limit})
-    if output is Output.JSON:
-        print_json(answer)
-        return
-    print_table(("id", "at", "event", "subject", "detail"), [_event(event) for event in listed(answer)])
-
-
-def _event(event: dict[str, Any]) -> tuple[Any, ...]:
-    subject = _part(event, "subject")
-    about = f"{subject.get('kind')} {subject.get('name') or subject.get('id')}"
-    if subject.get("region") not in (None, subject.get("id")):
-        about += f" in {subject['region']}"
-    detail = ", ".join(f"{key}={show(value)}" for key, value in _part(event, "detail").items())
-    return event.get("id"), event.get("at"), event.get("type"), about, detail
 
 
 def metrics(url: Url = DEFAULT_URL, token: Token = None) -> None:

@@ -87,6 +87,11 @@ class EventStream:
         self._failing = False
         self.ended = False
 
+    @property
+    def followed(self) -> bool:
+        """Whether anybody reads."""
+        return bool(self._readers)
+
     def wake(self) -> None:
         """Events were committed here."""
         self._woken.set()
@@ -169,7 +174,7 @@ class EventStream:
 
     async def _follow(self) -> None:
         """Until nobody reads any more."""
-        while self._readers:
+        while self.followed:
             try:
                 if not self._begun.is_set():
                     await self._begin()
@@ -189,8 +194,6 @@ class EventStream:
     def _pause_after(self, read: Settled) -> float:
         if read.more:
             return 0.0
-        if read.events:
-            return self.options.gather_s
         return self.options.doubt_s if read.doubt is not None else self.options.poll_s
 
     async def _begin(self) -> None:

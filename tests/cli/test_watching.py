@@ -1,4 +1,4 @@
-"""`nexusd status`, `regions`, `instances`, `fleets`, `events`, `metrics`."""
+"""`nexusd status`, `regions`, `instances`, `fleets`, `metrics`."""
 
 from __future__ import annotations
 
@@ -147,22 +147,6 @@ def test_a_name_cannot_steer_the_terminal(run: Run, daemon: FakeDaemon) -> None:
         out = run(*arguments).out
         assert not set(out) & {"\x1b", "\r", "\u202e", "\x9b"}
         assert "evil" in out
-
-
-def test_events_are_asked_for_since_an_id(run: Run, daemon: FakeDaemon) -> None:
-    event = {
-        "id": 7,
-        "at": "2030-01-31T12:00:00Z",
-        "type": "InstanceVanished",
-        "subject": {"kind": "instance", "id": "inst_1", "name": "web-1", "region": "us-east-1"},
-        "detail": {"status": "running"},
-    }
-    meta = {"total": None, "limit": 10, "offset": 0}
-    daemon.on("GET", "/api/v1/events", Answer({"data": [event], "meta": meta}))
-    ran = run("events", "--since", "6", "--limit", "10")
-    assert daemon.requests[0].query == {"since": "6", "limit": "10"}
-    assert "instance web-1 in us-east-1" in ran.out
-    assert "status=running" in ran.out
 
 
 def test_metrics_are_printed_as_they_are(run: Run, daemon: FakeDaemon) -> None:

@@ -66,6 +66,7 @@ class Site:
     options: WebOptions = OPTIONS
     streaming: StreamOptions = STREAMING
     stream: EventStream = field(init=False)
+    following: asyncio.Task[None] = field(init=False)
     server: WebServer = field(init=False)
     session: aiohttp.ClientSession = field(init=False)
 
@@ -78,13 +79,13 @@ class Site:
         telling = Telling(self.store, self.stream)
         self.server = WebServer(self.options, self.daemon, taking, telling, self.metrics, self.clock)
         await self.server.start()
-        following = asyncio.create_task(self.stream.run(), name="event stream")
+        self.following = asyncio.create_task(self.stream.run(), name="event stream")
         try:
             async with aiohttp.ClientSession(headers=PLAIN, auto_decompress=False) as self.session:
                 yield self
         finally:
-            following.cancel()
-            await asyncio.wait([following])
+            self.following.cancel()
+            await asyncio.wait([self.following])
             await self.server.stop()
 
     @property

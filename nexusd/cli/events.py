@@ -1,0 +1,168 @@
+"""`nexusd events`: the history, and with `--follow` what happens as it happens."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from time import monotonic, sleep
+from typing import Annotated, Any
+
+import typer
+
+from nexusd.cli.daemon import AnsweredError, Daemon, DaemonError, listed
+from nexusd.cli.options import DEFAULT_URL, Format, Output, Token, Url
+from nexusd.cli.output import note, print_json, print_table, show
+from nexusd.core.errors import NexusdError
+
+PATH = "/api/v1/events"
+DEFAULT_LIMIT = 100
+MOST = 1_000
+"""Events that the daemon gives at once."""
+RETRY_S = 1.0
+PATIENCE_S = 60.0
+"""How long a daemon may be away (restarting) before following it is given up."""
+
+
+def events(
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on printing events as they happen.")
+    ] = False,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID|TIME", show_default=False, help="After this event's id, or from this time on."
+        ),
+    ] = None,
+    types: Annotated[
+        list[str] | None,
+        typer.Option("--type", metavar="TYPE", show_default=False, help="Only this type; may be repeated."),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=MOST, show_default=False, help="At most this many; 100 unless they are followed."
+        ),
+    ] = None,
+    url: Url = DEFAULT_URL,
+    token: Token = None,
+    output: Format = Output.TABLE,
+) -> None:
+    """What happened, oldest first; without --since the newest, and with --follow what happens from now on."""
+    daemon, wanted = Daemon(url, token), frozenset(types or ())
+    if follow:
+        _print_as_they_come(_followed(daemon, since), wanted, limit, output)
+        return
+    answer = _history(daemon, since, limit or DEFAULT_LIMIT, wanted)
+    if output is Output.JSON:
+        print_json(answer)
+        return
+    print_table(("id", "at", "event", "subject", "detail"), [_cells(event) for event in listed(answer)])
+
+
+def _print_as_they_come(
+    happening: Iterator[dict[str, Any]], wanted: frozenset[str], limit: int | None, output: Output
+) -> None:
+    """One line each: JSON, or for people."""
+    printed = 0
+    for event in happening:
+        if wanted and event.get("type") not in wanted:
+            continue
+        line = json.dumps(event) if output is Output.JSON else "  ".join(show(c) for c in _cells(event))
+        print(line, flush=True)
+        printed += 1
+        if printed == limit:
+            return
+
+
+def _followed(daemon: Daemon, since: str | None) -> Iterator[dict[str, Any]]:
+    """For ever. While the daemon is away it is asked again, from where it was.
+
+    Raises `DaemonError` when it was never there, or stays away.
+    """
+    last: str | None = None
+    away_since: float | None = None
+    while True:
+        headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last} if last is not None else {})
+        try:
+            for fields in _blocks(daemon.lines(PATH, {"since": since}, headers)):
+                last, away_since = fields.get("id", last), None
+                if "data" in fields:
+                    yield _decoded(fields["data"])
+        except (DaemonError, AnsweredError) as error:
+            if last is None or not _may_pass(error):
+                raise
+            if away_since is None:
+                note("the daemon is away; trying again")
+                away_since = monotonic()
+            elif monotonic() - away_since > PATIENCE_S:
+                raise
+        sleep(RETRY_S)
+
+
+def _may_pass(error: NexusdError) -> bool:
+    return not isinstance(error, AnsweredError) or error.status >= 500
+
+
+def _blocks(lines: Iterator[str]) -> Iterator[dict[str, str]]:
+    """The fields of each block of a stream of events; comments are dropped."""
+    fields: dict[str, str] = {}
+    for line in lines:
+        name, _, value = line.partition(":")
+        if not line:
+            yield fields
+            fields = {}
+        elif name:
+            fields[name] = value.removeprefix(" ")
+
+
+def _decoded(data: str) -> dict[str, Any]:
+    try:
+        event = json.loads(data)
+    except ValueError:
+        event = None
+    if not isinstance(event, dict):
+        raise NexusdError("the daemon sent an event that is not JSON")
+    return event
+
+
+def _history(daemon: Daemon, since: str | None, limit: int, wanted: frozenset[str]) -> Any:
+    """The answer of the daemon, or one like it with only the types that are wanted."""
+    if not wanted:
+        return daemon.get(PATH, {"since": since, "limit": limit})
+    if since is None:
+        answer = daemon.get(PATH, {"limit": MOST})
+        found = [event for event in listed(answer) if event.get("type") in wanted][-limit:]
+        if len(found) < limit and len(listed(answer)) == MOST:
+            note(f"of the newest {MOST} events; --since looks further back")
+        return {**answer, "data": found}
+    return _since(daemon, since, limit, wanted)
+
+
+def _since(daemon: Daemon, since: str, limit: int, wanted: frozenset[str]) -> dict[str, Any]:
+    """Page by page, until there are as many of the types as are wanted."""
+    found: list[dict[str, Any]] = []
+    answer = daemon.get(PATH, {"since": since, "limit": 1})
+    begin = listed(answer)
+    after = _number(begin[0]) - 1 if begin else None
+    while after is not None and len(found) < limit:
+        answer = daemon.get(PATH, {"since": after, "limit": MOST})
+        page = listed(answer)
+        found += [event for event in page if event.get("type") in wanted]
+        after = _number(page[-1]) if len(page) == MOST else None
+    return {**answer, "data": found[:limit]}
+
+
+def _number(event: dict[str, Any]) -> int:
+    found = event.get("id")
+    if not isinstance(found, int):
+        raise NexusdError("the daemon gave an event without an id")
+    return found
+
+
+def _cells(event: dict[str, Any]) -> tuple[Any, ...]:
+    subject, detail = event.get("subject") or {}, event.get("detail") or {}
+    about = f"{subject.get('kind')} {subject.get('name') or subject.get('id')}"
+    if subject.get("region") not in (None, subject.get("id")):
+        about += f" in {subject['region']}"
+    said = ", ".join(f"{key}={show(value)}" for key, value in detail.items())
+    return event.get("id"), event.get("at"), event.get("type"), about, said
