@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What an event is about. `kind`: instance, region, placement, alert, fleet, daemon."""
+    """What an event is about. `kind`: instance, region, placement, alert, silence."""
 
     kind: str
     id: str
