@@ -27,7 +27,7 @@ from nexusd.web.tallies import read_within
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
-WOKEN_TOGETHER = 50
+WOKEN_TOGETHER = 10
 """Readers woken before everybody else has a turn again, so that a thousand of them delay no scrape."""
 CLOCKS_APART_S = 300.0
 """How much earlier than a replica's another's clock may be: ids need not be in the order of their times."""
@@ -37,13 +37,15 @@ CLOCKS_APART_S = 300.0
 class StreamOptions:
     """Durations in seconds. `poll_s`: how often the store is asked for what another replica wrote.
 
-    `doubt_s`: how often while an id is missing. `gather_s`: what happens meanwhile is told together.
+    `doubt_s`: how often while an id is missing. `gather_s`: what happens so soon after something was told is
+    told together; with many readers after `gather_a_reader_s` for each, so that they cost a part of one core.
     `page_pause_s`: between two pages of the history. `slow_after_s`: who takes nothing so long is dropped.
     """
 
     poll_s: float = 1.0
     doubt_s: float = 0.05
     gather_s: float = 0.05
+    gather_a_reader_s: float = 0.0005
     page_pause_s: float = 0.02
     keepalive_s: float = 15.0
     slow_after_s: float = 10.0
@@ -232,7 +234,8 @@ class EventStream:
 
     async def _pause(self, seconds: float) -> None:
         """A commit ends it, once events had their time to gather."""
-        gather_s = min(seconds, self.options.gather_s)
+        options = self.options
+        gather_s = min(seconds, max(options.gather_s, len(self._readers) * options.gather_a_reader_s))
         await asyncio.sleep(gather_s)
         try:
             async with asyncio.timeout(seconds - gather_s):
