@@ -88,6 +88,11 @@ async def test_every_kind_of_change_is_told(tmp_path: Path) -> None:
         told = {("silence", "SilenceCreated"), ("alert", "AlertSilenced"), ("alert", "AlertUnmuted")}
         await types_until(content, told | {("alert", "AlertResolved")})
 
+        command = ["events", "--follow", "--since", "0", "--type", "AlertSilenced", "--limit", "1"]
+        code, out, err = await run_to_end(tmp_path, *command, NEXUSD_URL=daemon.url)
+        assert (code, err) == (0, "")
+        assert "  AlertSilenced  alert InstanceStopped in " in out
+
 
 async def test_a_stream_ends_with_the_daemon_and_resumes_with_the_next(tmp_path: Path) -> None:
     async with EmulatorServer(Cloud(OPTIONS)) as server:
