@@ -31,7 +31,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from benchmarks.receiving import Receiver, receiver
+from benchmarks.receiving import WITHIN_S, Receiver, receiver
 from nexusd.core.alerting import Alerting
 from nexusd.core.answers import CreateAnswer, CreateRequest
 from nexusd.core.inventory import Sweep
@@ -291,7 +291,8 @@ class _Watch:
             handed |= dict.fromkeys(ids, time.monotonic())
             await self.cycle.poll_instances()
             await asyncio.sleep(feed.pause_s)
-        await self.metrics.all_sent.wait()
+        async with asyncio.timeout(WITHIN_S):
+            await self.metrics.all_sent.wait()
         return handed
 
 

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 
-WITHIN_S = 120.0
+WITHIN_S = 300.0
+"""For all alerts to arrive, the start of who sends them included."""
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _ALERT = re.compile(rb'"instance_id":"([^"]+)"')
 _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
