@@ -18,6 +18,7 @@ from nexusd.core.errors import (
     ConfigError,
     InputError,
     LeaseLostError,
+    StoreUnavailableError,
     UnauthorizedError,
 )
 from nexusd.core.events import Event
@@ -217,15 +218,26 @@ class Engine:
         """Place and notify while this process holds the lease; wait for it while another does."""
         store = self._lasting.store
         while not self.stop.is_set():
-            if not store.leading and not await store.acquire_lease():
+            if not await self._may_lead(cycle):
                 await self._pause(LEASE_TRIES_S)
                 continue
-            if store.epoch != cycle.restored_epoch:
-                await cycle.restore()
             try:
                 await self._lead_one_term()
             except* LeaseLostError:
                 log.warning("lease_lost", epoch=store.epoch)
+
+    async def _may_lead(self, cycle: Cycle) -> bool:
+        """Take the lease, and begin where the last term ended. False also while the store is not there."""
+        store = self._lasting.store
+        try:
+            if not store.leading and not await store.acquire_lease():
+                return False
+            if store.epoch != cycle.restored_epoch:
+                await cycle.restore()
+        except StoreUnavailableError as error:
+            log.warning("store_unavailable", waiting="the lease", error=str(error))
+            return False
+        return True
 
     async def _lead_one_term(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -241,10 +253,16 @@ class Engine:
         return self._daemon.not_healthy() is None
 
     async def _renew(self) -> None:
-        """Raises `LeaseLostError` when the lease is another's."""
+        """Raises `LeaseLostError` when the lease is another's, or ran out while the store was not there."""
+        store = self._lasting.store
         while True:
             await asyncio.sleep(LEASE_TRIES_S)
-            if not await self._lasting.store.renew_lease():
+            try:
+                renewed = await store.renew_lease()
+            except StoreUnavailableError as error:
+                log.warning("store_unavailable", waiting="the lease", error=str(error))
+                renewed = store.leading
+            if not renewed:
                 raise LeaseLostError("another replica holds the lease")
 
     async def _pause(self, seconds: float) -> None:

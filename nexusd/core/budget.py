@@ -9,7 +9,10 @@ LARGEST_BURST = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """`tokens` at the instant `at`; refilled at `per_minute`, up to one minute's worth but at most 10."""
+    """`tokens` at the instant `at`; refilled at `per_minute`, up to one minute's worth, at most 10.
+
+    At least one: less than one a minute is one now and then.
+    """
 
     per_minute: float
     tokens: float
@@ -17,7 +20,7 @@ class Budget:
 
     @classmethod
     def full(cls, per_minute: float, now: float) -> Budget:
-        return cls(per_minute, min(LARGEST_BURST, per_minute), now)
+        return cls(per_minute, _burst(per_minute), now)
 
     def resumed(self, tokens: float, now: float) -> Budget:
         """With what an earlier process left; the time since then refills nothing, for its clock may have been
@@ -27,7 +30,7 @@ class Budget:
 
     def refilled(self, now: float) -> Budget:
         gained = max(0.0, now - self.at) * self.per_minute / 60.0
-        return replace(self, tokens=min(LARGEST_BURST, self.per_minute, self.tokens + gained), at=now)
+        return replace(self, tokens=min(_burst(self.per_minute), self.tokens + gained), at=now)
 
     def taken(self, now: float) -> Budget | None:
         """One token less, or None when there is none."""
@@ -38,3 +41,7 @@ class Budget:
         """Seconds until the next token."""
         missing = 1.0 - self.refilled(now).tokens
         return max(0.0, missing * 60.0 / self.per_minute)
+
+
+def _burst(per_minute: float) -> float:
+    return max(1.0, min(LARGEST_BURST, per_minute))

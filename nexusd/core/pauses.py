@@ -42,7 +42,7 @@ class Pause:
                 reason = f"CloudNexus refused the key ({answer.status} {answer.message})"
                 return Pause(now + AUTH_PROBE_S, reason, self.in_a_row + 1, auth=True)
             case Refused(kind="throttled", scope="account"):
-                wait_s = answer.retry_after_s or self._backoff_s("throttled")
+                wait_s = max(answer.retry_after_s or 0.0, self._backoff_s("throttled"))
                 return self._longer(now + wait_s, f"CloudNexus throttles ({answer.message})")
             case NotSent(reason):
                 return self._longer(now + self._backoff_s("not_sent"), f"no connection ({reason})")

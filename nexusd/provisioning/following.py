@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from nexusd.core import lifecycle
 from nexusd.core.cooling import after_success, cool_off, refused_place
-from nexusd.core.lifecycle import ABSENCES_NEEDED, Attempt, Placement, State
+from nexusd.core.lifecycle import ABSENCES_NEEDED, Attempt, Outcome, Placement, State
 from nexusd.core.world import World
 from nexusd.ports import Clock, Store
 from nexusd.provisioning.journal import Journal
@@ -46,7 +46,7 @@ class Follower:
         self._journal = journal
         self.options = options
         self._term_began_at = clock.now()
-        self._doubts: dict[str, Doubt] = {}
+        self._doubts: dict[tuple[str, int], Doubt] = {}
         self._vanished: set[str] = set()
         self._look_at = 0.0
         self.following = False
@@ -57,10 +57,12 @@ class Follower:
         """
         self._term_began_at = self._clock.now()
         self._doubts.clear()
+        self._vanished.clear()
 
     def swept(self, vanished: Iterable[str]) -> None:
         """A complete listing was applied to the world; `vanished` names the instances it confirmed gone."""
-        self._vanished.update(vanished)
+        if self._store.leading:
+            self._vanished.update(vanished)
         self._look_at = 0.0
 
     async def follow_open(self) -> None:
@@ -75,18 +77,21 @@ class Follower:
         )
         self._look_at = now + LOOK_EVERY_S
         self.following = bool(placements)
-        vanished, self._vanished = self._vanished, set()
+        in_doubt = {(p.id, p.attempts) for p in placements if p.state is not State.PROVISIONING}
+        self._doubts = {key: doubt for key, doubt in self._doubts.items() if key in in_doubt}
+        vanished = {i for i in self._vanished if i not in self._world.inventory}
         for placement in placements:
             if placement.state is State.PROVISIONING:
                 await self._follow(placement, attempts[placement.id], vanished)
             else:
                 await self._verify(placement, attempts[placement.id])
+        self._vanished -= vanished  # only now: what a failed commit left is told again
 
     async def adopt_late(self, placement: Placement) -> bool:
         """Adopt what an attempt made after all though it was thought absent, if the listing has it."""
         attempts = await self._store.run(lambda tx: tx.placements.attempts(placement.id))
         now = self._clock.now()
-        for attempt in reversed(attempts):
+        for attempt in reversed([a for a in attempts if a.outcome in MAY_HAVE_MADE]):
             instance = lifecycle.match_instance(placement, attempt, self._world.inventory)
             if instance is not None:
                 after, adopted = lifecycle.found(placement, attempt, instance, now)
@@ -101,7 +106,7 @@ class Follower:
 
     async def _follow(self, placement: Placement, attempt: Attempt, vanished: set[str]) -> None:
         now = self._clock.now()
-        if placement.instance_id is None:
+        if placement.instance_id is None or placement.instance_id not in self._world.inventory:
             placement = await self._learn_id(placement, attempt, now)
         if placement.instance_id in vanished:
             await self._journal.move(placement, lifecycle.vanished(placement, now))
@@ -112,7 +117,7 @@ class Follower:
             await self._journal.move(placement, after)
 
     async def _learn_id(self, placement: Placement, attempt: Attempt, now: float) -> Placement:
-        """With the id that the create's answer did not have, once the listing has it."""
+        """With the id that the create's answer did not have, or had otherwise, once the listing has it."""
         instance = lifecycle.match_instance(placement, attempt, self._world.inventory)
         if instance is None:
             return placement
@@ -123,13 +128,11 @@ class Follower:
         now = self._clock.now()
         instance = lifecycle.match_instance(placement, attempt, self._world.inventory)
         if instance is not None:
-            self._doubts.pop(placement.id, None)
             after, adopted = lifecycle.found(placement, attempt, instance, now)
             await self._adopt(placement, after, adopted)
             return
         quiet_until = self._quiet_until(attempt)
-        if self._absences(placement, quiet_until) >= ABSENCES_NEEDED:
-            self._doubts.pop(placement.id, None)
+        if self._absences((placement.id, attempt.number), quiet_until, now) >= ABSENCES_NEEDED:
             await self._give_up_attempt(placement, attempt, now)
         elif placement.state is State.VERIFYING and now > quiet_until + self.options.hold_after_s:
             held = lifecycle.hold(placement, "neither found nor proven absent: sweeps stay incomplete", now)
@@ -144,11 +147,17 @@ class Follower:
         cooling = cool_off(place, self._world.cooling_off.get(place), reason, now)
         await self._journal.finish(placement, after, absent, {place: cooling})
 
-    def _absences(self, placement: Placement, quiet_until: float) -> int:
-        """How many complete listings, begun after the quiet time, did not have the instance."""
-        doubt = self._doubts.setdefault(placement.id, Doubt())
+    def _absences(self, attempt: tuple[str, int], quiet_until: float, now: float) -> int:
+        """How many complete listings, begun after the quiet time, did not have the instance. None counts of
+        those that lost most of what there was: an API that shows an empty account may come to its senses.
+        """
+        doubt = self._doubts.setdefault(attempt, Doubt())
         inventory = self._world.inventory
         began_at = inventory.began_at
+        lost_at = inventory.lost_most_at
+        if lost_at is not None and now - lost_at < self.options.settle_s:
+            doubt.absences = 0
+            return 0
         if began_at is None or inventory.hold is not None or inventory.mostly_missed:
             return doubt.absences
         if began_at > quiet_until and began_at > doubt.last_began_at:
@@ -163,4 +172,6 @@ class Follower:
 
 
 LOOK_EVERY_S = 5.0
+MAY_HAVE_MADE = frozenset({None, Outcome.UNKNOWN, Outcome.ABSENT})
+"""How an attempt ended that may have made an instance after all."""
 FOLLOWED = [State.VERIFYING, State.HELD, State.PROVISIONING]

@@ -110,7 +110,8 @@ class Journal:
             return tx.events.append([state_event(before, after)])
 
         events = await self._store.run_leading(transaction)
-        if events is None:
+        if events is None:  # changed meanwhile, or a commit that seemed to fail was made: the store knows
+            self._world.cooling_off = await self._store.run(lambda tx: tx.regions.cooling_off())
             return False
         self._keep_coolings(coolings)
         self._metrics.placement_attempt(attempt.region, str(attempt.outcome))

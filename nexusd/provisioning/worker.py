@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import structlog
 
 from nexusd.core import lifecycle
-from nexusd.core.answers import CreateAnswer, Created, CreateRequest, Refused
+from nexusd.core.answers import CreateAnswer, Created, CreateRequest, NotSent, Refused
 from nexusd.core.budget import Budget
 from nexusd.core.cooling import WINDOW, CoolingOff, Place, after_success, cool_off, refused_place
 from nexusd.core.errors import StoreUnavailableError
@@ -172,6 +172,7 @@ class Provisioner:
             return min(wait_s, self._explain_at - now)
         most = HEADS_EXPLAINED if explaining else self._most(now)
         waiting = await self._store.run(lambda tx: self._queue.read(tx, now, most))
+        await self._doubt_strays(waiting, now)
         for placement in waiting.expired:
             await self._journal.move(placement, lifecycle.expire(placement, now))
         standing = Standing(
@@ -184,6 +185,13 @@ class Provisioner:
             await self._begin_queued(group, waiting, standing)
         return min(self._must_wait_s(self._clock.now()) or IDLE_S, waiting.look_again_s, IDLE_S)
 
+    async def _doubt_strays(self, waiting: Waiting, now: float) -> None:
+        """An intent whose commit seemed to fail was made after all: in doubt, though nothing was sent for it."""
+        for placement in waiting.under_way:
+            if placement.state is State.CREATING and placement.id not in self._in_flight:
+                why = "whether its intent was stored was not known"
+                await self._journal.move(placement, lifecycle.doubt(placement, why, now))
+
     async def _begin_queued(self, group: asyncio.TaskGroup, waiting: Waiting, standing: Standing) -> None:
         for placement in waiting.queued:
             now = self._clock.now()
@@ -193,8 +201,7 @@ class Provisioner:
             if holder is not None:
                 await self._settle_name(placement, holder, now)
                 continue
-            region = standing.choose(placement.request, now)
-            if region is not None and standing.in_flight(region) < WINDOW:
+            if standing.choose(placement.request, now) is not None:
                 await self._begin(group, placement, standing)
 
     async def _explain(self, waiting: Waiting, standing: Standing) -> None:
@@ -234,7 +241,7 @@ class Provisioner:
         now = self._clock.now()
         decision = standing.decide(placement.request, now)
         budget = self._budget.taken(now)
-        if decision.region is None or budget is None:
+        if decision.region is None or budget is None or standing.in_flight(decision.region) >= WINDOW:
             return
         namesakes = [i.id for i in self._world.inventory.named(placement.request.name)]
         deadline = now + self._options.follow.timeout_s
@@ -251,11 +258,19 @@ class Provisioner:
         request = placement.request
         body = CreateRequest(request.name, attempt.region, request.plan, request.image, request.ssh_keys)
         try:
-            answer = await self._cloud.create_instance(body, attempt.send_deadline)
+            answer = await self._sent(body, attempt)
             await self._record(placement, attempt, answer)
         finally:
             self._in_flight.discard(placement.id)
         self.wake()
+
+    async def _sent(self, body: CreateRequest, attempt: Attempt) -> CreateAnswer:
+        """The answer of the POST, which is not sent when nothing more may be sent."""
+        if self._draining:
+            return NotSent("nexusd is stopping")
+        if not self._store.leading:
+            return NotSent("the lease has run out")
+        return await self._cloud.create_instance(body, attempt.send_deadline)
 
     async def _record(self, placement: Placement, attempt: Attempt, answer: CreateAnswer) -> None:
         """Make the answer durable, however long the store takes: only this process knows it."""

@@ -94,7 +94,8 @@ class PlacementRoutes:
 
     async def _whole(self, placement: Placement) -> _Whole:
         """One that is new has no history yet; one that an earlier request with the same key made may."""
-        if placement.state is State.QUEUED and placement.updated_at == placement.created_at:
+        untouched = placement.updated_at == placement.created_at and placement.reason is None
+        if placement.state is State.QUEUED and untouched:
             return placement, [], []
         return await self._read(lambda tx: _with_history(tx, placement))
 
