@@ -186,7 +186,7 @@ class Provisioner:
         return min(self._must_wait_s(self._clock.now()) or IDLE_S, waiting.look_again_s, IDLE_S)
 
     async def _doubt_strays(self, waiting: Waiting, now: float) -> None:
-        """An intent whose commit seemed to fail was made after all: in doubt, though nothing was sent for it."""
+        """An intent whose commit seemed to fail was made after all: in doubt, though nothing was sent."""
         for placement in waiting.under_way:
             if placement.state is State.CREATING and placement.id not in self._in_flight:
                 why = "whether its intent was stored was not known"
