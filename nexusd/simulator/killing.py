@@ -32,7 +32,7 @@ class Crossing(StrEnum):
 
 AT_A_MOMENT = "at a moment"
 MEAN_LIFE_S = 8.0
-LONGEST_LIFE_S = 30.0
+LONGEST_LIFE_S = 20.0
 
 
 class KilledError(Exception):

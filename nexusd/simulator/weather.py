@@ -61,8 +61,9 @@ class Weather:
         async with asyncio.TaskGroup() as group:
             for fault in self._faults:
                 if self._rng.random() < CHANCES.get(fault, USUAL_CHANCE):
-                    begins_s = 0.0 if fault is Fault.KILL else self._rng.uniform(0.0, 0.5 * length_s)
-                    lasts_s = self._rng.uniform(0.3, 1.0) * (length_s - begins_s)
+                    kill = fault is Fault.KILL
+                    begins_s = 0.0 if kill else self._rng.uniform(0.0, 0.5 * length_s)
+                    lasts_s = self._rng.uniform(0.7 if kill else 0.3, 1.0) * (length_s - begins_s)
                     group.create_task(self._strike(fault, begins_s, lasts_s), name=f"storm of {fault}")
             await asyncio.sleep(length_s)
 

@@ -14,7 +14,7 @@ from nexusd.simulator.invariants import Invariants
 from nexusd.simulator.killing import KilledError
 from nexusd.simulator.process import Process
 
-MEAN_GAP_S = 15.0
+MEAN_GAP_S = 12.0
 LARGEST_BATCH = 9
 BURST_CHANCE = 0.012
 LARGEST_BURST = 80
