@@ -15,6 +15,7 @@ from nexusd.core.answers import CreateRequest
 from nexusd.core.identifiers import fleet_of
 from nexusd.core.lifecycle import Placement
 from nexusd.core.records import Region
+from nexusd.core.regions import RegionSnapshot
 from nexusd.simulator.cloud import STRANGER, Cloud, Existing
 from nexusd.simulator.ledger import Ledger, Record
 from nexusd.simulator.options import CREATES_PER_MINUTE, FLEETS, MAX_PER_REGION, POLL_S
@@ -41,6 +42,7 @@ class Bounds:
         self._loop = asyncio.get_running_loop()
         self._read_at = dict.fromkeys(POLL_S, float("-inf"))
         self._shown: deque[Mapping[str, Region]] = deque(maxlen=2)
+        self._saved: Mapping[str, Region] = {}
         self._listed_at: deque[float] = deque(maxlen=GONE_AFTER_LISTINGS)
         self._tokens = BURST
         self._tokens_at = 0.0
@@ -50,6 +52,10 @@ class Bounds:
     def regions_read(self, regions: Mapping[str, Region]) -> None:
         self._read_at["regions"] = self._loop.time()
         self._shown.append(regions)
+
+    def regions_saved(self, snapshot: RegionSnapshot) -> None:
+        """What a process begins with."""
+        self._saved = {slug: known.region for slug, known in snapshot.known.items() if known.left_at is None}
 
     def listed(self) -> None:
         """A complete listing was taken in."""
@@ -157,10 +163,11 @@ class Bounds:
     def _domain(self, placement: Placement) -> list[str]:
         """The regions that the placement surely could have gone to, but for the spread."""
         request = placement.request
+        seen = (*self._shown, self._saved)
         return [
             slug
-            for slug in (self._shown[-1] if self._shown else ())
-            if all(slug in shown and shown[slug].healthy and shown[slug].capacity for shown in self._shown)
+            for slug in self._saved
+            if all(slug in regions and regions[slug].healthy and regions[slug].capacity for regions in seen)
             and (request.regions is None or slug in request.regions)
             and slug not in request.avoid_regions
             and self._occupied(slug) < MAX_PER_REGION - NEARLY_FULL

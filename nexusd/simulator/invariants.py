@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from nexusd.core.answers import CreateRequest
 from nexusd.core.lifecycle import IN_DOUBT, Attempt, Placement, State
+from nexusd.core.regions import RegionSnapshot
 from nexusd.simulator.bounds import Bounds
 from nexusd.simulator.cloud import Existing
 from nexusd.simulator.ledger import Ledger, Record
@@ -119,6 +120,9 @@ class Invariants:
         self._trace.happened_to(
             record.placement.id, f"attempt {attempt.number} {attempt.outcome}: {attempt.detail}"
         )
+
+    def regions_saved(self, snapshot: RegionSnapshot) -> None:
+        self.bounds.regions_saved(snapshot)
 
     def listed(self) -> None:
         self.good_listings += 1

@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from nexusd.core.lifecycle import CLOSED, Attempt, Placement, State
+from nexusd.core.regions import RegionSnapshot
 from nexusd.ports import Transaction
 from nexusd.store.instances import Instances
 from nexusd.store.placements import Placements
+from nexusd.store.regions import Regions
 from nexusd.store.statements import Session
 from nexusd.store.transaction import SqlTransaction
 
@@ -46,6 +48,8 @@ class Auditor(Protocol):
     def listed(self) -> None:
         """A complete listing of instances was taken in."""
         ...
+
+    def regions_saved(self, snapshot: RegionSnapshot) -> None: ...
 
 
 class Ledger:
@@ -114,6 +118,10 @@ class Ledger:
         if self.auditor is not None:
             self.auditor.listed()
 
+    def regions_saved(self, snapshot: RegionSnapshot) -> None:
+        if self.auditor is not None:
+            self.auditor.regions_saved(snapshot)
+
     def _noting(self, tx: Transaction) -> SqlTransaction:
         """The tables over the same session, made once a session."""
         if self._observed is None or self._observed[0] is not tx:
@@ -128,6 +136,7 @@ class _NotingTransaction(SqlTransaction):
         super().__init__(session)
         self.placements = _NotingPlacements(session, ledger)
         self.instances = _NotingInstances(session, ledger)
+        self.regions = _NotingRegions(session, ledger)
 
 
 class _NotingPlacements(Placements):
@@ -162,3 +171,13 @@ class _NotingInstances(Instances):
     def observed(self, at: float) -> None:
         super().observed(at)
         self._ledger.note(self._ledger.listed)
+
+
+class _NotingRegions(Regions):
+    def __init__(self, session: Session, ledger: Ledger) -> None:
+        super().__init__(session)
+        self._ledger = ledger
+
+    def save(self, snapshot: RegionSnapshot) -> None:
+        super().save(snapshot)
+        self._ledger.note(lambda: self._ledger.regions_saved(snapshot))
