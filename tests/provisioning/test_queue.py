@@ -324,3 +324,24 @@ async def test_four_in_doubt_turn_the_others_to_the_next_region(tmp_path: Path) 
         assert Counter(p.state for p in ended) == {State.VERIFYING: 4, State.PROVISIONING: 6}
         outcomes = await here.outcomes(next(p for p in ended if p.state is State.PROVISIONING))
         assert outcomes == [("eu-west-2", Outcome.CREATED)]
+
+
+@in_virtual_time
+async def test_less_than_one_create_a_minute_is_one_now_and_then(tmp_path: Path) -> None:
+    async with site(tmp_path, options=replace(OPTIONS, max_creates_per_minute=0.5)) as here:
+        await place_many(here, 5)
+        await asyncio.sleep(10.0)
+        assert len(here.cloud.requests) == 1
+        await asyncio.sleep(240.0)
+        assert len(here.cloud.requests) == 3
+
+
+@in_virtual_time
+async def test_throttling_without_a_word_of_how_long_is_asked_less_and_less_often(tmp_path: Path) -> None:
+    async with site(tmp_path, options=FAST) as here:
+        throttled = refusal("throttled", "account", 429)
+        for region in ("us-east-1", "eu-west-2"):
+            here.cloud.go_dry(region, throttled)
+        await here.place()
+        await asyncio.sleep(HOUR_S)
+        assert len(here.cloud.requests) <= 20

@@ -13,7 +13,7 @@ from nexusd.core.events import Event
 from nexusd.core.lifecycle import Outcome, Placement, State, Verdict
 from nexusd.core.polls import INSTANCES
 from tests.fakes import LOST, NEVER_ARRIVED, Create
-from tests.provisioning.site import Site, site
+from tests.provisioning.site import SETTLE_S, Site, site
 from tests.virtual_time import in_virtual_time
 
 
@@ -140,3 +140,24 @@ async def test_a_region_whose_one_probe_a_person_settled_may_be_tried_again(tmp_
         here.cloud.mend(INSTANCES)
         placed = await here.until(held, State.PROVISIONING, within_s=60.0)
         assert placed.region == "us-east-1"
+
+
+@in_virtual_time
+async def test_absences_of_one_attempt_prove_nothing_of_the_next(tmp_path: Path) -> None:
+    async with site(tmp_path) as here:
+        held = await hold(here, NEVER_ARRIVED)
+        here.cloud.mend(INSTANCES)
+        await here.poll()  # one complete listing without it
+        here.cloud.break_(INSTANCES, UnavailableError("down"))
+        await asyncio.sleep(6.0)
+        here.cloud.script_creates(NEVER_ARRIVED)
+        await here.intake.resolve(held.id, Verdict.ABSENT)
+        here.cloud.mend(INSTANCES)
+        await here.until(held, State.VERIFYING, within_s=60.0)
+        here.cloud.break_(INSTANCES, UnavailableError("down"))
+        await asyncio.sleep(SETTLE_S + 60.0)
+        here.cloud.mend(INSTANCES)
+        await here.poll()
+        here.cloud.break_(INSTANCES, UnavailableError("down"))
+        await asyncio.sleep(60.0)
+        assert (await here.placement(held)).state is State.VERIFYING

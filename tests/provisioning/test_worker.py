@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from nexusd.core.errors import ConflictError, InputError, UnavailableError
+from nexusd.core.answers import Created
+from nexusd.core.errors import ConflictError, InputError, StoreUnavailableError, UnavailableError
 from nexusd.core.lifecycle import Outcome, State
 from nexusd.core.placement import PlacementRequest
 from nexusd.core.polls import INSTANCES, REGIONS
@@ -258,3 +259,73 @@ async def test_a_deadline_that_has_passed_is_refused_but_not_to_a_repeated_reque
         assert (await here.intake.accept(request, IdempotencyKey("k1", "digest"))).id == first.id
         with pytest.raises(InputError, match="has passed"):
             await here.intake.accept(request, None)
+
+
+@in_virtual_time
+async def test_an_intent_whose_commit_was_made_though_it_seemed_to_fail_is_verified(tmp_path: Path) -> None:
+    async with site(tmp_path) as here:
+        run_leading = here.store.run_leading
+        failures = iter([True])
+
+        async def unknown_once(transaction):
+            done = await run_leading(transaction)
+            if "intend" in transaction.__qualname__ and next(failures, False):
+                raise StoreUnavailableError("the connection was lost during the commit")
+            return done
+
+        here.store.run_leading = unknown_once  # type: ignore[method-assign]
+        accepted = await here.place()
+        verifying = await here.until(accepted, State.VERIFYING, within_s=30.0)
+        assert verifying.reason == "whether its intent was stored was not known"
+        assert here.cloud.requests == []
+        await here.until(accepted, State.PROVISIONING)
+        assert len(here.cloud.existing("worker-01")) == 1
+
+
+@in_virtual_time
+async def test_what_a_refused_attempt_could_not_have_made_is_not_adopted(tmp_path: Path) -> None:
+    async with site(tmp_path) as here:
+        here.cloud.change_region("eu-west-2", capacity=False)
+        await here.poll()
+        here.cloud.script_creates(refusal("capacity"))
+        accepted = await here.place()
+        await asyncio.sleep(5.0)
+        here.cloud.put(
+            Instance("inst_9", "worker-01", "running", "us-east-1", plan="pro", image="ubuntu-22.04")
+        )
+        failed = await here.until(accepted, State.FAILED, within_s=120.0)
+        assert failed.reason == "the name was taken meanwhile by instance inst_9 in us-east-1"
+
+
+@in_virtual_time
+async def test_an_id_that_the_listing_has_otherwise_is_learnt(tmp_path: Path) -> None:
+    """The reference writes ids in two ways."""
+    async with site(tmp_path) as here:
+        other = Instance("550e8400", "worker-01", "pending", "us-east-1")
+        here.cloud.script_creates(Create(Created(other)))
+        accepted = await here.place()
+        await here.until(accepted, State.PROVISIONING)
+        [made] = here.cloud.existing("worker-01")
+        here.cloud.change(made.id, status="running")
+        running = await here.until(accepted, State.RUNNING, within_s=60.0)
+        assert running.instance_id == made.id
+
+
+@in_virtual_time
+async def test_a_lost_lease_sends_nothing_more(tmp_path: Path) -> None:
+    async with site(tmp_path) as here:
+        intend = here.worker._journal.intend
+
+        async def then_lost(intent):
+            done = await intend(intent)
+            type(here.store).leading = property(lambda _: False)  # type: ignore[assignment]
+            return done
+
+        leading = type(here.store).leading
+        here.worker._journal.intend = then_lost  # type: ignore[method-assign]
+        try:
+            await here.place()
+            await asyncio.sleep(5.0)
+        finally:
+            type(here.store).leading = leading  # type: ignore[assignment]
+        assert here.cloud.requests == []
