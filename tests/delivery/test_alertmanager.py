@@ -50,14 +50,21 @@ async def alertmanager(
     folder: Path, webhook: str, route: str = ROUTE, max_alerts: int = 0
 ) -> AsyncIterator[str]:
     """One with that route, which tells the webhook."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     config = folder / "alertmanager.yml"
     config.write_text(
         f"route: {{{route}}}\n"
         f"receivers: [{{name: ops, webhook_configs: [{{url: '{webhook}', max_alerts: {max_alerts}}}]}}]\n"
     )
+    async with serving(config, folder) as url:
+        yield url
+
+
+@asynccontextmanager
+async def serving(config: Path, folder: Path) -> AsyncIterator[str]:
+    """One with that configuration."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
     process = await asyncio.create_subprocess_exec(
         str(BINARY),
         f"--config.file={config}",
