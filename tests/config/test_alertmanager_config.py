@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from itertools import product
@@ -16,7 +17,7 @@ from nexusd.core.alerts import Alert, AlertState, fingerprint
 from nexusd.core.matchers import all_match, parse_matcher
 from nexusd.core.muting import mute
 from nexusd.core.rules_default import DEFAULT_RULES
-from tests.config.shipped import CONFIG, run
+from tests.config.shipped import CONFIG, alerts, run
 from tests.delivery.test_alertmanager import post_alerts, serving
 from tests.requirements import need_program
 
@@ -103,18 +104,30 @@ def test_alerts_of_others_are_let_alone(source: str) -> None:
         )
 
 
+def receiver(config: Path, *labels: str) -> str:
+    """Who is told of an alert with these labels, as amtool sees it."""
+    amtool = need_program("amtool")
+    return run(amtool, "config", "routes", "test", f"--config.file={config}", *labels).stdout.strip()
+
+
 @pytest.mark.slow
 def test_amtool_finds_nothing_wrong_and_routes_the_watchdog_to_the_switch() -> None:
-    amtool = need_program("amtool")
-    checked = run(amtool, "check-config", str(SHIPPED))
+    checked = run(need_program("amtool"), "check-config", str(SHIPPED))
     assert (checked.returncode, checked.stderr) == (0, "")
+    assert receiver(SHIPPED, "alertname=NexusdWatchdog", "severity=none") == "dead-mans-switch"
+    assert receiver(SHIPPED, "alertname=NexusdRegionUnhealthy", "severity=warning") == "ops"
+    assert receiver(SHIPPED, "alertname=InstanceStopped", "severity=info") == "ops"
 
-    def receiver(*labels: str) -> str:
-        return run(amtool, "config", "routes", "test", f"--config.file={SHIPPED}", *labels).stdout.strip()
 
-    assert receiver("alertname=NexusdWatchdog", "severity=none") == "dead-mans-switch"
-    assert receiver("alertname=NexusdRegionUnhealthy", "severity=warning") == "ops"
-    assert receiver("alertname=InstanceStopped", "severity=info") == "ops"
+@pytest.mark.slow
+def test_with_the_commented_route_nobody_is_told_twice(tmp_path: Path) -> None:
+    config = tmp_path / "alertmanager.yml"
+    config.write_text(
+        re.sub(r"^(    )# (- matchers|  receiver)", r"\1\2", SHIPPED.read_text(), flags=re.MULTILINE)
+    )
+    told = {name for name in alerts() if receiver(config, f"alertname={name}", "severity=page") == "ops"}
+    assert told == {"NexusdDown", "NexusdNotificationsFailing"}
+    assert {receiver(config, f"alertname={name}", "severity=page") for name in DEFAULT_RULES} == {"ops"}
 
 
 @pytest.mark.slow
@@ -138,5 +151,5 @@ async def test_a_real_alertmanager_inhibits_so(tmp_path: Path) -> None:
 async def _shown(http: aiohttp.ClientSession, url: str) -> set[tuple[str, bool]]:
     """Name, and whether it is inhibited."""
     async with http.get(f"{url}/api/v2/alerts") as answer:
-        alerts = await answer.json()
-    return {(alert["labels"]["alertname"], bool(alert["status"]["inhibitedBy"])) for alert in alerts}
+        shown = await answer.json()
+    return {(alert["labels"]["alertname"], bool(alert["status"]["inhibitedBy"])) for alert in shown}

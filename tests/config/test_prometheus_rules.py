@@ -52,6 +52,15 @@ def test_an_alert_has_the_severity_the_for_and_the_runbook_of_the_table(name: st
     assert rule["annotations"]["description"]
 
 
+def test_thresholds_are_those_of_the_table() -> None:
+    latency, oldest = DEFAULT_RULES["RegionLatencyHigh"], DEFAULT_RULES["NotificationsFailing"]
+    assert (
+        f"nexusd_region_latency_seconds > {(latency.threshold or 0) / 1000:g}\n"
+        in (alerts()["NexusdRegionLatencyHigh"]["expr"])
+    )
+    assert f" > {oldest.threshold:g})" in alerts()["NexusdNotificationsFailing"]["expr"]
+
+
 def test_the_runbook_tells_what_to_do_when_nexusd_is_down() -> None:
     [*_, anchor] = alerts()["NexusdDown"]["annotations"]["runbook_url"].split("#")
     assert anchor == "nexusddown"
