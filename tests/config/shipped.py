@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,11 +52,12 @@ def checks() -> set[Check]:
     }
 
 
-def failing(promtool: str, folder: Path, changed_rules: str, about: Iterable[str]) -> set[Check]:
-    """What of the cases about these alerts does not hold for rules that were changed."""
+def failing(promtool: str, folder: Path, changed: list[Block], alert: str) -> set[Check]:
+    """What the cases say of this alert and does not hold, when these are the rules."""
     folder.mkdir()
-    (folder / "rules.yml").write_text(changed_rules)
-    tried = [path.name for path in CASES if _write_cases(path, folder / path.name, set(about))]
+    kept = [rule for rule in changed if rule.get("alert") in (None, alert)]
+    (folder / "rules.yml").write_text(yaml.safe_dump({"groups": [{"name": "nexusd", "rules": kept}]}))
+    tried = [path.name for path in CASES if _write_cases(path, folder / path.name, alert)]
     found = run(promtool, "test", "rules", *tried, cwd=folder)
     output = found.stdout + found.stderr
     failures = {Check(*match.groups()) for match in _FAILURE.finditer(output)}
@@ -68,13 +69,12 @@ def run(*command: str, cwd: Path | None = None) -> subprocess.CompletedProcess[s
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120, check=False)
 
 
-def _write_cases(source: Path, target: Path, about: set[str]) -> bool:
-    """The cases with a check of one of these alerts. Whether there is any."""
+def _write_cases(source: Path, target: Path, alert: str) -> bool:
+    """The cases about this alert, without the checks of others. Whether there is any."""
     content = yaml.safe_load(source.read_text())
-    content["tests"] = [
-        case
-        for case in content["tests"]
-        if any(check["alertname"] in about for check in case["alert_rule_test"])
-    ]
+    cases = content["tests"]
+    for case in cases:
+        case["alert_rule_test"] = [c for c in case["alert_rule_test"] if c["alertname"] == alert]
+    content["tests"] = [case for case in cases if case["alert_rule_test"]]
     target.write_text(yaml.safe_dump(content))
     return bool(content["tests"])
