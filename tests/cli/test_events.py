@@ -160,10 +160,19 @@ def test_one_that_does_not_stream_is_named(run: Run, daemon: FakeDaemon) -> None
     assert (ran.code, ran.err) == (1, f"nexusd: what answers at {daemon.url} does not stream {PATH}\n")
 
 
+FOLLOWING = """
+import signal, sys
+from nexusd.__main__ import main
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are given it ignored
+sys.argv = ["nexusd", "events", "--follow"]
+main()
+"""
+
+
 def test_control_c_ends_it(daemon: FakeDaemon) -> None:
     daemon.on("GET", PATH, stream(event(1)))
     with subprocess.Popen(
-        [sys.executable, "-m", "nexusd", "events", "--follow"],
+        [sys.executable, "-c", FOLLOWING],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=os.environ.copy(),
