@@ -13,7 +13,15 @@ from nexusd.simulator.trace import Trace
 
 LONG_STORM_S = 2400.0
 USUAL_CHANCE = 0.3
-CHANCES = {Fault.KILL: 0.9, Fault.AUTH: 0.08, Fault.QUOTA: 0.15, Fault.PARTITION: 0.15, Fault.STORE: 0.2}
+CHANCES = {
+    Fault.KILL: 0.8,
+    Fault.LOST_ANSWER: 0.5,
+    Fault.LIST_LAG: 0.5,
+    Fault.AUTH: 0.08,
+    Fault.QUOTA: 0.15,
+    Fault.PARTITION: 0.15,
+    Fault.STORE: 0.2,
+}
 """How likely a storm has it. What stops all placing for minutes comes less often, so that more is placed."""
 STANDING = frozenset({Fault.DRY, Fault.CLOCK})
 """Faults that have their own times."""

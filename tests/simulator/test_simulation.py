@@ -16,6 +16,11 @@ from nexusd.simulator.variants import VARIANTS
 ROOT = Path(__file__).parent.parent.parent
 SHORT_DAYS = 0.01
 ALL = frozenset(Fault)
+TELLING = {
+    "half-the-settle-time": frozenset({Fault.LOST_ANSWER, Fault.LATE_REQUEST, Fault.LIST_LAG}),
+    "hammer-dry-regions": frozenset({Fault.DRY}),
+}
+"""The faults that show it soonest, where most of a run with all of them would show nothing."""
 
 
 def run(options: SimulationOptions, folder: Path) -> Result:
@@ -74,7 +79,7 @@ def test_another_seed_is_another_run(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", VARIANTS)
 def test_a_broken_engine_is_caught(name: str, tmp_path: Path) -> None:
-    result = run(SimulationOptions(1, 1.0, ALL, name), tmp_path)
+    result = run(SimulationOptions(1, 1.0, TELLING.get(name, ALL), name), tmp_path)
     assert result.breach is not None
     assert result.breach.story
 
