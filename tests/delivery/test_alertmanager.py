@@ -21,14 +21,17 @@ from nexusd.core.matchers import parse_matcher
 from nexusd.core.notifications import Route, Routing, plan
 from nexusd.core.webhook_body import BodyOptions, webhook_body
 from tests.delivery.receivers import Endpoint, endpoint
+from tests.requirements import need_program
 
 BINARY = shutil.which("prometheus-alertmanager")
 EXTERNAL_URL = "http://alerts.example.com"
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(BINARY is None, reason="needs Debian's prometheus-alertmanager"),
-]
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def _installed() -> None:
+    need_program("prometheus-alertmanager")
 
 
 def alert(alertname: str, **labels: str) -> Alert:

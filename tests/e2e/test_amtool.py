@@ -17,6 +17,7 @@ from nexusd.emulator.cloud import Cloud
 from nexusd.emulator.options import EmulatorOptions
 from nexusd.emulator.server import EmulatorServer
 from tests.e2e.daemon import KEY, DaemonProcess
+from tests.requirements import need_program
 
 BINARY = shutil.which("amtool")
 OPTIONS = EmulatorOptions(api_key=KEY, instances=30)
@@ -27,7 +28,12 @@ CONFIG: dict[str, Any] = {
     "server": {"write_token": "let-me-write"},
 }
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(BINARY is None, reason="needs Debian's amtool")]
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def _installed() -> None:
+    need_program("amtool")
 
 
 class Amtool:

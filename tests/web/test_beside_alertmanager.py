@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,12 +16,15 @@ import pytest
 from nexusd.core.notifications import Routing
 from tests.delivery.test_alertmanager import alert, alertmanager, post_alerts
 from tests.fakes import FakeClock
+from tests.requirements import need_program
 from tests.web.site import Reply, Site
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(shutil.which("prometheus-alertmanager") is None, reason="needs Debian's"),
-]
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def _installed() -> None:
+    need_program("prometheus-alertmanager")
 
 
 @dataclass
