@@ -113,7 +113,7 @@ class Cycle:
         if observed_at is not None:
             world.inventory.restore(instances, missed, observed_at)
         world.ever_running = set(restored.ever_running)
-        world.regions = restored.regions
+        world.regions = world.restored = restored.regions
         world.cooling_off = within_reach(restored.cooling_off, self._clock.now())
         self._unsaved.clear()
         self._placements = self._backlog = None

@@ -22,6 +22,8 @@ INCUMBENTS_KEPT = 1024
 class World:
     """Replaced piece by piece after each commit, on the event loop: no reader sees half a pass.
 
+    `restored`: the regions as an earlier process left them; how old they are its clock told, not this one.
+
     `polls` by resource, `cooling_off` by region and plan, `pause`: whether creates are sent at all,
     `incumbents`: the region chosen last, by constraint class, `alerts` by fingerprint (pending and firing
     ones, and resolved ones a while longer), `silences` by id (those that are not over), `muting`: what is not
@@ -37,6 +39,7 @@ class World:
     alerts: Mapping[str, Alert] = field(default_factory=dict)
     silences: Mapping[str, Silence] = field(default_factory=dict)
     muting: Muting = UNMUTED
+    restored: RegionSnapshot | None = None
     pause: Pause = NO_PAUSE
     incumbents: dict[str, str] = field(default_factory=dict)
     fleets: Fleets = NO_FLEETS

@@ -145,6 +145,7 @@ class Standing:
             self._in_doubt,
             self._groups.get(group, {}),
             blocked=distrust(world.inventory, self._policy.max_inventory_age_s, now)
+            or _regions_unread(world)
             or world.pause.reason_at(now),
             incumbent=world.incumbents.get(request.constraint_class),
         )
@@ -153,3 +154,9 @@ class Standing:
 def _fleets_in(world: World, group: str) -> list[str]:
     """The declared fleets that spread in the group."""
     return [s.name for s in world.fleets.specs if s.spread is not None and s.spread.group == group]
+
+
+def _regions_unread(world: World) -> str | None:
+    """Why the regions are not known well enough, or None: only what this process has read has an age."""
+    unread = world.regions is world.restored and world.regions.observed_at is not None
+    return "the regions have not been read since nexusd began to place" if unread else None

@@ -329,3 +329,18 @@ async def test_a_lost_lease_sends_nothing_more(tmp_path: Path) -> None:
         finally:
             type(here.store).leading = leading  # type: ignore[assignment]
         assert here.cloud.requests == []
+
+
+@in_virtual_time
+async def test_regions_that_an_earlier_process_read_place_nothing_however_young_they_look(
+    tmp_path: Path,
+) -> None:
+    """Its clock told their age, and the clock may have been set back since."""
+    async with site(tmp_path) as here:
+        here.cloud.break_(REGIONS, UnavailableError("down"))
+        here.world.restored = here.world.regions
+        accepted = await here.place()
+        await asyncio.sleep(20.0)
+        assert here.cloud.requests == []
+        here.cloud.mend(REGIONS)
+        await here.until(accepted, State.PROVISIONING, within_s=30.0)
