@@ -218,8 +218,10 @@ def plan_fleet(
 
 
 def _without_instance(placement: Placement, spec: FleetSpec, inventory: Inventory) -> bool:
-    name = placement.request.name
-    return fleet_of(name) == spec.name and not any(i.live for i in inventory.named(name))
+    """What has a region may have an instance there, whatever a stranger's of the same name is elsewhere."""
+    name, region = placement.request.name, placement.region
+    listed = any(i.live and region in {None, i.region} for i in inventory.named(name))
+    return fleet_of(name) == spec.name and not listed
 
 
 @dataclass(frozen=True, slots=True)

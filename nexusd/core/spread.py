@@ -42,7 +42,8 @@ def count_members(
 
 
 def _listed(member: Member, inventory: Inventory) -> bool:
-    return any(instance.live for instance in inventory.named(member.name))
+    """In its region: one of the same name elsewhere is a stranger's, and its own may yet be listed."""
+    return any(i.live and i.region == member.region for i in inventory.named(member.name))
 
 
 def _lives(member: Member, inventory: Inventory) -> bool:

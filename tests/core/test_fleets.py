@@ -278,6 +278,13 @@ def test_a_first_one_that_is_listed_already_was_not_rejected() -> None:
     assert first_plan(under_way=[placement(1, State.PROVISIONING, attempts=1)], there=[there]).wanted == 2
 
 
+def test_one_in_doubt_is_in_flight_though_a_stranger_has_its_name_in_another_region() -> None:
+    doubted = placement(1, State.VERIFYING, attempts=1, region="us-west-2")
+    stranger = Instance("inst_1", "web-p0001", "running", "us-east-1")
+    assert len(plan(under_way=[doubted], there=[stranger]).in_flight) == 1
+    assert plan(under_way=[replace(doubted, region="us-east-1")], there=[stranger]).in_flight == ()
+
+
 def test_what_was_sent_of_another_kind_says_nothing() -> None:
     sent = placement(1, State.PROVISIONING, attempts=1)
     assert first_plan(replace(WEB, image="debian-12"), under_way=[sent]).wanted == 1

@@ -36,6 +36,12 @@ def test_a_closed_placement_whose_instance_is_gone_does_not_count() -> None:
     assert count_members(members, listing())["east"] == 0
 
 
+def test_a_fleets_member_in_doubt_counts_in_its_region_though_a_stranger_has_its_name_elsewhere() -> None:
+    inventory = listing(Instance("i-1", "web-aaaaa", "running", "east"), fleets=("web",))
+    members = [Member("west", State.VERIFYING, "web-aaaaa")]
+    assert count_members(members, inventory, ["web"]) == {"east": 1, "west": 1}
+
+
 def test_a_fleets_adopted_instances_count_and_none_counts_twice() -> None:
     inventory = listing(
         Instance("i-1", "web-aaaaa", "running", "east"),
