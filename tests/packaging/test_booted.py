@@ -48,18 +48,8 @@ class Machine:
     port: int
     cloud_url: str
 
-    def command(self, *words: str) -> list[str | Path]:
-        return [
-            "nsenter",
-            f"--target={self.leader}",
-            "--mount",
-            "--pid",
-            "--ipc",
-            "--uts",
-            "--root",
-            "--wd",
-            *words,
-        ]
+    def command(self, *words: str) -> list[str]:
+        return _inside(self.leader, *words)
 
     def systemctl(self, *words: str) -> str:
         return run(self.command("systemctl", *words), timeout_s=120.0)
@@ -73,6 +63,12 @@ class Machine:
     def configure(self, level: str = "info", cloud_url: str | None = None) -> None:
         text = CONFIG.format(cloud_url=cloud_url or self.cloud_url, port=self.port, level=level)
         (self.root / "etc/nexusd/nexusd.yaml").write_text(text)
+
+
+def _inside(leader: int, *words: str) -> list[str]:
+    """A command run in the system whose process 1 this is."""
+    entered = ("mount", "pid", "ipc", "uts", "root", "wd")
+    return ["nsenter", f"--target={leader}", *(f"--{what}" for what in entered), *words]
 
 
 @contextmanager
@@ -118,11 +114,13 @@ def machine(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         with (folder / "console").open("wb") as console:
             process = subprocess.Popen(nspawn, stdin=subprocess.DEVNULL, stdout=console, stderr=console)
         try:
-            leader = wait_for(lambda: _leader(process.pid), "the leader", process)
+            leader = wait_for(lambda: _booted(process.pid), "the boot", process, timeout_s=90.0)
             machine = Machine(root, leader, free_port(), cloud_url)
             machine.configure()
-            wait_for(lambda: _is_up(machine), "the boot", process)
             yield machine
+        except BaseException:
+            print((folder / "console").read_text(errors="replace")[-4000:])
+            raise
         finally:
             process.terminate()
             try:
@@ -132,16 +130,17 @@ def machine(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
                 process.wait()
 
 
-def _leader(pid: int) -> int | None:
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return int(children[0]) if children else None
-
-
-def _is_up(machine: Machine) -> bool:
-    asked = subprocess.run(
-        machine.command("systemctl", "is-system-running"), capture_output=True, text=True, check=False
-    )
-    return asked.stdout.strip() in ("running", "degraded")
+def _booted(nspawn: int) -> int | None:
+    """The process 1 of a system that is up. Asked anew each time: at first nspawn has another child, which
+    makes the namespaces.
+    """
+    for child in Path(f"/proc/{nspawn}/task/{nspawn}/children").read_text().split():
+        asked = subprocess.run(
+            _inside(int(child), "systemctl", "is-system-running"), capture_output=True, text=True, check=False
+        )
+        if asked.stdout.strip() in ("running", "degraded"):
+            return int(child)
+    return None
 
 
 @pytest.fixture
