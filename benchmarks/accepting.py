@@ -6,64 +6,34 @@ The cloud that it is told of is not there, so that accepting is all it does.
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
-import sys
-import tempfile
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 
 import aiohttp
 
+from benchmarks.processes import nexusd_run
+from benchmarks.storing import beside_single_rows
+from benchmarks.table import Row, at_least
+
+CLIENTS = 32
 FOR_S = 3.0
 WARM_UP_S = 1.0
-START_WITHIN_S = 30.0
 NO_CLOUD = "http://127.0.0.1:9/v1"
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def rows() -> Iterator[Row]:
+    what = f"accept placements over HTTP, synced, {CLIENTS} clients"
+    yield beside_single_rows(what, accepted_per_second, at_least(0.5))
 
 
-@asynccontextmanager
-async def _daemon() -> AsyncIterator[str]:
-    with tempfile.TemporaryDirectory() as folder:
-        url = f"http://127.0.0.1:{_free_port()}"
-        settings = {
-            "NEXUSD_CLOUDNEXUS__BASE_URL": NO_CLOUD,
-            "NEXUSD_SERVER__LISTEN": url.removeprefix("http://"),
-            "NEXUSD_STORE__URL": f"sqlite:///{folder}/nexusd.db",
-            "NEXUSD_LOG__LEVEL": "error",
-            "CN_API_KEY": "benchmark",
-        }
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "nexusd", "run", env={**os.environ, **settings}, cwd=folder
-        )
-        try:
-            await _listening(url)
-            yield url
-        finally:
-            process.terminate()
-            await process.wait()
+def accepted_per_second() -> float:
+    with nexusd_run({"NEXUSD_CLOUDNEXUS__BASE_URL": NO_CLOUD}, "/-/healthy") as daemon:
+        return asyncio.run(_accepted_per_second(daemon.url))
 
 
-async def _listening(url: str) -> None:
-    async with asyncio.timeout(START_WITHIN_S), aiohttp.ClientSession() as http:
-        while True:
-            try:
-                async with http.get(f"{url}/-/healthy"):
-                    return
-            except aiohttp.ClientError:
-                await asyncio.sleep(0.05)
-
-
-async def accepted_per_second(clients: int) -> float:
-    """By as many clients, each with a connection of its own and one request under way."""
-    async with _daemon() as url, aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=clients)) as http:
+async def _accepted_per_second(url: str) -> float:
+    """By clients with a connection of its own each and one request under way."""
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=CLIENTS)) as http:
         measured_from = time.perf_counter() + WARM_UP_S
         until = measured_from + FOR_S
         done = 0
@@ -79,5 +49,5 @@ async def accepted_per_second(clients: int) -> float:
                 made += 1
                 done += time.perf_counter() >= measured_from
 
-        await asyncio.gather(*(client(number) for number in range(clients)))
+        await asyncio.gather(*(client(number) for number in range(CLIENTS)))
     return done / FOR_S

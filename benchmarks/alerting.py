@@ -14,7 +14,6 @@ import logging
 import multiprocessing
 import os
 import random
-import shutil
 import socket
 import statistics
 import subprocess
@@ -32,6 +31,8 @@ import msgspec
 import structlog
 
 from benchmarks.receiving import WITHIN_S, Receiver, receiver
+from benchmarks.rounds import interleaved, median_round, missing
+from benchmarks.table import Figure, Limit, Row, at_least, at_most, skipped
 from nexusd.core.alerting import Alerting
 from nexusd.core.answers import CreateAnswer, CreateRequest
 from nexusd.core.inventory import Sweep
@@ -94,15 +95,50 @@ or earlier where that cannot be seen.
 """
 
 
+def rows() -> Iterator[Row]:
+    reason = missing(ALERTMANAGER)
+    if reason is not None:
+        yield skipped("G6", "tell alerts", reason)
+        return
+    for count in (1_000, 10_000):
+        yield from _at_once_rows(count)
+    yield _one_by_one_row()
+
+
+def _at_once_rows(count: int) -> Iterator[Row]:
+    """The round with the median ratio of throughput. The goal is about 10,000."""
+    feed = at_once(count)
+    rounds = interleaved(f"tell {count:,} alerts", lambda: nexusd(feed), lambda: alertmanager(feed))
+    ours, theirs = median_round(rounds, lambda told: told.per_second)
+
+    def row(what: str, figure: Callable[[Told], float], unit: str, limit: Limit | None = None) -> Row:
+        limit = limit if count == 10_000 else None
+        beside = Figure(figure(theirs), unit, "Alertmanager")
+        what = f"tell {count:,} alerts, {what}"
+        return Row("G6" if limit else "", what, Figure(figure(ours), unit), beside, limit)
+
+    yield row("webhooks", lambda told: told.per_second, "/s", at_least(1.1))
+    yield row("alert to webhook, p50", lambda told: told.p50_s, "s")
+    yield row("alert to webhook, p99", lambda told: told.p99_s, "s")
+    yield row("CPU", lambda told: told.cpu_s, "s", at_most(1))
+    yield row("memory at its highest", lambda told: told.peak_mb, "MB")
+
+
+def _one_by_one_row() -> Row:
+    """Unloaded: each comes when the one before it was told long ago."""
+    what = "tell one alert, its rows synced, p50"
+    rounds = interleaved(what, lambda: nexusd(ONE_BY_ONE), lambda: alertmanager(ONE_BY_ONE))
+    ours, theirs = (
+        statistics.median(told.p50_s * 1e3 for told in side) for side in zip(*rounds, strict=True)
+    )
+    return Row("G6", what, Figure(ours, "ms"), Figure(theirs, "ms", "Alertmanager"), at_most(5, "ms"))
+
+
 def at_once(count: int) -> Feed:
     return Feed(1, count)
 
 
 ONE_BY_ONE = Feed(SINGLE_ALERTS, 1, SINGLE_EVERY_S)
-
-
-def alertmanager_installed() -> bool:
-    return shutil.which(ALERTMANAGER) is not None
 
 
 def nexusd(feed: Feed) -> Told:

@@ -9,8 +9,11 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 
+from benchmarks.rounds import interleaved, median_of, median_round
+from benchmarks.table import Figure, Limit, Row, at_least
 from nexusd.core.placement import PlacementPolicy, PlacementRequest, Supply, choose, decide, shortlist
 from nexusd.core.records import HEALTHY, Region
 from nexusd.core.regions import KnownRegion, RegionSnapshot
@@ -21,6 +24,25 @@ AT_ONCE = 16
 NOW = 1_700_000_000.0
 REQUEST = PlacementRequest("a", "pro")
 POLICY = PlacementPolicy()
+EXPLAINED_LIMITS = {100: at_least(10_000, "/CPU s")}
+CHOSEN_LIMITS = {1_000: at_least(20)}
+
+
+def rows() -> Iterator[Row]:
+    for regions in (10, 100, 1_000):
+        yield _beside_bare(regions, CHOSEN_LIMITS.get(regions))
+        what = f"choose and explain, {regions:,} regions"
+        explained = median_of(what, partial(explanations_per_cpu_s, regions))
+        limit = EXPLAINED_LIMITS.get(regions)
+        yield Row("G7" if limit else "", what, Figure(explained, "/CPU s"), limit=limit)
+
+
+def _beside_bare(regions: int, limit: Limit | None) -> Row:
+    what = f"choose, {regions:,} regions"
+    rounds = interleaved(what, partial(choices_per_cpu_s, regions), partial(bare_choices_per_cpu_s, regions))
+    ours, bare = median_round(rounds, float)
+    beside = Figure(bare, "/CPU s", "filter and min")
+    return Row("G7" if limit else "", what, Figure(ours, "/CPU s"), beside, limit)
 
 
 def choices_per_cpu_s(regions: int) -> float:

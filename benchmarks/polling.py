@@ -17,6 +17,8 @@ from typing import Any
 import aiohttp
 import msgspec
 
+from benchmarks.rounds import interleaved, median_round
+from benchmarks.table import Figure, Row, at_most
 from nexusd.cloud.client import CloudNexus
 from nexusd.cloud.key import LiteralKey
 from nexusd.cloud.options import CloudOptions
@@ -29,6 +31,12 @@ from nexusd.runtime.clock import SystemClock
 
 INSTANCES = 20_000
 CONCURRENCY = 8
+
+
+def rows() -> Iterator[Row]:
+    what = f"sweep and compare {INSTANCES:,} unchanged instances, CPU"
+    ours, floor = median_round(interleaved(what, sweep_cpu_s, floor_cpu_s), float)
+    yield Row("G1", what, Figure(ours, "s"), Figure(floor, "s", "aiohttp + msgspec"), at_most(1.3))
 
 
 class _Page(msgspec.Struct):

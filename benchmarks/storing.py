@@ -7,8 +7,11 @@ import random
 import sqlite3
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from benchmarks.rounds import interleaved, median_round
+from benchmarks.table import Figure, Limit, Row, at_least
 from nexusd.core.placement import PlacementPolicy, PlacementRequest
 from nexusd.core.polls import PollState
 from nexusd.core.world import World
@@ -17,6 +20,18 @@ from nexusd.runtime.clock import SystemClock
 from nexusd.store.opening import StoreOptions, open_store
 
 FOR_S = 2.0
+CALLERS = 64
+
+
+def rows() -> Iterator[Row]:
+    what = f"accept placements, synced, {CALLERS} callers"
+    yield beside_single_rows(what, lambda: asyncio.run(accepted_per_second(CALLERS)), at_least(10))
+
+
+def beside_single_rows(what: str, measure: Callable[[], float], limit: Limit) -> Row:
+    """What a sync costs can change from one second to the next, so each round has both."""
+    ours, single = median_round(interleaved(what, measure, single_row_commits_per_second), float)
+    return Row("G7", what, Figure(ours, "/s"), Figure(single, "/s", "SQLite FULL, single rows"), limit)
 
 
 async def accepted_per_second(callers: int) -> float:
