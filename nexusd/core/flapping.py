@@ -1,6 +1,7 @@
 """Flap damping: an alert that begins and ends too often is told once, as firing (product.md, section 4).
 
-Used by `alerts`, which keeps such an alert firing until it is calm.
+Used by `alerts`, which keeps such an alert firing until it is calm, and by `notifications`, which lets an end
+that may be one of many last before it is told.
 """
 
 from __future__ import annotations
@@ -11,6 +12,11 @@ TOO_MANY = 6
 """Beginnings and ends within `REMEMBERED_S`: more than 5."""
 CALM_AFTER_S = 900.0
 """It is over once the alert has neither begun nor ended for this long."""
+
+RESTLESS = 4
+"""Beginnings and ends within `REMEMBERED_S` after which an end is trusted less: it has ended before."""
+RESTLESS_INTERVALS = 3.0
+"""So many `group_interval`s such an end must last before it is told; one after a short firing lasts one."""
 
 ANNOTATION = "flapping"
 """What an alert has while it flaps; its summary begins with it, too."""
@@ -35,6 +41,15 @@ def too_often(changes: tuple[float, ...]) -> bool:
 def calm_at(changes: tuple[float, ...]) -> float:
     """When one that flaps stops doing so if it does not change before."""
     return changes[-1] + CALM_AFTER_S
+
+
+def end_lasts_s(changes: tuple[float, ...], fired_s: float, group_interval_s: float) -> float:
+    """How long an end must last before it is told, in seconds: who is told of each end before the sixth change
+    is told of the next beginning, too. An end of what fired for long, and had not ended before, is told soon.
+    """
+    if len(changes) >= RESTLESS and changes[-1] - changes[-RESTLESS] <= REMEMBERED_S:
+        return RESTLESS_INTERVALS * group_interval_s
+    return group_interval_s if fired_s < group_interval_s else 0.0
 
 
 def marked(annotations: Pairs) -> Pairs:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cmp_to_key
 
+from nexusd.core import flapping
 from nexusd.core.alerts import Alert, AlertState
 from nexusd.core.matchers import OPERATORS, Matcher, all_match, quoted
 from nexusd.core.muting import UNMUTED, Muting
@@ -286,7 +287,7 @@ def _held(group: _Group, said: LoggedNotification | None) -> Iterator[str]:
 def _due(group: _Group, news: _News, said: LoggedNotification | None) -> float | None:
     """When the receiver is to be told about the group, None when there is nothing to tell."""
     dues = []
-    changed = [_began_at(a, said) for a in news.fired] + [_ended_at(a, said) for a in news.ended]
+    changed = [_began_at(a, said) for a in news.fired] + [_ended_at(a, said, group.route) for a in news.ended]
     open_since = said.at if said is not None and said.firing else None
     if changed:
         earliest = open_since + group.route.group_interval_s if open_since is not None else 0.0
@@ -306,10 +307,14 @@ def _fired_at(alert: Alert) -> float:
     return alert.fired_at if alert.fired_at is not None else alert.active_at
 
 
-def _ended_at(alert: Alert, said: LoggedNotification | None) -> float:
-    """When that happened which is to be told: the end, or for who never heard of it that it fired."""
-    known = said is not None and alert.fingerprint in said.firing
-    return alert.resolved_at if known and alert.resolved_at is not None else _fired_at(alert)
+def _ended_at(alert: Alert, said: LoggedNotification | None, route: Route) -> float:
+    """When that happened which is to be told: the end, once it has lasted, or for who never heard of it that
+    it fired.
+    """
+    if said is None or alert.fingerprint not in said.firing or alert.resolved_at is None:
+        return _fired_at(alert)
+    fired_s = alert.resolved_at - _fired_at(alert)
+    return alert.resolved_at + flapping.end_lasts_s(alert.changes, fired_s, route.group_interval_s)
 
 
 def _message(group: _Group, news: _News, said: LoggedNotification | None, now: float) -> Message | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -87,7 +88,7 @@ def test_flips_are_counted_though_each_end_was_told_and_settled() -> None:
     room = newsroom()
     flip(room, 7, every_s=330.0)
     told = [says_flapping(alert) for (alert,) in room.about("InstanceStopped")]
-    assert told == [False] * 5 + [True]
+    assert told == [False] * 3 + [True]
 
 
 def test_flapping_survives_a_restart() -> None:
@@ -160,19 +161,48 @@ def test_own_summary_is_kept() -> None:
     assert dict(room.alert("InstanceStopped").annotations)["summary"] == "Flapping: mine"
 
 
-@given(st.lists(st.sampled_from((30.0, 60.0, 90.0, 120.0)), min_size=40, max_size=60))
+GAPS = st.lists(st.integers(1, 9), min_size=60, max_size=60)
+"""Half minutes between 60 flips: each shorter than `group_interval`."""
+HALF_HOURS = st.lists(st.integers(1, 60), min_size=10, max_size=60)
+
+
+@given(GAPS)
 @settings(max_examples=40, deadline=None)
-def test_however_it_flips_it_is_told_seldom_and_the_truth_in_the_end(gaps: list[float]) -> None:
+def test_however_irregular_three_messages_tell_it_begins_flaps_and_ends(gaps: list[int]) -> None:
     room = newsroom()
-    for gap in gaps:
-        flip(room, 1, every_s=gap)
+    in_order = sorted(gaps, reverse=gaps[0] % 2 == 0) if gaps[-1] % 3 == 0 else gaps
+    for gap in in_order:
+        flip(room, 1, every_s=gap * 30.0)
     calm(room, HOUR)
     told = room.about("InstanceStopped")
-    assert sum(says_flapping(alert) for (alert,) in told) == 1
-    assert len(told) <= 5
+    assert states(told) == [[FIRING], [FIRING], [RESOLVED]]
+    assert [says_flapping(alert) for (alert,) in told] == [False, True, False]
+
+
+@given(HALF_HOURS)
+@settings(max_examples=40, deadline=None)
+def test_whatever_happens_the_last_message_is_true_and_none_says_what_is_known(gaps: list[int]) -> None:
+    room = newsroom()
+    for gap in gaps:
+        flip(room, 1, every_s=gap * 30.0)
+    calm(room, HOUR)
+    told = [alert for (alert,) in room.about("InstanceStopped")]
     running = room.inventory.get("inst_1") == one(1)
-    (last,) = told[-1]
-    assert (last.state is RESOLVED) is running
+    assert (told[-1].state is RESOLVED) is running
+    said = [(alert.state, says_flapping(alert)) for alert in told]
+    assert all(one_said != next_said for one_said, next_said in pairwise(said))
+
+
+@pytest.mark.parametrize(("fired_min", "told_after_min"), [(2.0, 7.0), (4.5, 9.5), (6.0, 6.0)])
+def test_an_end_is_told_once_it_has_lasted_if_it_fired_shortly(
+    fired_min: float, told_after_min: float
+) -> None:
+    room = newsroom()
+    flip(room, 1, every_s=fired_min * MINUTE)
+    flip(room, 1)
+    calm(room, HOUR)
+    at = [told_at for told_at, message in room.sent if message.alerts[0].state is RESOLVED]
+    assert [told_at - START for told_at in at] == [pytest.approx(told_after_min * MINUTE, abs=31.0)]
 
 
 def test_the_check_notices_a_machine_that_forgets_what_it_settled() -> None:
