@@ -44,8 +44,8 @@ def calm_at(changes: tuple[float, ...]) -> float:
 
 
 def end_lasts_s(changes: tuple[float, ...], fired_s: float, group_interval_s: float) -> float:
-    """How long an end must last before it is told, in seconds: who is told of each end before the sixth change
-    is told of the next beginning, too. An end of what fired for long, and had not ended before, is told soon.
+    """How long an end must last before it is told, in seconds: who is told of each before the sixth change is
+    told of the next beginning, too. An end of what fired for long, and had not ended before, is told soon.
     """
     if len(changes) >= RESTLESS and changes[-1] - changes[-RESTLESS] <= REMEMBERED_S:
         return RESTLESS_INTERVALS * group_interval_s
