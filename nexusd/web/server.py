@@ -29,6 +29,7 @@ from nexusd.web.page.routes import PageRoutes
 from nexusd.web.placements import PlacementRoutes
 from nexusd.web.probes import ProbeRoutes
 from nexusd.web.scrape import Scrape
+from nexusd.web.sd import DiscoveryRoutes
 from nexusd.web.status import StatusRoutes
 from nexusd.web.stream import EventStream
 from nexusd.web.tallies import TallyReader
@@ -85,6 +86,7 @@ class WebServer:
         status = StatusRoutes(options.version, daemon, store, clock, tallies)
         app.add_routes(status.routes())
         app.add_routes(InventoryRoutes(daemon, clock).routes())
+        app.add_routes(DiscoveryRoutes(daemon, clock).routes())
         app.add_routes(PlacementRoutes(options, taking.placements, store, clock).routes())
         app.add_routes(FleetRoutes(options, daemon, store, clock).routes())
         app.add_routes(AlertRoutes(options, daemon, store, clock).routes())
