@@ -154,7 +154,11 @@ class PlacementsTable(Protocol):
         """The queued ones that any fleet asked for, declared now or not."""
         ...
 
-    def add_attempt(self, attempt: Attempt) -> None: ...
+    def add_attempt(self, attempt: Attempt) -> None:
+        """Of many attempts of one placement, and of the decisions that chose a region for it, the first and
+        the newest are kept, a bounded number. One without an outcome always is.
+        """
+        ...
 
     def finish_attempt(self, attempt: Attempt) -> None:
         """Record `outcome` and `detail` of the attempt with that placement and number."""

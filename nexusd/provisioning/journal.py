@@ -63,8 +63,8 @@ class Journal:
         def transaction(tx: Transaction) -> list[Event] | None:
             if not tx.placements.update(after, before.state):
                 return None
-            tx.placements.add_attempt(intent.attempt)
             tx.placements.add_decision(after.id, intent.decision)
+            tx.placements.add_attempt(intent.attempt)
             tx.queue.save_budget(intent.budget.tokens, intent.budget.at)
             return tx.events.append([state_event(before, after)])
 

@@ -28,6 +28,9 @@ from nexusd.store.statements import Insert, InsertAbsent, Row, Session, Values, 
 
 KEPT_WHILE_WAITING = 50
 """Decisions that found no region, of one placement: it may wait for months while regions come and go."""
+FIRST_KEPT = 10
+NEWEST_KEPT = 40
+"""Attempts of one placement, and decisions that chose a region: a region may refuse it for weeks."""
 FORGET_AT_MOST = 10_000
 """Rows that one call deletes at most, so that no retention holds the store for long."""
 
@@ -106,6 +109,12 @@ _FINISH_ATTEMPT = (
 _ATTEMPTS = (
     sa.select(attempts).where(attempts.c.placement_id == given("which", sa.Text)).order_by(attempts.c.number)
 )
+_FORGET_ATTEMPTS = sa.delete(attempts).where(
+    attempts.c.placement_id == given("which", sa.Text),
+    attempts.c.number > given("first", sa.Integer),
+    attempts.c.number <= given("before", sa.Integer),
+    attempts.c.outcome.is_not(None),
+)
 _LAST_ATTEMPTS = (
     sa.select(attempts)
     .join(placements, sa.and_(_t.id == attempts.c.placement_id, _t.attempts == attempts.c.number))
@@ -113,6 +122,20 @@ _LAST_ATTEMPTS = (
 )
 _ADD_DECISION = Insert(decisions)
 _newer = decisions.alias("newer")
+
+
+def _chosen(order: sa.ColumnElement[int], skipped: str) -> sa.ScalarSelect[int]:
+    """The id of the placement's decision that chose a region after so many skipped in that order."""
+    return (
+        sa.select(_newer.c.id)
+        .where(_newer.c.placement_id == given("which", sa.Text), _newer.c.region.is_not(None))
+        .order_by(order)
+        .limit(1)
+        .offset(given(skipped, sa.Integer))
+        .scalar_subquery()
+    )
+
+
 _FORGET_EARLIER = sa.delete(decisions).where(
     decisions.c.placement_id == given("which", sa.Text),
     decisions.c.region.is_(None),
@@ -123,6 +146,12 @@ _FORGET_EARLIER = sa.delete(decisions).where(
     .limit(1)
     .offset(given("kept", sa.Integer))
     .scalar_subquery(),
+)
+_FORGET_CHOSEN = sa.delete(decisions).where(
+    decisions.c.placement_id == given("which", sa.Text),
+    decisions.c.region.is_not(None),
+    decisions.c.id > _chosen(_newer.c.id.asc(), "first"),
+    decisions.c.id <= _chosen(_newer.c.id.desc(), "newest"),
 )
 _DECISIONS = (
     sa.select(decisions).where(decisions.c.placement_id == given("which", sa.Text)).order_by(decisions.c.id)
@@ -212,6 +241,15 @@ class Placements:
 
     def add_attempt(self, attempt: Attempt) -> None:
         self._session.execute(_ADD_ATTEMPT, _attempt_values(attempt))
+        if attempt.number > FIRST_KEPT + NEWEST_KEPT:
+            self._forget_middle(attempt)
+
+    def _forget_middle(self, newest: Attempt) -> None:
+        """Of what was tried and chosen, all but the first and the newest. An attempt in doubt is kept."""
+        which = {"which": newest.placement_id}
+        before = newest.number - NEWEST_KEPT
+        self._session.execute(_FORGET_ATTEMPTS, {**which, "first": FIRST_KEPT, "before": before})
+        self._session.execute(_FORGET_CHOSEN, {**which, "first": FIRST_KEPT - 1, "newest": NEWEST_KEPT})
 
     def finish_attempt(self, attempt: Attempt) -> None:
         values = {

@@ -238,6 +238,40 @@ async def test_of_the_decisions_that_found_no_region_the_newest_are_kept(
     assert len(await store.run(lambda tx: tx.placements.decisions("b"))) == 1
 
 
+def tried(tx: Any, number: int, outcome: Outcome | None = Outcome.REFUSED) -> None:
+    """As an intent is written, with a decision that found no region before it."""
+    tx.placements.add_decision("a", Decision(number - 0.5, None, "cooling off", 1.0))
+    tx.placements.add_decision("a", Decision(float(number), "eu-1", None, 1.0))
+    tx.placements.add_attempt(Attempt("a", number, "eu-1", float(number), number + 1.0, 1, outcome=outcome))
+
+
+async def test_a_region_that_refuses_for_weeks_leaves_the_first_and_the_newest_attempts(
+    store: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(placements_module, "FIRST_KEPT", 2)
+    monkeypatch.setattr(placements_module, "NEWEST_KEPT", 3)
+    await insert(store, placement("a"))
+    for number in range(1, 12):
+        await store.run(lambda tx, number=number: tried(tx, number))  # type: ignore[misc]
+    kept = [1, 2, 9, 10, 11]
+    assert [a.number for a in await store.run(lambda tx: tx.placements.attempts("a"))] == kept
+    decisions = await store.run(lambda tx: tx.placements.decisions("a"))
+    assert [d.decided_at for d in decisions if d.region] == kept
+    assert len([d for d in decisions if d.region is None]) == 11
+
+
+async def test_an_attempt_in_doubt_is_never_forgotten(
+    store: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(placements_module, "FIRST_KEPT", 1)
+    monkeypatch.setattr(placements_module, "NEWEST_KEPT", 1)
+    await insert(store, placement("a"))
+    for number in range(1, 6):
+        outcome = None if number == 3 else Outcome.REFUSED
+        await store.run(lambda tx, n=number, o=outcome: tried(tx, n, o))  # type: ignore[misc]
+    assert [a.number for a in await store.run(lambda tx: tx.placements.attempts("a"))] == [1, 3, 5]
+
+
 async def test_decisions_come_back_whole_and_oldest_first(store: SqlStore) -> None:
     considered = (
         Considered("eu-1", eligible=True, rank=1, latency_ms=12.5, instances=3),
