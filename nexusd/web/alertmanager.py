@@ -16,13 +16,14 @@ from nexusd.core.errors import InputError, NexusdError, NotFoundError
 from nexusd.core.notifications import grouped, receivers_of
 from nexusd.core.silences import Silence, SilenceState
 from nexusd.ports import Clock, Daemon, Silences, Store
+from nexusd.web import schemas_v2 as schemas
 from nexusd.web.alertmanager_config import written
 from nexusd.web.alertmanager_queries import AlertFilter, matchers_of, same_matchers
 from nexusd.web.alertmanager_shapes import AlertShaper, silence_shape, status_shape
 from nexusd.web.answers import Handler, RequestError, answer, refusal_of
 from nexusd.web.muting import muting_now
 from nexusd.web.options import WebOptions
-from nexusd.web.shapes import Json, Shaper
+from nexusd.web.shapes import Shaper
 from nexusd.web.silence_bodies import read_silence
 from nexusd.web.status import started_at
 from nexusd.web.tallies import read_within
@@ -62,7 +63,8 @@ class AlertmanagerRoutes:
         return answer(status_shape(self._options.version, started, config))
 
     async def receivers(self, _request: web.Request) -> web.Response:
-        return answer([{"name": name} for name in self._options.routing.receivers])
+        named: list[schemas.Receiver] = [{"name": name} for name in self._options.routing.receivers]
+        return answer(named)
 
     async def alerts(self, request: web.Request) -> web.Response:
         """Those that fire, in the order of fingerprints."""
@@ -86,7 +88,7 @@ class AlertmanagerRoutes:
         firing = list(wanted.firing(self._daemon.world.alerts.values(), shaper.muting))
         routing = self._options.routing
         receivers = {alert.fingerprint: receivers_of(alert, routing) for alert in firing}
-        shown: list[Json] = [
+        shown: list[schemas.AlertGroup] = [
             {
                 "alerts": [shaper.alert(alert, receivers[alert.fingerprint]) for alert in group.alerts],
                 "labels": dict(group.labels),
@@ -109,7 +111,8 @@ class AlertmanagerRoutes:
 
     async def put_silence(self, request: web.Request) -> web.Response:
         silence = await self._silences.put(await read_silence(request, self._options, self._clock))
-        return answer({"silenceID": silence.id})
+        content: schemas.SilenceId = {"silenceID": silence.id}
+        return answer(content)
 
     async def silence(self, request: web.Request) -> web.Response:
         silence_id = _silence_id(request)
@@ -155,8 +158,8 @@ def _silence_id(request: web.Request) -> str:
     return silence_id
 
 
-def _fingerprint(alert: Json) -> str:
-    return str(alert["fingerprint"])
+def _fingerprint(alert: schemas.GettableAlert) -> str:
+    return alert["fingerprint"]
 
 
 def _order(silence: Silence, now: float) -> tuple[int, float, str]:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from nexusd.core.alerts import Alert
 from nexusd.core.muting import Muted, Muting
 from nexusd.core.silences import Silence
-from nexusd.web.shapes import Json, Shaper
+from nexusd.web import schemas_v2 as schemas
+from nexusd.web.shapes import Shaper
 
 RESOLVE_TIMEOUT_S = 300.0
 """An alert that fires has no end; what Alertmanager shows for one is when it would take it for over."""
@@ -23,7 +24,7 @@ class AlertShaper:
     muting: Muting
     external_url: str
 
-    def alert(self, alert: Alert, receivers: Iterable[str]) -> Json:
+    def alert(self, alert: Alert, receivers: Iterable[str]) -> schemas.GettableAlert:
         muted = self.muting.muted.get(alert.fingerprint, _NOT_MUTED)
         started_at = alert.fired_at if alert.fired_at is not None else alert.active_at
         return {
@@ -44,11 +45,11 @@ class AlertShaper:
         }
 
 
-def silence_shape(silence: Silence, shaper: Shaper) -> Json:
+def silence_shape(silence: Silence, shaper: Shaper) -> schemas.GettableSilence:
     """`gettableSilence`."""
     return {
         "id": silence.id,
-        "status": {"state": silence.state(shaper.now).value},
+        "status": {"state": silence.state(shaper.now)},
         "updatedAt": shaper.time(silence.updated_at),
         "comment": silence.comment,
         "createdBy": silence.created_by,
@@ -66,12 +67,18 @@ def silence_shape(silence: Silence, shaper: Shaper) -> Json:
     }
 
 
-def status_shape(version: str, started_at: str | None, config: str) -> Json:
+def status_shape(version: str, started_at: str | None, config: str) -> schemas.AlertmanagerStatus:
     """`alertmanagerStatus`. There is no cluster of Alertmanagers here."""
-    unknown = dict.fromkeys(("revision", "branch", "buildUser", "buildDate", "goVersion"), "")
     return {
         "cluster": {"status": "disabled", "peers": []},
         "config": {"original": config},
         "uptime": started_at,
-        "versionInfo": {"version": version, **unknown},
+        "versionInfo": {
+            "version": version,
+            "revision": "",
+            "branch": "",
+            "buildUser": "",
+            "buildDate": "",
+            "goVersion": "",
+        },
     }

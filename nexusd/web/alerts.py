@@ -12,13 +12,14 @@ from nexusd.core.matchers import all_match
 from nexusd.core.muting import Muted, Muting
 from nexusd.core.notifications import receivers_of
 from nexusd.ports import Clock, Daemon, ReceiverTest, Store
+from nexusd.web import schemas
 from nexusd.web.alertmanager_queries import matchers_of
 from nexusd.web.answers import answer
 from nexusd.web.bodies import read_tested_receiver
 from nexusd.web.muting import muting_now
 from nexusd.web.options import WebOptions
 from nexusd.web.queries import page, text
-from nexusd.web.shapes import Json, Shaper, list_shape
+from nexusd.web.shapes import Shaper, list_shape
 from nexusd.web.status import urgency
 
 
@@ -46,7 +47,7 @@ class AlertRoutes:
         rows = [self._shape(alert, shaper, muting) for alert in found[offset : offset + limit]]
         return answer(list_shape(rows, len(found), limit, offset))
 
-    def _shape(self, alert: Alert, shaper: Shaper, muting: Muting) -> Json:
+    def _shape(self, alert: Alert, shaper: Shaper, muting: Muting) -> schemas.ListedAlert:
         alerts = self._daemon.world.alerts
         muted = muting.muted.get(alert.fingerprint, Muted())
         names = [alerts[mark].name for mark in muted.inhibited_by if mark in alerts]
@@ -61,7 +62,8 @@ class AlertRoutes:
         """200 also when a receiver refuses: the test was made, and this is what came of it."""
         receiver = await read_tested_receiver(request, self._options)
         tested = await self._daemon.test_receivers(receiver)
-        return answer({"data": [_tested(each) for each in tested]})
+        content: schemas.ReceiverTests = {"data": [_tested(each) for each in tested]}
+        return answer(content)
 
 
 _States = Callable[[Alert, Muting], bool]
@@ -81,7 +83,7 @@ def _state(value: str | None) -> _States:
     return _STATES[value]
 
 
-def _tested(tested: ReceiverTest) -> Json:
+def _tested(tested: ReceiverTest) -> schemas.ReceiverTest:
     delivery = tested.delivery
     delivered = delivery.outcome == "delivered"
     return {

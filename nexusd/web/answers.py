@@ -10,6 +10,7 @@ import structlog
 from aiohttp import web
 
 from nexusd.core.errors import ConfigError, ConflictError, InputError, NexusdError, NotFoundError, StoreError
+from nexusd.web import schemas
 
 log = structlog.get_logger(__name__)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -26,7 +27,7 @@ class RequestError(Exception):
         status: int,
         code: str,
         message: str,
-        details: list[dict[str, str]] | None = None,
+        details: list[schemas.FieldError] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
@@ -49,7 +50,7 @@ def answer(
 
 
 def error_answer(error: RequestError) -> web.Response:
-    content = {"error": {"code": error.code, "message": str(error), "details": error.details}}
+    content: schemas.Error = {"error": {"code": error.code, "message": str(error), "details": error.details}}
     return answer(content, error.status, error.headers)
 
 
@@ -75,7 +76,9 @@ def refusal_of(error: NexusdError) -> RequestError:
     """How an error is answered, by what the caller should do."""
     message = str(error)
     if isinstance(error, InputError):
-        details = [{"field": error.field, "message": message}] if error.field else None
+        details: list[schemas.FieldError] | None = (
+            [{"field": error.field, "message": message}] if error.field else None
+        )
         return RequestError(400, "VALIDATION_ERROR", message, details)
     if isinstance(error, NotFoundError):
         return RequestError(404, "NOT_FOUND", message)

@@ -21,6 +21,7 @@ from nexusd.core.errors import InputError
 from nexusd.core.lifecycle import Verdict
 from nexusd.core.placement import DEFAULT_IMAGE, PLANS, PlacementRequest, Spread
 from nexusd.ports import Clock, IdempotencyKey
+from nexusd.web import schemas
 from nexusd.web.answers import RequestError
 from nexusd.web.options import WebOptions
 from nexusd.web.queries import parse_time
@@ -195,7 +196,7 @@ def _refused(error: ValidationError, model: type[BaseModel]) -> RequestError:
     return RequestError(400, "VALIDATION_ERROR", details[0]["message"], details)
 
 
-def _detail(error: ErrorDetails, model: type[BaseModel]) -> dict[str, str]:
+def _detail(error: ErrorDetails, model: type[BaseModel]) -> schemas.FieldError:
     field = _field(error["loc"])
     if error["type"] == "extra_forbidden":
         known = ", ".join(model.model_fields if len(error["loc"]) == 1 else SpreadBody.model_fields)

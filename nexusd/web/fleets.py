@@ -13,11 +13,12 @@ from aiohttp import web
 from nexusd.core.fleets import FleetState, plan_fleets
 from nexusd.core.world import World
 from nexusd.ports import Clock, Daemon, Store
+from nexusd.web import schemas
 from nexusd.web.answers import answer
 from nexusd.web.metrics import INSTANCE_STATUSES
 from nexusd.web.options import WebOptions
 from nexusd.web.queries import page
-from nexusd.web.shapes import Json, Shaper, constraints_shape, list_shape
+from nexusd.web.shapes import Shaper, constraints_shape, list_shape
 from nexusd.web.tallies import read_within
 
 MAX_PLACEMENTS = 100
@@ -43,8 +44,11 @@ class FleetRoutes:
         world = self._daemon.world
         shaper = Shaper(self._clock.now(), self._clock.utc_offset_s())
         rows = [_fleet(state, world, shaper) for state in states]
-        content = list_shape(rows, len(world.fleets.specs), limit, offset)
-        return answer({**content, "observed_at": shaper.time(world.inventory.observed_at)})
+        content: schemas.ObservedPage[schemas.Fleet] = {
+            **list_shape(rows, len(world.fleets.specs), limit, offset),
+            "observed_at": shaper.time(world.inventory.observed_at),
+        }
+        return answer(content)
 
 
 async def read_fleets(
@@ -69,7 +73,7 @@ def alive_by_region(state: FleetState, world: World) -> dict[str, int]:
     return dict(sorted(counts.items()))
 
 
-def _fleet(state: FleetState, world: World, shaper: Shaper) -> Json:
+def _fleet(state: FleetState, world: World, shaper: Shaper) -> schemas.Fleet:
     spec = state.spec
     return {
         "name": spec.name,
@@ -92,7 +96,7 @@ def _fleet(state: FleetState, world: World, shaper: Shaper) -> Json:
             {
                 "id": placement.id,
                 "name": placement.request.name,
-                "state": placement.state.value,
+                "state": placement.state,
                 "region": placement.region,
                 "reason": placement.reason,
                 "created_at": shaper.time(placement.created_at),

@@ -6,6 +6,7 @@ from aiohttp import web
 
 from nexusd.core.errors import InputError
 from nexusd.ports import Clock, Store
+from nexusd.web import schemas
 from nexusd.web.answers import answer
 from nexusd.web.queries import event_id, integer, parse_time, text
 from nexusd.web.shapes import Shaper
@@ -35,13 +36,12 @@ class HistoryRoutes:
             return await self._streaming.serve(request, (since, at))
         limit = integer(request, "limit", DEFAULT_EVENTS, (1, MAX_EVENTS))
         found = await read_within(self._store, self._timeout_s, lambda tx: tx.events.since(since, at, limit))
-        return answer(
-            {
-                "data": [shaper.event(e) for e in found],
-                "meta": {"total": None, "limit": limit, "offset": 0},
-                "observed_at": shaper.time(shaper.now),
-            }
-        )
+        content: schemas.History = {
+            "data": [shaper.event(e) for e in found],
+            "meta": {"total": None, "limit": limit, "offset": 0},
+            "observed_at": shaper.time(shaper.now),
+        }
+        return answer(content)
 
 
 def _since(value: str | None, offset_s: float) -> tuple[int | None, float | None]:

@@ -11,6 +11,7 @@ from aiohttp import web
 from nexusd.core.inventory import Inventory
 from nexusd.core.records import Instance
 from nexusd.ports import Clock, Daemon
+from nexusd.web import schemas
 from nexusd.web.answers import answer
 from nexusd.web.queries import page, text
 from nexusd.web.shapes import Shaper, instance_shape, list_shape, region_shape
@@ -28,14 +29,11 @@ class InventoryRoutes:
         snapshot = self._daemon.world.regions
         judged = {c.region: c for c in self._daemon.eligibility()}
         shaper = Shaper(self._clock.now(), self._clock.utc_offset_s())
-        return answer(
-            {
-                "regions": [
-                    region_shape(snapshot.known[r.slug], judged.get(r.slug)) for r in snapshot.listed
-                ],
-                "observed_at": shaper.time(snapshot.observed_at),
-            }
-        )
+        content: schemas.Regions = {
+            "regions": [region_shape(snapshot.known[r.slug], judged.get(r.slug)) for r in snapshot.listed],
+            "observed_at": shaper.time(snapshot.observed_at),
+        }
+        return answer(content)
 
     async def instances(self, request: web.Request) -> web.Response:
         wanted = Filter(text(request, "region"), text(request, "status"), text(request, "name"))
@@ -43,8 +41,11 @@ class InventoryRoutes:
         inventory = self._daemon.world.inventory
         rows, total = wanted.page(inventory, limit, offset)
         shaper = Shaper(self._clock.now(), self._clock.utc_offset_s())
-        content = list_shape([instance_shape(i) for i in rows], total, limit, offset)
-        return answer({**content, "observed_at": shaper.time(inventory.observed_at)})
+        content: schemas.ObservedPage[schemas.Instance] = {
+            **list_shape([instance_shape(i) for i in rows], total, limit, offset),
+            "observed_at": shaper.time(inventory.observed_at),
+        }
+        return answer(content)
 
 
 @dataclass(frozen=True, slots=True)

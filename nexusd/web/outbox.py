@@ -12,10 +12,11 @@ from aiohttp import web
 
 from nexusd.core.errors import ConflictError, InputError, NotFoundError
 from nexusd.ports import Clock, Daemon, OutboxMessage, Store, Transaction
+from nexusd.web import schemas
 from nexusd.web.answers import answer
 from nexusd.web.options import WebOptions
 from nexusd.web.queries import page, text
-from nexusd.web.shapes import Json, Shaper, list_shape
+from nexusd.web.shapes import Shaper, list_shape
 from nexusd.web.tallies import read_within
 
 log = structlog.get_logger(__name__)
@@ -59,7 +60,8 @@ class OutboxRoutes:
     async def show(self, request: web.Request) -> web.Response:
         message_id = _message_id(request)
         row = await self._run(lambda tx: _existing(tx, message_id))
-        return answer({**_message(row, self._shaper()), "body": _body(row)})
+        content: schemas.WholeMessage = {**_message(row, self._shaper()), "body": _body(row)}
+        return answer(content)
 
     async def replay(self, request: web.Request) -> web.Response:
         """Try a dead message again, as if it were new."""
@@ -83,7 +85,8 @@ class OutboxRoutes:
         now, receivers = self._clock.now(), self._options.receivers
         count = await self._run(lambda tx: tx.outbox.replay_all(receivers, now))
         self._replayed(count, set(receivers))
-        return answer({"replayed": count})
+        content: schemas.Replayed = {"replayed": count}
+        return answer(content)
 
     def _replayed(self, count: int, receivers: set[str]) -> None:
         log.info("notifications_replayed", messages=count)
@@ -103,7 +106,7 @@ def _existing(tx: Transaction, message_id: str) -> OutboxMessage:
     return row
 
 
-def _message(row: OutboxMessage, shaper: Shaper) -> Json:
+def _message(row: OutboxMessage, shaper: Shaper) -> schemas.Message:
     try:
         said = msgspec.json.decode(row.body, type=_Said)
     except msgspec.DecodeError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from nexusd.core.alerts import Alert
 from nexusd.core.events import Event
@@ -14,8 +15,9 @@ from nexusd.core.placement import Considered, Decision, PlacementRequest
 from nexusd.core.polls import PollState
 from nexusd.core.records import Instance
 from nexusd.core.regions import KnownRegion
+from nexusd.web import schemas
 
-Json = dict[str, object]
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,7 @@ class Shaper:
             return None
         return _rfc3339(moment)
 
-    def placement(self, placement: Placement) -> Json:
+    def placement(self, placement: Placement) -> schemas.Placement:
         """As lists have it: without attempts and decisions."""
         request = placement.request
         return {
@@ -53,7 +55,7 @@ class Shaper:
             "fleet": request.fleet,
             "created_at": self.time(placement.created_at),
             "updated_at": self.time(placement.updated_at),
-            "state": placement.state.value,
+            "state": placement.state,
             "reason": placement.reason,
             "region": placement.region,
             "instance_id": placement.instance_id,
@@ -61,23 +63,23 @@ class Shaper:
 
     def whole_placement(
         self, placement: Placement, attempts: Iterable[Attempt], decisions: Iterable[Decision]
-    ) -> Json:
+    ) -> schemas.WholePlacement:
         return {
             **self.placement(placement),
             "attempts": [self.attempt(a) for a in attempts],
             "decisions": [self.decision(d) for d in decisions],
         }
 
-    def attempt(self, attempt: Attempt) -> Json:
+    def attempt(self, attempt: Attempt) -> schemas.Attempt:
         return {
             "number": attempt.number,
             "region": attempt.region,
             "sent_at": self.time(attempt.sent_at),
-            "outcome": attempt.outcome.value if attempt.outcome is not None else None,
+            "outcome": attempt.outcome,
             "detail": attempt.detail,
         }
 
-    def decision(self, decision: Decision) -> Json:
+    def decision(self, decision: Decision) -> schemas.Decision:
         return {
             "decided_at": self.time(decision.decided_at),
             "region": decision.region,
@@ -88,7 +90,7 @@ class Shaper:
             "considered": [_considered(c) for c in decision.considered],
         }
 
-    def poll(self, poll: PollState) -> Json:
+    def poll(self, poll: PollState) -> schemas.Poll:
         """What is known of a resource, and how fresh."""
         return {
             "observed_at": self.time(poll.succeeded_at),
@@ -101,12 +103,12 @@ class Shaper:
             "failure_message": poll.failure_message,
         }
 
-    def alert(self, alert: Alert, muting: Muting) -> Json:
+    def alert(self, alert: Alert, muting: Muting) -> schemas.Alert:
         """With why it is told to nobody, if so: fingerprints of alerts, ids of silences."""
         muted = muting.muted.get(alert.fingerprint, Muted())
         return {
             "fingerprint": alert.fingerprint,
-            "state": alert.state.value,
+            "state": alert.state,
             "labels": dict(alert.labels),
             "annotations": dict(alert.annotations),
             "active_at": self.time(alert.active_at),
@@ -116,7 +118,7 @@ class Shaper:
             "silenced_by": muted.silenced_by,
         }
 
-    def event(self, event: Event) -> Json:
+    def event(self, event: Event) -> schemas.Event:
         subject = event.subject
         return {
             "id": event.id,
@@ -132,10 +134,10 @@ class Shaper:
         }
 
 
-def region_shape(known: KnownRegion, judged: Considered | None) -> Json:
+def region_shape(known: KnownRegion, judged: Considered | None) -> schemas.Region:
     """`latency_ms` is what the region last answered; `smoothed_ms` is there while latencies are smoothed."""
     region = known.region
-    smoothed: Json = {"smoothed_ms": known.smoothed_ms} if known.smoothed_ms is not None else {}
+    smoothed: schemas.Smoothed = {"smoothed_ms": known.smoothed_ms} if known.smoothed_ms is not None else {}
     return {
         "slug": region.slug,
         "name": region.name,
@@ -150,7 +152,7 @@ def region_shape(known: KnownRegion, judged: Considered | None) -> Json:
     }
 
 
-def instance_shape(instance: Instance) -> Json:
+def instance_shape(instance: Instance) -> schemas.Instance:
     """As CloudNexus lists it (reference: Schemas, Instance)."""
     return {
         "id": instance.id,
@@ -165,7 +167,7 @@ def instance_shape(instance: Instance) -> Json:
     }
 
 
-def list_shape(rows: list[Json], total: int, limit: int, offset: int) -> Json:
+def list_shape(rows: list[Row], total: int, limit: int, offset: int) -> schemas.Page[Row]:
     return {"data": rows, "meta": {"total": total, "limit": limit, "offset": offset}}
 
 
@@ -176,7 +178,7 @@ def _data_age_s(decision: Decision) -> float | None:
     return round(decision.decided_at - decision.observed_at, 3)
 
 
-def constraints_shape(request: PlacementRequest) -> Json:
+def constraints_shape(request: PlacementRequest) -> schemas.Constraints:
     spread = request.spread
     return {
         "regions": request.regions,
@@ -186,9 +188,11 @@ def constraints_shape(request: PlacementRequest) -> Json:
     }
 
 
-def _considered(considered: Considered) -> Json:
+def _considered(considered: Considered) -> schemas.Considered:
     """`smoothed_ms`, what was compared, is there where latencies were smoothed."""
-    smoothed: Json = {"smoothed_ms": considered.smoothed_ms} if considered.smoothed_ms is not None else {}
+    smoothed: schemas.Smoothed = (
+        {"smoothed_ms": considered.smoothed_ms} if considered.smoothed_ms is not None else {}
+    )
     return {
         "region": considered.region,
         "eligible": considered.eligible,

@@ -13,9 +13,10 @@ from nexusd.core.lifecycle import State
 from nexusd.core.muting import suppressed
 from nexusd.core.world import World
 from nexusd.ports import Clock, Daemon, Store
+from nexusd.web import schemas
 from nexusd.web.answers import answer
 from nexusd.web.metrics import INSTANCE_STATUSES
-from nexusd.web.shapes import Json, Shaper
+from nexusd.web.shapes import Shaper
 from nexusd.web.tallies import Tallies, TallyReader
 
 MAX_ALERTS = 100
@@ -41,7 +42,7 @@ class StatusRoutes:
         tallies = await self._tallies.latest()
         return answer(self._content(tallies, Shaper(self._clock.now(), self._clock.utc_offset_s())))
 
-    def _content(self, tallies: Tallies, shaper: Shaper) -> Json:
+    def _content(self, tallies: Tallies, shaper: Shaper) -> schemas.Status:
         world = self._daemon.world
         return {
             "version": self._version,
@@ -62,7 +63,7 @@ class StatusRoutes:
             "outbox": _outbox(tallies, shaper),
         }
 
-    def _regions(self, world: World) -> Json:
+    def _regions(self, world: World) -> schemas.RegionCounts:
         eligible = [c.region for c in self._daemon.eligibility() if c.eligible]
         listed = world.regions.listed
         return {
@@ -79,7 +80,7 @@ def started_at(world: World) -> float:
     return min(poll.known_since for poll in world.polls.values())
 
 
-def instance_counts(world: World) -> Json:
+def instance_counts(world: World) -> schemas.InstanceCounts:
     by_status: Counter[str] = Counter(dict.fromkeys(INSTANCE_STATUSES, 0))
     by_region: Counter[str] = Counter()
     for (region, status), count in world.inventory.counts.items():
@@ -113,7 +114,7 @@ def urgency(alert: Alert) -> tuple[bool, int, float, str]:
     return quiet, rank, alert.active_at, alert.fingerprint
 
 
-def _alerts(world: World, shaper: Shaper) -> Json:
+def _alerts(world: World, shaper: Shaper) -> schemas.AlertCounts:
     states = alert_counts(world.alerts.values())
     return {
         "firing": states[AlertState.FIRING],
@@ -123,7 +124,7 @@ def _alerts(world: World, shaper: Shaper) -> Json:
     }
 
 
-def _outbox(tallies: Tallies, shaper: Shaper) -> Json:
+def _outbox(tallies: Tallies, shaper: Shaper) -> schemas.OutboxCounts:
     by_receiver: dict[str, dict[str, int]] = {}
     for (receiver, state), count in sorted(tallies.outbox.items()):
         by_receiver.setdefault(receiver, {})[state] = count
