@@ -22,14 +22,13 @@ from nexusd.core.errors import ApiError, LeaseLostError, StoreUnavailableError
 from nexusd.core.fleets import NO_FLEETS, Fleets, fleet_records
 from nexusd.core.inventory import Inventory, SweepPolicy, compare
 from nexusd.core.judging import Unjudged
-from nexusd.core.lifecycle import Placement
 from nexusd.core.notifications import Message
 from nexusd.core.polls import INSTANCES, REGIONS, PollState
 from nexusd.core.regions import next_snapshot
 from nexusd.core.rules import Facts
 from nexusd.core.silences import Silence
 from nexusd.core.world import World
-from nexusd.passes import News, Restored, Write, pressing, restored, running, write_of
+from nexusd.passes import News, Pressing, Restored, Write, pressing, restored, running, write_of
 from nexusd.ports import Clock, CloudApi, Metrics, OutboxMessage, Store, Transaction
 
 log = structlog.get_logger(__name__)
@@ -85,7 +84,7 @@ class Cycle:
         self._woken = False
         self._moved = asyncio.Event()
         self._unjudged = Unjudged()
-        self._placements: tuple[Placement, ...] | None = None
+        self._placements: Pressing | None = None
         self._placements_read_at = clock.now()
         self._backlog: tuple[Backlog, ...] | None = None
         self._backlog_read_of = -1
@@ -250,7 +249,8 @@ class Cycle:
             ever_running=self._world.ever_running,
             delta=news.delta,
             looked_at=self._unjudged.take(self._world.inventory, news.delta),
-            placements=self._placements,
+            placements=self._placements.placements if self._placements is not None else None,
+            unlooked=self._placements.unlooked if self._placements is not None else {},
             backlog=self._backlog,
             fleets=fleet_records(self._world.fleets, self._world.inventory, news.delta),
         )
@@ -291,7 +291,7 @@ class Cycle:
 
         def transaction(
             tx: Transaction,
-        ) -> tuple[list[Silence], tuple[Placement, ...], tuple[Backlog, ...]]:
+        ) -> tuple[list[Silence], Pressing, tuple[Backlog, ...]]:
             return (
                 tx.silences.open(now),
                 placements if placements is not None else pressing(tx, since),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from nexusd.core.alerting import AlertPass
@@ -21,8 +21,8 @@ from nexusd.core.regions import RegionList, RegionSnapshot
 from nexusd.core.silences import Silence
 from nexusd.ports import OutboxMessage, Transaction
 
-MOST_QUEUED = 1_000
-"""Queued placements that alerts look at, the oldest: with more, one more alert says nothing new."""
+MOST_PRESSING = 1_000
+"""Placements of one state that alerts look at: with more, one more alert says nothing new."""
 
 Write = Callable[[Transaction], list[Event]]
 """Writes what a pass has decided, but for the events, which it gives back."""
@@ -64,11 +64,26 @@ def restored(tx: Transaction, now: float) -> Restored:
     )
 
 
-def pressing(tx: Transaction, failed_since: float) -> tuple[Placement, ...]:
-    """The placements that alerts look at."""
-    waiting = tx.placements.oldest(State.QUEUED, MOST_QUEUED)
-    held = tx.placements.in_states([State.HELD])
-    return (*waiting, *held, *tx.placements.ended_since(State.FAILED, failed_since))
+@dataclass(frozen=True, slots=True)
+class Pressing:
+    """The placements that alerts look at. `unlooked`: how many there are beyond these, by state."""
+
+    placements: tuple[Placement, ...]
+    unlooked: Mapping[State, int]
+
+
+def pressing(tx: Transaction, failed_since: float) -> Pressing:
+    """The longest queued and held, and what failed last."""
+    queued = tx.placements.oldest(State.QUEUED, MOST_PRESSING)
+    held = tx.placements.oldest(State.HELD, MOST_PRESSING)
+    failed, of_failed = tx.placements.ended_since(State.FAILED, failed_since, MOST_PRESSING)
+    full = [state for state, found in ((State.QUEUED, queued), (State.HELD, held)) if _full(found)]
+    unlooked = {state: tx.placements.count(state) - MOST_PRESSING for state in full}
+    return Pressing((*queued, *held, *failed), {**unlooked, State.FAILED: of_failed - len(failed)})
+
+
+def _full(found: list[Placement]) -> bool:
+    return len(found) == MOST_PRESSING
 
 
 def running(delta: Delta) -> set[str]:

@@ -134,9 +134,11 @@ class PlacementsTable(Protocol):
         """The first that were taken in, of those in the state."""
         ...
 
-    def ended_since(self, state: State, since: float) -> list[Placement]:
-        """Those that reached a closed state at or after `since`."""
+    def ended_since(self, state: State, since: float, limit: int) -> tuple[list[Placement], int]:
+        """Those that reached a closed state at or after `since`, the last first, and how many they are in all."""
         ...
+
+    def count(self, state: State) -> int: ...
 
     def counts(self) -> dict[State, int]: ...
 

@@ -211,23 +211,34 @@ async def test_what_a_poll_makes_due_is_not_late(tmp_path: Path) -> None:
         assert [(at - polled_at, m.alerts[0].name) for at, m in here.told] == [(10.0, "InstanceStopped")]
 
 
+@pytest.mark.parametrize(
+    ("state", "name", "told"),
+    [
+        (State.QUEUED, "PlacementDelayed", {"plc_0", "plc_1", "plc_2"}),
+        (State.HELD, "PlacementHeld", {"plc_0", "plc_1", "plc_2"}),
+        (State.FAILED, "PlacementFailed", {"plc_3", "plc_4", "plc_5"}),
+    ],
+)
 @in_virtual_time
-async def test_of_a_long_queue_the_oldest_are_told_as_delayed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_of_very_many_placements_a_bounded_number_is_told_and_how_many_more_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: State, name: str, told: set[str]
 ) -> None:
-    monkeypatch.setattr("nexusd.passes.MOST_QUEUED", 3)
+    monkeypatch.setattr("nexusd.passes.MOST_PRESSING", 3)
     async with watch(tmp_path) as here:
         now = here.clock.now()
 
         def transaction(tx: Transaction) -> None:
             for n in range(6):
                 request = PlacementRequest(f"worker-{n}", "pro")
-                tx.placements.insert(Placement(f"plc_{n}", request, State.QUEUED, now + n, now + n))
+                tx.placements.insert(Placement(f"plc_{n}", request, state, now + n, now + n))
 
         await here.store.run(transaction)
         await asyncio.sleep(700.0)
-        delayed = [a for a in here.world.alerts.values() if a.label("alertname") == "PlacementDelayed"]
-        assert {a.label("placement_id") for a in delayed} == {"plc_0", "plc_1", "plc_2"}
+        alerts = [a for a in here.world.alerts.values() if a.name == name]
+        assert {a.label("placement_id") for a in alerts} == told
+        said = [dict(a.annotations)["description"] for a in alerts]
+        more = f"3 more are {state}, without an alert of their own."
+        assert [text.endswith(more) for text in said].count(True) == 1
 
 
 @pytest.mark.parametrize("killed_at_s", [1.0, 14.0, 59.0, 100.0, 119.5])

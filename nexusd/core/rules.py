@@ -6,13 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from nexusd.core.backlog import Backlog
 from nexusd.core.errors import NexusdError
 from nexusd.core.inventory import Delta, Inventory
-from nexusd.core.lifecycle import Placement
+from nexusd.core.lifecycle import Placement, State
 from nexusd.core.polls import INSTANCES, REGIONS, PollState
 from nexusd.core.records import RUNNING, Fleet, Instance, Region
 from nexusd.core.regions import RegionSnapshot
@@ -32,8 +32,8 @@ class Facts:
     before the inventory changes, in the same commit. `ever_running`: ids of the instances that were ever
     seen running. `looked_at`: ids of the instances that this pass judges; the others are as they were.
     `placements`: those queued and held, and those that failed within the longest `resolve_after`; None when
-    they were not read. `backlog`: what receivers have not got; likewise. `fleets`: those declared, as they
-    will be.
+    they were not read. `unlooked`: how many there are beyond these, by state. `backlog`: what receivers have
+    not got; as `placements`. `fleets`: those declared, as they will be.
     """
 
     now: float
@@ -44,6 +44,7 @@ class Facts:
     delta: Delta | None = None
     looked_at: AbstractSet[str] = frozenset()
     placements: tuple[Placement, ...] | None = None
+    unlooked: Mapping[State, int] = field(default_factory=dict)
     backlog: tuple[Backlog, ...] | None = None
     fleets: tuple[Fleet, ...] = ()
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import chain, repeat
+
 from nexusd.core.lifecycle import Placement, State
 from nexusd.core.rules import UNKNOWN, Facts, Finding, Judgement, Rule
 
@@ -17,9 +20,9 @@ def placement_failed(facts: Facts, rule: Rule) -> Judgement:
             Finding(
                 _labels(p),
                 f"Placement {p.request.name} failed",
-                f"{p.request.name} ({p.request.plan}) could not be placed: {_why(p)}.",
+                f"{p.request.name} ({p.request.plan}) could not be placed: {_why(p)}.{beyond}",
             )
-            for p in failed
+            for p, beyond in zip(failed, _beyond(facts, State.FAILED), strict=False)
         ),
         due=min((p.updated_at + keep_s for p in failed), default=None),
     )
@@ -28,16 +31,16 @@ def placement_failed(facts: Facts, rule: Rule) -> Judgement:
 def placement_held(facts: Facts, _rule: Rule) -> Judgement:
     if facts.placements is None:
         return UNKNOWN
+    held = [p for p in facts.placements if p.state is State.HELD]
     return Judgement(
         tuple(
             Finding(
                 _labels(p),
                 f"Placement {p.request.name} is held",
                 f"It cannot be told whether {p.request.name} was created: {_why(p)}. "
-                f"Nothing more is done until `nexusd resolve {p.id} --exists|--absent` says so.",
+                f"Nothing more is done until `nexusd resolve {p.id} --exists|--absent` says so.{beyond}",
             )
-            for p in facts.placements
-            if p.state is State.HELD
+            for p, beyond in zip(held, _beyond(facts, State.HELD), strict=False)
         )
     )
 
@@ -55,14 +58,21 @@ def placement_delayed(facts: Facts, rule: Rule) -> Judgement:
                 _labels(p),
                 f"Placement {p.request.name} is delayed",
                 f"{p.request.name} still waits for a region, more than {patience_s / 60:g} min after it was "
-                f"asked for: {_why(p)}.",
+                f"asked for: {_why(p)}.{beyond}",
             )
-            for p in late
+            for p, beyond in zip(late, _beyond(facts, State.QUEUED), strict=False)
         ),
         due=min(
             (p.created_at + patience_s for p in queued if p.created_at + patience_s > facts.now), default=None
         ),
     )
+
+
+def _beyond(facts: Facts, state: State) -> Iterator[str]:
+    """What the first alert says of those that have none, and nothing for each of the others."""
+    more = facts.unlooked.get(state, 0)
+    said = f" {more} more are {state}, without an alert of their own." if more else ""
+    return chain([said], repeat(""))
 
 
 def _labels(placement: Placement) -> dict[str, str]:

@@ -65,9 +65,9 @@ _HOW_MANY = sa.select(sa.func.count()).select_from(placements)
 _HOW_MANY_IN_STATE = _HOW_MANY.where(_IN_STATE)
 _ALL_IN_STATE = RECORD.where(_IN_STATE).order_by(_t.created_at, _t.id)
 OLDEST = RECORD.where(_IN_STATE).order_by(_t.created_at, _t.id).limit(_LIMIT)
-ENDED = RECORD.where(_IN_STATE, CLOSED_STATES, _t.updated_at >= given("since", sa.Double)).order_by(
-    _t.updated_at
-)
+_ENDED_SINCE = (_IN_STATE, CLOSED_STATES, _t.updated_at >= given("since", sa.Double))
+ENDED = RECORD.where(*_ENDED_SINCE).order_by(_t.updated_at.desc()).limit(_LIMIT)
+HOW_MANY_ENDED = sa.select(sa.func.count()).select_from(placements).where(*_ENDED_SINCE)
 _COUNTS = sa.select(_t.state, sa.func.count()).group_by(_t.state)
 OPEN_NAME = RECORD.where(_t.name == given("name", sa.Text), OPEN_STATES)
 _HAS_INSTANCE = sa.select(instances.c.id).where(instances.c.id == _t.instance_id).exists()
@@ -203,9 +203,8 @@ class Placements:
         values: dict[str, object] = {"n": limit, "skip": offset}
         if state is None:
             return self._all(_NEWEST, values), self._session.rows(_HOW_MANY)[0][0]
-        only = {"in_state": state.value}
-        total: int = self._session.rows(_HOW_MANY_IN_STATE, only)[0][0]
-        return self._all(_NEWEST_IN_STATE, {**values, **only}), total
+        found = self._all(_NEWEST_IN_STATE, {**values, "in_state": state.value})
+        return found, self.count(state)
 
     def in_states(self, states: Iterable[State]) -> list[Placement]:
         """Oldest first."""
@@ -219,8 +218,16 @@ class Placements:
     def oldest(self, state: State, limit: int) -> list[Placement]:
         return self._all(OLDEST, {"in_state": state.value, "n": limit})
 
-    def ended_since(self, state: State, since: float) -> list[Placement]:
-        return self._all(ENDED, {"in_state": state.value, "since": since})
+    def ended_since(self, state: State, since: float, limit: int) -> tuple[list[Placement], int]:
+        values: dict[str, object] = {"in_state": state.value, "since": since}
+        found = self._all(ENDED, {**values, "n": limit})
+        if len(found) < limit:
+            return found, len(found)
+        return found, self._session.rows(HOW_MANY_ENDED, values)[0][0]
+
+    def count(self, state: State) -> int:
+        total: int = self._session.rows(_HOW_MANY_IN_STATE, {"in_state": state.value})[0][0]
+        return total
 
     def counts(self) -> dict[State, int]:
         return {State(state): count for state, count in self._session.rows(_COUNTS)}

@@ -194,13 +194,16 @@ async def test_pages_are_newest_first_with_the_total(store: SqlStore) -> None:
 
 async def test_those_that_ended_since_an_instant_are_found(store: SqlStore) -> None:
     await insert(store, *(placement(f"p{n}", state=State.FAILED, updated_at=float(n)) for n in range(4)))
-    found = await store.run(lambda tx: tx.placements.ended_since(State.FAILED, 2.0))
-    assert [p.id for p in found] == ["p2", "p3"]
+    found, total = await store.run(lambda tx: tx.placements.ended_since(State.FAILED, 1.0, 9))
+    assert ([p.id for p in found], total) == (["p3", "p2", "p1"], 3)
+    found, total = await store.run(lambda tx: tx.placements.ended_since(State.FAILED, 1.0, 2))
+    assert ([p.id for p in found], total) == (["p3", "p2"], 3)
 
 
 async def test_placements_are_counted_by_state(store: SqlStore) -> None:
     await insert(store, placement("a"), placement("b"), placement("c", state=State.HELD))
     assert await store.run(lambda tx: tx.placements.counts()) == {State.QUEUED: 2, State.HELD: 1}
+    assert await store.run(lambda tx: tx.placements.count(State.QUEUED)) == 2
 
 
 async def test_attempts_are_kept_in_order_and_finished(store: SqlStore) -> None:

@@ -19,7 +19,12 @@ PLANS = {
     "expired": (queue.EXPIRED, {"in_state": "queued", "now": 1.0, "n": 10}, "ix_placements_deadline"),
     "open name": (placements.OPEN_NAME, {"name": "web"}, "uq_placements_open_name"),
     "oldest": (placements.OLDEST, {"in_state": "held", "n": 10}, "ix_placements_newest_in_state"),
-    "ended": (placements.ENDED, {"in_state": "failed", "since": 2.0}, "ix_placements_ended"),
+    "ended": (placements.ENDED, {"in_state": "failed", "since": 2.0, "n": 10}, "ix_placements_ended"),
+    "how many ended": (
+        placements.HOW_MANY_ENDED,
+        {"in_state": "failed", "since": 1400.0},
+        "ix_placements_ended",
+    ),
     "members": (placements.MEMBERS, {"of_fleet": "web"}, "ix_placements_members"),
     "tried": (placements.TRIED, {"of_fleet": "web", "n": 10}, "ix_placements_tried"),
     "due": (outbox.DUE, {"receiver": "ops", "in_state": "pending", "now": 1.0, "n": 10}, "ix_outbox_due"),
