@@ -254,8 +254,8 @@ class App:
             + tx.outbox.forget_ended(before)
             + tx.silences.forget(before)
             + tx.region_history.forget(forget_before(now, self._engine.loaded.history.retention_s))
-            + tx.placements.forget_closed(before)
             + tx.placements.forget_keys(now - IDEMPOTENCY_KEPT_S)
+            + tx.placements.forget_closed(before)
         )
 
     def _warn_of_restart(self, loaded: Settings) -> None:

@@ -135,7 +135,7 @@ class PlacementsTable(Protocol):
         ...
 
     def ended_since(self, state: State, since: float, limit: int) -> tuple[list[Placement], int]:
-        """Those that reached a closed state at or after `since`, the last first, and how many they are in all."""
+        """Those that reached a closed state at or after `since`, the last first, and how many there are."""
         ...
 
     def count(self, state: State) -> int: ...
@@ -195,7 +195,9 @@ class PlacementsTable(Protocol):
         ...
 
     def forget_closed(self, before: float) -> int:
-        """Likewise placements closed before the instant, with their attempts and decisions."""
+        """Likewise placements closed before the instant, with their attempts and decisions; but for those
+        whose idempotency key is remembered.
+        """
         ...
 
 

@@ -70,6 +70,7 @@ ENDED = RECORD.where(*_ENDED_SINCE).order_by(_t.updated_at.desc()).limit(_LIMIT)
 HOW_MANY_ENDED = sa.select(sa.func.count()).select_from(placements).where(*_ENDED_SINCE)
 _COUNTS = sa.select(_t.state, sa.func.count()).group_by(_t.state)
 OPEN_NAME = RECORD.where(_t.name == given("name", sa.Text), OPEN_STATES)
+_HAS_KEY = _t.id.in_(sa.select(idempotency_keys.c.placement_id))
 _HAS_INSTANCE = sa.select(instances.c.id).where(instances.c.id == _t.instance_id).exists()
 _OF_FLEET = given("of_fleet", sa.Text)
 MEMBERS = RECORD.where(_t.member_of == _OF_FLEET, OPEN_STATES).order_by(_t.created_at, _t.id)
@@ -86,6 +87,7 @@ _FORGET_CLOSED = sa.delete(placements).where(
             _IN_STATE,
             CLOSED_STATES,
             _t.updated_at < given("before", sa.Double),
+            sa.not_(_HAS_KEY),
             sa.or_(_t.spread_group.is_(None), sa.not_(_HAS_INSTANCE)),
         )
         .limit(_LIMIT),
@@ -320,7 +322,8 @@ class Placements:
 
     def forget_closed(self, before: float) -> int:
         """Delete placements that were closed before the instant, with their attempts and decisions,
-        `FORGET_AT_MOST` of each closed state at most; how many. Call it again as `forget_keys`.
+        `FORGET_AT_MOST` of each closed state at most; how many. Call it again as `forget_keys`. One whose
+        idempotency key is remembered is kept as long: a repeat is answered with it.
         """
         values: dict[str, object] = {"before": before, "n": FORGET_AT_MOST}
         return sum(

@@ -323,3 +323,14 @@ async def test_forgetting_closed_placements_takes_what_belongs_to_them_and_no_op
     assert await store.run(lambda tx: tx.placements.attempts("old")) == []
     assert await store.run(lambda tx: tx.placements.decisions("old")) == []
     assert {p.id for p in (await store.run(lambda tx: tx.placements.page(None, 5, 0)))[0]} == {"new", "open"}
+
+
+async def test_a_placement_outlives_its_idempotency_key(store: SqlStore) -> None:
+    await insert(store, placement("a", state=State.FAILED), placement("b", state=State.FAILED))
+    await store.run(lambda tx: tx.placements.remember_key("k", "digest", "a", 7.0))
+    assert await store.run(lambda tx: tx.placements.forget_closed(5.0)) == 1
+    assert await store.run(lambda tx: tx.placements.get("a")) is not None
+    assert await store.run(lambda tx: (tx.placements.forget_keys(8.0), tx.placements.forget_closed(5.0))) == (
+        1,
+        1,
+    )
