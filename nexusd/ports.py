@@ -213,7 +213,7 @@ class QueueTable(Protocol):
         ...
 
     def expired(self, now: float, limit: int) -> list[Placement]:
-        """Queued ones whose deadline has come."""
+        """Queued ones whose deadline has come; `now` by the wall clock."""
         ...
 
     def budget(self) -> tuple[float, float] | None:

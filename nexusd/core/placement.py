@@ -49,7 +49,9 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class PlacementRequest:
-    """What was asked for. `regions` None means any; `deadline` is an instant."""
+    """What was asked for. `regions` None means any. `deadline`: the UTC seconds that a person meant; the wall
+    clock says when it has come, whatever was done to it meanwhile.
+    """
 
     name: str
     plan: str

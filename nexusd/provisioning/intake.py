@@ -60,7 +60,7 @@ class Intake:
             earlier = _earlier(tx, key)
             if earlier is not None:
                 return earlier, []
-            if request.deadline is not None and request.deadline <= now:
+            if request.deadline is not None and request.deadline <= now + self._clock.utc_offset_s():
                 raise InputError("deadline: has passed already", "deadline")
             if holder is not None:
                 raise ConflictError(

@@ -40,9 +40,10 @@ class QueueReader:
     def __init__(self) -> None:
         self._after = ""
 
-    def read(self, tx: Transaction, now: float, most: int) -> Waiting:
-        """`most`: so many are of use in all. They may all be of one class, so as many are read of each, as
-        long as that is not far more than are of use.
+    def read(self, tx: Transaction, wall_now: float, most: int) -> Waiting:
+        """`wall_now`: the time by the wall clock, which deadlines are of. `most`: so many are of use in all.
+        They may all be of one class, so as many are read of each, as long as that is not far more than are of
+        use.
         """
         classes = tx.queue.classes(self._after, CLASSES_PER_PASS)
         more = len(classes) == CLASSES_PER_PASS
@@ -51,9 +52,9 @@ class QueueReader:
         self._after = classes[-1] if more else ""
         each = max(1, min(most, MOST_HEADS // max(1, len(classes))))
         heads = [placement for c in classes for placement in tx.queue.heads(c, each)]
-        expired = tx.queue.expired(now, EXPIRED_PER_PASS)
+        expired = tx.queue.expired(wall_now, EXPIRED_PER_PASS)
         return Waiting(
-            tuple(sorted((p for p in heads if not _expired(p, now)), key=_turn)),
+            tuple(sorted((p for p in heads if not _expired(p, wall_now)), key=_turn)),
             tuple(expired),
             tuple(tx.placements.in_states(UNDER_WAY)),
             read_groups(tx, (p.request for p in heads)),
@@ -72,6 +73,6 @@ def _turn(placement: Placement) -> tuple[int, float, str]:
     return -placement.request.priority, placement.created_at, placement.id
 
 
-def _expired(placement: Placement, now: float) -> bool:
+def _expired(placement: Placement, wall_now: float) -> bool:
     deadline = placement.request.deadline
-    return deadline is not None and now >= deadline
+    return deadline is not None and wall_now >= deadline

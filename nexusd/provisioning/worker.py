@@ -171,7 +171,8 @@ class Provisioner:
         if wait_s > 0 and not explaining:
             return min(wait_s, self._explain_at - now)
         most = HEADS_EXPLAINED if explaining else self._most(now)
-        waiting = await self._store.run(lambda tx: self._queue.read(tx, now, most))
+        wall_now = now + self._clock.utc_offset_s()
+        waiting = await self._store.run(lambda tx: self._queue.read(tx, wall_now, most))
         await self._doubt_strays(waiting, now)
         for placement in waiting.expired:
             await self._journal.move(placement, lifecycle.expire(placement, now))

@@ -218,12 +218,10 @@ def _shown(key: str) -> str:
 
 
 def _instant(deadline: str, clock: Clock) -> float:
-    """An instant of the clock, from a duration from now or from a time as people's clocks show it."""
-    now = clock.now()
+    """UTC seconds, from a time as people's clocks show it, or from a duration from now by them."""
+    now = clock.now() + clock.utc_offset_s()
     try:
-        at = (
-            parse_time(deadline) - clock.utc_offset_s() if "-" in deadline else now + parse_duration(deadline)
-        )
+        at = parse_time(deadline) if "-" in deadline else now + parse_duration(deadline)
     except ValueError:
         raise InputError(
             "deadline: a duration such as 30m, or an RFC 3339 time such as 2030-01-31T12:00:00Z, is expected",

@@ -32,13 +32,7 @@ class Shaper:
 
     def time(self, at: float | None) -> str | None:
         """RFC 3339 in UTC with milliseconds; None when not known, or beyond what a date can say."""
-        if at is None:
-            return None
-        try:
-            moment = datetime.fromtimestamp(at + self.offset_s, UTC)
-        except (OverflowError, ValueError, OSError):
-            return None
-        return _rfc3339(moment)
+        return written(at + self.offset_s) if at is not None else None
 
     def placement(self, placement: Placement) -> schemas.Placement:
         """As lists have it: without attempts and decisions."""
@@ -51,7 +45,7 @@ class Shaper:
             "ssh_keys": request.ssh_keys,
             "constraints": constraints_shape(request),
             "priority": request.priority,
-            "deadline": self.time(request.deadline),
+            "deadline": written(request.deadline) if request.deadline is not None else None,
             "fleet": request.fleet,
             "created_at": self.time(placement.created_at),
             "updated_at": self.time(placement.updated_at),
@@ -202,6 +196,14 @@ def _considered(considered: Considered) -> schemas.Considered:
         "instances": considered.instances,
         "reasons": considered.reasons,
     }
+
+
+def written(at: float) -> str | None:
+    """UTC seconds in RFC 3339 with milliseconds; None when beyond what a date can say."""
+    try:
+        return _rfc3339(datetime.fromtimestamp(at, UTC))
+    except (OverflowError, ValueError, OSError):
+        return None
 
 
 def _provider_time(text: str | None) -> str | None:

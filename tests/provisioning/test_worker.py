@@ -194,6 +194,19 @@ async def test_a_placement_past_its_deadline_expires(tmp_path: Path) -> None:
 
 
 @in_virtual_time
+async def test_a_deadline_is_the_wall_clocks_though_that_is_stepped_meanwhile(tmp_path: Path) -> None:
+    async with site(tmp_path) as here:
+        here.cloud.change_region("us-east-1", capacity=False)
+        here.cloud.change_region("eu-west-2", capacity=False)
+        await here.poll()
+        accepted = await here.place(deadline=here.clock.now() + 7200.0 + 60.0)
+        here.clock.offset_s = 7200.0
+        await asyncio.sleep(50.0)
+        assert (await here.placement(accepted)).state is State.QUEUED
+        await here.until(accepted, State.EXPIRED, within_s=20.0)
+
+
+@in_virtual_time
 async def test_a_name_that_an_instance_has_is_refused(tmp_path: Path) -> None:
     async with site(tmp_path) as here:
         here.cloud.put(Instance("inst_9", "worker-01", "running", "us-east-1"))

@@ -90,11 +90,17 @@ async def test_location_starts_with_the_external_url() -> None:
     assert answer.headers["Location"].startswith("https://nexusd.example.com/cloud/api/v1/placements/plc_")
 
 
-async def test_a_deadline_as_a_time_is_counted_on_the_clock_that_never_steps(site: Site) -> None:
+async def test_a_deadline_is_the_time_that_a_person_wrote_whatever_the_wall_clock_did(site: Site) -> None:
     site.clock.step_wall_clock(7200.0)
     answer = await site.post("/api/v1/placements", BODY | {"deadline": "2023-11-15T02:00:00+01:00"})
-    assert site.placements.accepted[0][0].deadline == 1_700_010_000.0 - 7200.0
+    assert site.placements.accepted[0][0].deadline == 1_700_010_000.0
     assert answer.json["deadline"] == "2023-11-15T01:00:00.000Z"
+
+
+async def test_a_deadline_as_a_duration_counts_from_what_peoples_clocks_show(site: Site) -> None:
+    site.clock.step_wall_clock(7200.0)
+    answer = await site.post("/api/v1/placements", BODY | {"deadline": "1h"})
+    assert answer.json["deadline"] == "2023-11-15T01:13:20.000Z"
 
 
 async def test_times_are_answered_as_the_wall_clock_now_shows_them(site: Site) -> None:
