@@ -7,52 +7,82 @@ import random
 import sqlite3
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from benchmarks.rounds import interleaved, median_round
 from benchmarks.table import Figure, Limit, Row, at_least
+from nexusd.core.events import Event, Subject
 from nexusd.core.placement import PlacementPolicy, PlacementRequest
 from nexusd.core.polls import PollState
 from nexusd.core.world import World
 from nexusd.provisioning.intake import Intake
 from nexusd.runtime.clock import SystemClock
 from nexusd.store.opening import StoreOptions, open_store
+from nexusd.store.store import SqlStore
 
 FOR_S = 2.0
 CALLERS = 64
 
 
 def rows() -> Iterator[Row]:
-    what = f"accept placements, synced, {CALLERS} callers"
-    yield beside_single_rows(what, lambda: asyncio.run(accepted_per_second(CALLERS)), at_least(10))
+    yield beside_single_rows(
+        f"the store, transactions of one row, synced, {CALLERS} callers",
+        lambda: asyncio.run(one_row_transactions_per_second(CALLERS)),
+        at_least(10),
+    )
+    yield beside_single_rows(
+        f"placements accepted, synced, {CALLERS} callers",
+        lambda: asyncio.run(accepted_per_second(CALLERS)),
+    )
 
 
-def beside_single_rows(what: str, measure: Callable[[], float], limit: Limit) -> Row:
+def beside_single_rows(what: str, measure: Callable[[], float], limit: Limit | None = None) -> Row:
     """What a sync costs can change from one second to the next, so each round has both."""
     ours, single = median_round(interleaved(what, measure, single_row_commits_per_second), float)
-    return Row("G7", what, Figure(ours, "/s"), Figure(single, "/s", "SQLite FULL, single rows"), limit)
+    beside = Figure(single, "/s", "SQLite FULL, single rows")
+    return Row("G7" if limit is not None else "", what, Figure(ours, "/s"), beside, limit)
+
+
+async def one_row_transactions_per_second(callers: int) -> float:
+    """As small as SQLite's own beside them: one row, here of the history."""
+    event = Event(0.0, "Measured", Subject("benchmark", "b"), {})
+    async with _opened() as store:
+        return await _rate(callers, lambda _: store.run(lambda tx: tx.events.append([event])))
 
 
 async def accepted_per_second(callers: int) -> float:
+    """By `provisioning.Intake`: each with its event, and all indexes that placing needs."""
     clock = SystemClock()
-    with tempfile.TemporaryDirectory() as folder:
-        store = open_store(StoreOptions(f"sqlite:///{folder}/b.db", "benchmark"), clock)
-        world = World({"regions": PollState("regions", 15.0, clock.now())})
+    world = World({"regions": PollState("regions", 15.0, clock.now())})
+    async with _opened() as store:
         intake = Intake(world, store, clock, random.Random(1), PlacementPolicy(), lambda _: None)
-        done = 0
+        return await _rate(callers, lambda name: intake.accept(PlacementRequest(name, "pro"), None))
 
-        async def caller(number: int, until: float) -> None:
-            nonlocal done
-            made = 0
-            while time.perf_counter() < until:
-                await intake.accept(PlacementRequest(f"b-{number}-{made}", "pro"), None)
-                made += 1
-            done += made
 
-        await asyncio.gather(*(caller(n, time.perf_counter() + FOR_S) for n in range(callers)))
-        await store.close()
-    return done / FOR_S
+@asynccontextmanager
+async def _opened() -> AsyncIterator[SqlStore]:
+    with tempfile.TemporaryDirectory() as folder:
+        store = open_store(StoreOptions(f"sqlite:///{folder}/b.db", "benchmark"), SystemClock())
+        try:
+            yield store
+        finally:
+            await store.close()
+
+
+async def _rate(callers: int, act: Callable[[str], Awaitable[object]]) -> float:
+    """How often a second, by callers that act again as soon as they are answered."""
+    until = time.perf_counter() + FOR_S
+
+    async def caller(number: int) -> int:
+        made = 0
+        while time.perf_counter() < until:
+            await act(f"b-{number}-{made}")
+            made += 1
+        return made
+
+    return sum(await asyncio.gather(*(caller(number) for number in range(callers)))) / FOR_S
 
 
 def single_row_commits_per_second() -> float:

@@ -72,7 +72,7 @@ async def serve(loaded: Settings, load: Load, stop: asyncio.Event | None = None)
     holder = f"{socket.gethostname()}/{os.getpid()}/{os.urandom(8).hex()}"
     store = open_store(StoreOptions(loaded.store.url.get_secret_value(), holder), clock)
     try:
-        rng = random.SystemRandom()
+        rng = random.Random()  # noqa: S311 - ids and jitter, seeded by the system; none of it is secret
         metrics = MetricsRegistry(receiver_names(loaded))
         world = World(_polls(loaded, clock))
         lasting = Lasting(world, store, clock, rng, metrics)

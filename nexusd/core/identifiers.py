@@ -5,12 +5,13 @@ names of a fleet's members, by which alone they are known (product.md, section 3
 from __future__ import annotations
 
 _CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
+_PAIRS = tuple(high + low for high in _CROCKFORD for low in _CROCKFORD)
 
 
 def ulid(now: float, entropy: int) -> str:
     """26 lower-case characters: 48 bits of milliseconds, then 80 bits of `entropy` (ULID specification)."""
     value = (int(now * 1000) & ((1 << 48) - 1)) << 80 | entropy & ((1 << 80) - 1)
-    return "".join(_CROCKFORD[value >> shift & 31] for shift in range(125, -1, -5))
+    return "".join([_PAIRS[value >> shift & 1023] for shift in range(120, -1, -10)])
 
 
 MEMBER_LETTERS = 5

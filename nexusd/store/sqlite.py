@@ -36,6 +36,7 @@ _IO_BUT_PASSING = frozenset({sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_
 _SETTINGS = (
     "PRAGMA synchronous = FULL",  # an acknowledged commit survives a power cut (I2)
     "PRAGMA foreign_keys = ON",
+    "PRAGMA cache_size = -8192",  # KiB: holds the ends of all indexes, which 2 MB do not
     "PRAGMA temp_store = MEMORY",  # the root file system may be read-only
     "PRAGMA journal_size_limit = 67108864",  # give disk back after a large transaction
 )

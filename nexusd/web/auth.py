@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from urllib.parse import urlsplit
 
@@ -30,6 +31,9 @@ _READING_PATH = "/api/v1/plan"
 
 _FORM_TYPES = frozenset({"text/plain", "application/x-www-form-urlencoded", "multipart/form-data"})
 """What a page of another site can make a browser send unasked (Fetch standard: CORS-safelisted)."""
+
+_NAMES_KEPT = 64
+"""Hosts and addresses whose reading is remembered: the same few come with every request."""
 
 
 class Guard:
@@ -132,6 +136,7 @@ def _matches(given: str, tokens: list[str]) -> bool:
     return any([hmac.compare_digest(presented, token.encode()) for token in tokens])  # noqa: C419 - compares all
 
 
+@lru_cache(_NAMES_KEPT)
 def _host_name(host: str) -> str:
     """The name in a `Host` header, without port and brackets; "" when it cannot be read."""
     try:
@@ -140,6 +145,7 @@ def _host_name(host: str) -> str:
         return ""
 
 
+@lru_cache(_NAMES_KEPT)
 def _is_loopback(host: str) -> bool:
     """Whether an address or name is this machine itself: 127.0.0.0/8, ::1, localhost."""
     if host.rstrip(".").lower() == "localhost":

@@ -35,6 +35,8 @@ _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Cn", "Zl", "Zp"})
 
 
 def _visible(value: str) -> str:
+    if value.isascii() and value.isprintable() and value == value.strip():
+        return value  # nearly all, without a look at each character's category
     if value != value.strip() or any(unicodedata.category(c) in _UNSEEN for c in value):
         raise ValueError("visible characters without leading or trailing spaces are expected")
     return value
@@ -79,9 +81,9 @@ class PlacementBody(BaseModel):
     name: Text
     plan: Annotated[str, AfterValidator(_plan)]
     image: Text = DEFAULT_IMAGE
-    ssh_keys: list[Text] = Field(default=[], max_length=100)
+    ssh_keys: list[Text] = Field(default_factory=list, max_length=100)
     regions: list[Text] | None = Field(default=None, min_length=1, max_length=1000)
-    avoid_regions: list[Text] = Field(default=[], max_length=1000)
+    avoid_regions: list[Text] = Field(default_factory=list, max_length=1000)
     where: Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(_expression)] | None = None
     spread: SpreadBody | None = None
     priority: int = Field(default=0, ge=-1_000_000, le=1_000_000)
@@ -171,6 +173,8 @@ async def _read(request: web.Request, options: WebOptions) -> bytes:
         raise RequestError(415, "UNSUPPORTED_MEDIA_TYPE", "Content-Type: application/json is expected")
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise RequestError(415, "UNSUPPORTED_MEDIA_TYPE", "Content-Encoding: no encoding is taken")
+    if request.content.is_eof():
+        return await request.read()  # small ones come with their headers: nothing is waited for
     try:
         async with asyncio.timeout(options.body_timeout_s):
             return await request.read()
