@@ -18,7 +18,7 @@ from pathlib import Path
 import structlog
 
 from nexusd import settings
-from nexusd.core.errors import ConfigError, LeaseLostError, StoreUnavailableError
+from nexusd.core.errors import ConfigError, LeaseLostError, StartError, StoreUnavailableError
 from nexusd.core.placement import Considered
 from nexusd.core.polls import INSTANCES, REGIONS, PollState, unauthorized
 from nexusd.core.recordings import forget_before
@@ -35,6 +35,7 @@ from nexusd.runtime.tasks import run_until_stopped, signals_handled
 from nexusd.settings import Settings
 from nexusd.settings.receiving import receiver_names
 from nexusd.store.opening import StoreOptions, open_store
+from nexusd.web.listening import Listening, listen
 from nexusd.web.metrics import MetricsRegistry
 
 log = structlog.get_logger(__name__)
@@ -106,7 +107,9 @@ class App:
         self._cycle = Cycle(
             lasting.world, lasting.store, lasting.clock, lasting.metrics, self._engine.parts()
         )
-        self._next: Engine | None = None
+        self._listening: Listening | None = None
+        self._next: tuple[Engine, Listening] | None = None
+        self._reloading = asyncio.Lock()
         self._reload_wanted = asyncio.Event()
 
     @property
@@ -143,16 +146,39 @@ class App:
         return await self._engine.test_receivers(name)
 
     async def reload(self) -> None:
-        """Read the configuration and build from it; it takes over once the present engine has stopped."""
+        """Read the configuration and build from it; it takes over once the present engine has stopped.
+
+        Raises `ConfigError` for one that cannot be used, and then nothing has changed.
+        """
+        async with self._reloading:
+            try:
+                loaded = self._load()
+                engine = Engine(self._lasting, loaded, self)
+                listening = await self._listen_for(engine)
+            except ConfigError as error:
+                self._lasting.metrics.reloaded(successful=False)
+                log.warning("reload_refused", error=str(error))
+                raise
+            self._warn_of_restart(loaded)
+            self._supersede(engine, listening)
+
+    async def _listen_for(self, engine: Engine) -> Listening:
+        """The sockets at hand when the address is the same. Raises `ConfigError`."""
+        known = (self._listening, self._next[1] if self._next is not None else None)
+        for listening in known:
+            if listening is not None and listening.address == engine.listens_at:
+                return listening
         try:
-            loaded = self._load()
-            engine = Engine(self._lasting, loaded, self)
-        except ConfigError as error:
-            self._lasting.metrics.reloaded(successful=False)
-            log.warning("reload_refused", error=str(error))
-            raise
-        self._warn_of_restart(loaded)
-        self._next = engine
+            return await listen(*engine.listens_at)
+        except StartError as error:
+            raise ConfigError(str(error)) from error
+
+    def _supersede(self, engine: Engine, listening: Listening) -> None:
+        """It is the next; one that was to be and has not begun will never be."""
+        unused = self._next[1] if self._next is not None else None
+        self._next = (engine, listening)
+        if unused is not None and unused not in {listening, self._listening}:
+            unused.close()
         self._engine.stop.set()
 
     def reload_soon(self) -> None:
@@ -163,7 +189,8 @@ class App:
         """Until told to stop. Raises what a part died of, and `StartError` when it cannot begin."""
         lasting = self._lasting
         await self._cycle.restore()
-        await self._engine.start(self._cycle)
+        self._listening = await listen(*self._engine.listens_at)
+        await self._engine.start(self._cycle, self._listening)
         tasks = {
             "engine": self._run_engines(),
             "reloads": self._reloads(),
@@ -175,6 +202,7 @@ class App:
         try:
             await run_until_stopped(tasks, self._stop, self._engine.shutdown_timeout_s + 5.0, at_once)
         finally:
+            self._listening.close()
             self._notifier.stopping("stopped")
             self._notifier.close()
 
@@ -189,8 +217,10 @@ class App:
                 return
             if self._stop.is_set():
                 return
-            self._engine, self._next = self._next, None
-            await self._engine.start(self._cycle)
+            before, ((self._engine, self._listening), self._next) = self._listening, (self._next, None)
+            await self._engine.start(self._cycle, self._listening)
+            if before is not None and before is not self._listening:
+                before.close()
             self._lasting.metrics.reloaded(successful=True)
             log.info("configuration_reloaded")
 

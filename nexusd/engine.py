@@ -37,6 +37,7 @@ from nexusd.runtime.tasks import run_until_stopped, until_stopped
 from nexusd.settings import Settings, parts, receiving
 from nexusd.silencing import Silencing
 from nexusd.store.store import SqlStore
+from nexusd.web.listening import Listening
 from nexusd.web.metrics import MetricsRegistry
 from nexusd.web.server import Taking, Telling, WebServer
 from nexusd.web.stream import EventStream, StreamOptions
@@ -116,6 +117,11 @@ class Engine:
         return self._provisioning.policy
 
     @property
+    def listens_at(self) -> tuple[str, int]:
+        """The host, "" for every address, and the port that are to be listened at."""
+        return self.loaded.server.address
+
+    @property
     def url(self) -> str:
         """Where the web server is; known once started."""
         return self._web.url
@@ -163,11 +169,10 @@ class Engine:
         placing = {"placing": self._provisioner.progressed_at}
         return {"the cycle": cycle.progressed_at, **placing, **self._deliveries.progress()}
 
-    async def start(self, cycle: Cycle) -> None:
-        """Listen. Raises `StartError`."""
+    async def start(self, cycle: Cycle, listening: Listening) -> None:
         self._cycle = cycle
         cycle.reconfigure(self.parts())
-        await self._web.start()
+        await self._web.start(listening)
 
     async def run(self) -> None:
         """Until stopped. The web server answers until the last worker has ended."""

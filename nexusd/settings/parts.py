@@ -113,12 +113,9 @@ def alerting(settings: Settings) -> Alerting:
 
 def web_options(settings: Settings) -> WebOptions:
     server = settings.server
-    host, port = server.address
     tls = server.tls
     return WebOptions(
         version=__version__,
-        host=host,
-        port=port,
         read_token=server.read_token.get_secret_value() if server.read_token is not None else None,
         write_token=server.write_token.get_secret_value() if server.write_token is not None else None,
         tls=TlsFiles(tls.cert_file, tls.key_file, tls.client_ca_file) if tls is not None else None,

@@ -21,16 +21,14 @@ class TlsFiles:
 
 @dataclass(frozen=True, slots=True)
 class WebOptions:
-    """Where to listen, who may come in, and what is bounded by how much.
+    """Who may come in, what is shown, and what is bounded by how much.
 
-    `host` "" means every address; `port` 0 a free one. `per_instance`, `max_instances`: the per-instance
+    `per_instance`, `max_instances`: the per-instance
     series of `/metrics`. `alert_rules`: (name, severity) of every enabled rule, so that their series exist
     before the first alert. `receivers`: likewise for the outbox. `routing`: who is told of what.
     """
 
     version: str
-    host: str = "127.0.0.1"
-    port: int = 9650
     read_token: str | None = field(default=None, repr=False)
     write_token: str | None = field(default=None, repr=False)
     tls: TlsFiles | None = None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 import ssl
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -13,7 +12,7 @@ import structlog
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from nexusd.core.errors import ConfigError, StartError
+from nexusd.core.errors import ConfigError
 from nexusd.ports import Clock, Daemon, Placements, Silences, Store
 from nexusd.web.alertmanager import AlertmanagerRoutes
 from nexusd.web.alerts import AlertRoutes
@@ -22,6 +21,7 @@ from nexusd.web.auth import Guard
 from nexusd.web.fleets import FleetRoutes
 from nexusd.web.history import HistoryRoutes
 from nexusd.web.inventory import InventoryRoutes
+from nexusd.web.listening import Listening, written
 from nexusd.web.metrics import MetricsRegistry
 from nexusd.web.options import TlsFiles, WebOptions
 from nexusd.web.outbox import OutboxRoutes
@@ -106,17 +106,11 @@ class WebServer:
             shutdown_timeout=options.shutdown_timeout_s,
         )
 
-    async def start(self) -> None:
-        """Listen. Raises `StartError` when that cannot be, and then nothing is left behind."""
-        options = self._options
+    async def start(self, listening: Listening) -> None:
+        """Take connections from its sockets, which stay open for whoever comes after this server."""
         await self._runner.setup()
-        site = web.TCPSite(self._runner, options.host or None, options.port, ssl_context=self._tls)
-        try:
-            await site.start()
-        except OSError as error:
-            await self._runner.cleanup()
-            where = _address(options.host, options.port)
-            raise StartError(f"cannot listen on {where}: {_reason(error)}; set server.listen") from error
+        for own in listening.shared():
+            await web.SockSite(self._runner, own, ssl_context=self._tls).start()
         self._addresses = [(address[0], address[1]) for address in self._runner.addresses]
         log.info("listening", url=self.url, tls=self._tls is not None)
 
@@ -127,7 +121,7 @@ class WebServer:
         if ip_address(host).is_unspecified:
             host = "127.0.0.1" if "." in host else "::1"
         scheme = "https" if self._tls is not None else "http"
-        return f"{scheme}://{_address(host, port)}/"
+        return f"{scheme}://{written(host, port)}/"
 
     async def stop(self) -> None:
         """Take no more connections; let the requests under way end, for `shutdown_timeout_s` at most."""
@@ -179,13 +173,9 @@ def _tls_context(files: TlsFiles) -> ssl.SSLContext:
     return context
 
 
-def _address(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
 def _reason(error: Exception) -> str:
     if isinstance(error, ssl.SSLError):
         return (error.reason or "not usable").replace("_", " ").lower()
-    if isinstance(error, socket.gaierror) or not isinstance(error, OSError) or error.errno is None:
-        return str(getattr(error, "strerror", None) or error).lower()
+    if not isinstance(error, OSError) or error.errno is None:
+        return str(error).lower()
     return os.strerror(error.errno).lower()

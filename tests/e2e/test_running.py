@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 import aiohttp
@@ -44,6 +45,52 @@ async def test_a_reload_takes_a_new_configuration_and_refuses_a_bad_one(tmp_path
         async with asyncio.timeout(10.0):
             while 'nexusd_poll_interval_seconds{resource="regions"} 0.4' not in await _metrics(daemon):
                 await asyncio.sleep(0.05)
+        assert await daemon.stop() == 0
+
+
+async def test_a_reload_to_a_busy_address_changes_nothing(tmp_path: Path) -> None:
+    async with EmulatorServer(Cloud(OPTIONS)) as server, DaemonProcess(tmp_path, server.url) as daemon:
+        good = yaml.safe_load(daemon.config.read_text())
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            busy = f"127.0.0.1:{other.getsockname()[1]}"
+            changed = {**good, "server": {**good["server"], "listen": busy}}
+            daemon.config.write_text(yaml.safe_dump(changed))
+            async with aiohttp.ClientSession() as http, http.post(f"{daemon.url}/-/reload") as answer:
+                assert answer.status == 400
+                assert f"cannot listen on {busy}: address already in use" in await answer.text()
+        assert "nexusd_config_last_reload_successful 0" in await daemon.text("/metrics")
+        async with aiohttp.ClientSession() as http, http.post(f"{daemon.url}/-/reload") as answer:
+            assert answer.status == 200  # it is free by now
+        async with asyncio.timeout(10.0), aiohttp.ClientSession() as http:
+            while not await _answers(http, f"http://{busy}/-/healthy"):
+                await asyncio.sleep(0.05)
+        assert not await _answers_at(daemon.url)
+        assert await daemon.stop() == 0
+
+
+async def _answers(http: aiohttp.ClientSession, url: str) -> bool:
+    try:
+        async with http.get(url) as answer:
+            return answer.status == 200
+    except aiohttp.ClientError:
+        return False
+
+
+async def _answers_at(url: str) -> bool:
+    async with aiohttp.ClientSession() as http:
+        return await _answers(http, f"{url}/-/healthy")
+
+
+async def test_who_connects_during_a_reload_is_not_refused(tmp_path: Path) -> None:
+    async with EmulatorServer(Cloud(OPTIONS)) as server, DaemonProcess(tmp_path, server.url) as daemon:
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as http:
+            for _ in range(3):
+                daemon.process.send_signal(signal.SIGHUP)
+                for _ in range(20):
+                    with suppress(aiohttp.ServerDisconnectedError):  # the old server's last
+                        async with http.get(f"{daemon.url}/-/healthy") as answer:
+                            assert answer.status == 200
+                    await asyncio.sleep(0.005)
         assert await daemon.stop() == 0
 
 

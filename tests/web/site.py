@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from nexusd.silencing import Silencing
+from nexusd.web.listening import listen
 from nexusd.web.metrics import MetricsRegistry
 from nexusd.web.options import WebOptions
 from nexusd.web.server import Taking, Telling, WebServer
@@ -21,7 +22,7 @@ from nexusd.web.stream import EventStream, StreamOptions
 from tests.fakes import FakeClock
 from tests.web.fakes import FakeDaemon, FakePlacements, FakeStore
 
-OPTIONS = WebOptions(version="1.2.3", port=0)
+OPTIONS = WebOptions(version="1.2.3")
 STREAMING = StreamOptions(poll_s=0.02, gather_s=0.001, page_pause_s=0.0)
 PLAIN = {"Accept-Encoding": "identity"}
 BODY = {"name": "worker-01", "plan": "pro"}
@@ -71,14 +72,16 @@ class Site:
     session: aiohttp.ClientSession = field(init=False)
 
     @asynccontextmanager
-    async def running(self, **options: Any) -> AsyncIterator[Site]:
+    async def running(self, host: str = "127.0.0.1", port: int = 0, **options: Any) -> AsyncIterator[Site]:
         self.options = replace(self.options, **options)
         silencing = Silencing(self.store, self.clock, random.Random(1), lambda: None)
         taking = Taking(self.placements, silencing)
         self.stream = EventStream(self.store, self.clock, self.streaming)
         telling = Telling(self.store, self.stream)
         self.server = WebServer(self.options, self.daemon, taking, telling, self.metrics, self.clock)
-        await self.server.start()
+        listening = await listen(host, port)
+        await self.server.start(listening)
+        listening.close()
         self.following = asyncio.create_task(self.stream.run(), name="event stream")
         try:
             async with aiohttp.ClientSession(headers=PLAIN, auto_decompress=False) as self.session:
