@@ -1,7 +1,7 @@
-"""The sockets that the web server takes connections from. Held by `app`, for as long as the address is the same.
+"""The sockets that the web server takes connections from. Held by `app` while the address is the same.
 
-They outlive the server that a reload replaces: who connects meanwhile waits a moment and is not refused. And a
-reload to an address that cannot be had is known before anything has changed.
+They outlive the server that a reload replaces: who connects meanwhile waits a moment and is not refused. And
+a reload to an address that cannot be had is known before anything has changed.
 """
 
 from __future__ import annotations
