@@ -30,7 +30,7 @@ COMMANDS = {
     "simulate": Entry(
         "nexusd.cli.simulate:simulate", "Try the placement engine on a hostile simulated cloud.", DAEMON
     ),
-    "status": Entry("nexusd.cli.watching:status", "What the daemon knows, in short.", CLIENT),
+    "status": Entry("nexusd.cli.status:status", "What the daemon knows, in short.", CLIENT),
     "regions": Entry(
         "nexusd.cli.watching:regions", "Regions, and which of them can take an instance.", CLIENT
     ),
@@ -81,6 +81,7 @@ def _nexusd(
 
 def main() -> None:
     """Run the command line and exit."""
+    _ready_streams()
     sys.exit(invoke(None))
 
 
@@ -93,10 +94,17 @@ def invoke(arguments: list[str] | None) -> int:
         sys.stdout.flush()
     except BrokenPipeError:
         return _closed_pipe()
+    except SystemExit as ended:  # what typer makes of a broken pipe
+        if isinstance(ended.__context__, BrokenPipeError):
+            return _closed_pipe()
+        raise
     except (KeyboardInterrupt, typer.Abort):
         return 130
     except NexusdError as error:
         return _failed(error)
+    except OSError as error:  # of writing the result: a full disk; others are told by what met them
+        _closed_pipe()
+        return _failed(NexusdError(f"cannot write: {error.strerror or error}"))
     except _UsageError as error:
         return _misused(error)
     return code if isinstance(code, int) else 0
@@ -104,6 +112,18 @@ def invoke(arguments: list[str] | None) -> int:
 
 _UsageError: Any = typer.BadParameter.__mro__[1]
 """Typer's base of usage errors, which some of its versions do not export."""
+
+
+def _ready_streams() -> None:
+    """A stream that is closed takes what is written and loses it, as in other tools; and what an encoding
+    cannot say is written as an escape.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115 - open until the end
+        else:
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _failed(error: NexusdError) -> int:

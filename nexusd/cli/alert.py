@@ -8,7 +8,8 @@ import typer
 
 from nexusd.cli.daemon import Daemon, listed
 from nexusd.cli.options import DEFAULT_URL, Format, Output, Token, Url
-from nexusd.cli.output import print_json, print_table
+from nexusd.cli.output import print_json
+from nexusd.cli.tables import print_table
 from nexusd.core.errors import NexusdError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Send a test notification.")
@@ -42,7 +43,10 @@ def send_test(
     if output is Output.JSON:
         print_json(answer)
     elif rows:
-        print_table(("receiver", "type", "delivered", "code", "ms", "error"), [_row(row) for row in rows])
+        headings = ("receiver", "type", "delivered", "code", "ms", "error")
+        print_table(
+            headings, [_row(row) for row in rows], words=("error",), optional=("type", "code", "error")
+        )
     failed = sum(not row.get("delivered") for row in rows)
     if not rows:
         raise TestFailedError("no receiver is configured")

@@ -8,7 +8,8 @@ import typer
 
 from nexusd.cli.daemon import Daemon, listed, meta_total
 from nexusd.cli.options import DEFAULT_URL, Format, Output, Token, Url
-from nexusd.cli.output import note, print_json, print_table
+from nexusd.cli.output import note, print_json, when
+from nexusd.cli.tables import print_table
 
 _SHOWN = ("alertname", "severity")
 
@@ -37,8 +38,12 @@ def alerts(
         print_json(answer)
         return
     rows = listed(answer)
-    headings = ("alert", "severity", "state", "about", "summary", "since", "not told")
-    print_table(headings, [_row(row) for row in rows])
+    print_table(
+        ("alert", "severity", "state", "about", "summary", "since", "not told"),
+        [_row(row) for row in rows],
+        words=("about", "summary", "not told"),
+        optional=("about", "not told"),
+    )
     if len(rows) < meta_total(answer):
         note(f"{len(rows)} of {meta_total(answer)} shown; --limit 0 shows all")
 
@@ -52,7 +57,7 @@ def _row(alert: dict[str, Any]) -> tuple[Any, ...]:
         alert.get("state"),
         about,
         annotations.get("summary"),
-        alert.get("resolved_at") or alert.get("fired_at") or alert.get("active_at"),
+        when(alert.get("resolved_at") or alert.get("fired_at") or alert.get("active_at")),
         _not_told(alert),
     )
 

@@ -14,11 +14,13 @@ from urllib.parse import quote, urlencode, urlsplit
 import typer
 
 from nexusd import __version__
-from nexusd.core.errors import NexusdError
+from nexusd.core.errors import ConfigError, NexusdError
 
 TIMEOUT_S = 30.0
 PAGE = 100
 MAX_BYTES = 256 << 20
+NO_SUCH_PATH = "there is nothing at this path"
+"""What a nexusd says of a path that it does not serve (`web/answers.py`)."""
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -37,6 +39,10 @@ class AnsweredError(NexusdError):
         super().__init__(message)
         self.status = status
         self.code = code
+
+
+class MisaskedError(AnsweredError, ConfigError):
+    """What was asked makes no sense to the daemon (400): a wrong usage, found late."""
 
 
 class Daemon:
@@ -61,19 +67,27 @@ class Daemon:
         self._prefix = parts.path.rstrip("/")
         self._token = token
 
-    def get(self, path: str, query: Mapping[str, Any] = NOTHING) -> Any:
+    def get(self, path: str, query: Mapping[str, Any] = NOTHING) -> dict[str, Any]:
         """The decoded answer to a GET. Raises `DaemonError` or `AnsweredError`."""
-        return self._json("GET", path + _query(query))
+        return self._object(self._json("GET", path + _query(query)), path)
 
-    def post(self, path: str, body: Mapping[str, Any], key: str | None = None) -> Any:
+    def rows(self, path: str) -> list[dict[str, Any]]:
+        """The same for a list that is not in pages."""
+        answer = self._json("GET", path)
+        if not isinstance(answer, list):
+            raise self._not_a_nexusd(f"no list at {path}")
+        return listed(answer)
+
+    def post(self, path: str, body: Mapping[str, Any], key: str | None = None) -> dict[str, Any]:
         """The same for a POST. With an idempotency key it is sent again once when its answer was lost."""
         headers = {"Idempotency-Key": key} if key else {}
         try:
-            return self._json("POST", path, body, headers)
+            answer = self._json("POST", path, body, headers)
         except DaemonError as error:
             if key is None or not error.sent:
                 raise
-        return self._json("POST", path, body, headers)
+            answer = self._json("POST", path, body, headers)
+        return self._object(answer, path)
 
     def delete(self, path: str) -> Any:
         return self._json("DELETE", path)
@@ -104,7 +118,7 @@ class Daemon:
             connection.request("GET", self._prefix + path + _query(query), headers=self._sending(headers))
             response = connection.getresponse()
             if response.status != http.client.OK:
-                raise self._answered(response.status, response.read(MAX_BYTES))
+                raise self._answered(path, response.status, response.read(MAX_BYTES))
             if response.headers.get_content_type() != headers["Accept"]:
                 raise DaemonError(f"what answers at {self.url} does not stream {path}")
             while line := response.readline(MAX_BYTES):
@@ -125,7 +139,12 @@ class Daemon:
         try:
             return json.loads(data) if data else None
         except ValueError:
-            raise DaemonError(f"what answers at {self.url} is not a nexusd: no JSON at {path}") from None
+            raise self._not_a_nexusd(f"no JSON at {path}") from None
+
+    def _object(self, answer: Any, path: str) -> dict[str, Any]:
+        if not isinstance(answer, dict):
+            raise self._not_a_nexusd(f"no object at {path}")
+        return answer
 
     def _exchange(
         self, method: str, path: str, body: Mapping[str, Any] | None, headers: Mapping[str, str]
@@ -147,7 +166,7 @@ class Daemon:
         finally:
             connection.close()
         if not 200 <= response.status < 300:
-            raise self._answered(response.status, data)
+            raise self._answered(path, response.status, data)
         return data
 
     def _sending(self, headers: Mapping[str, str]) -> dict[str, str]:
@@ -165,6 +184,8 @@ class Daemon:
         where = f"{self.url} (--url or $NEXUSD_URL says where)"
         if isinstance(error, ssl.SSLError):
             reason = getattr(error, "verify_message", "") or error.reason or "TLS failed"
+            if error.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"):
+                reason = "it does not speak TLS; is it http:// there?"
             return DaemonError(f"no trusted connection to {where}: {reason}")
         if isinstance(error, TimeoutError):
             return DaemonError(f"no answer within {TIMEOUT_S:.0f} s from {where}", sent=sent)
@@ -174,9 +195,10 @@ class Daemon:
             return DaemonError(f"no such host: {where}")
         if isinstance(error, OSError) and not isinstance(error, http.client.HTTPException):
             return DaemonError(f"cannot talk to {where}: {error.strerror or error}", sent=sent)
-        return DaemonError(f"what answers at {where} does not speak HTTP as expected", sent=sent)
+        hint = "" if self._secure else "; is it https:// there?"
+        return DaemonError(f"what answers at {where} does not speak HTTP as expected{hint}", sent=sent)
 
-    def _answered(self, status: int, data: bytes) -> NexusdError:
+    def _answered(self, path: str, status: int, data: bytes) -> NexusdError:
         if 300 <= status < 400:
             return DaemonError(
                 f"{self.url} redirects, which is not followed: give the URL that it redirects to"
@@ -188,12 +210,16 @@ class Daemon:
             error = answer["error"]
             code, message, details = str(error["code"]), str(error["message"]), error.get("details")
         except (ValueError, KeyError, TypeError, AttributeError):
-            return DaemonError(
-                f"what answers at {self.url} is not a nexusd: status {status} without a reason"
-            )
+            return self._not_a_nexusd(f"status {status} without a reason")
         if status == 401:
             message += " (give --token or $NEXUSD_TOKEN)"
-        return AnsweredError(status, code, _with_details(message, details))
+        if message == NO_SUCH_PATH:
+            message = f"{self.url} has no {path}: not the daemon's URL, or its nexusd is of another version"
+        kind = MisaskedError if status == 400 else AnsweredError
+        return kind(status, code, _with_details(message, details))
+
+    def _not_a_nexusd(self, why: str) -> DaemonError:
+        return DaemonError(f"what answers at {self.url} is not a nexusd: {why}")
 
 
 def segment(text: str) -> str:
@@ -201,10 +227,10 @@ def segment(text: str) -> str:
     return quote(text, safe="")
 
 
-def listed(answer: Any) -> list[Any]:
+def listed(answer: Any) -> list[dict[str, Any]]:
     """The rows of a list."""
     rows = answer.get("data") if isinstance(answer, dict) else answer
-    return rows if isinstance(rows, list) else []
+    return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
 
 
 def meta_total(answer: Any) -> int:
@@ -212,6 +238,12 @@ def meta_total(answer: Any) -> int:
     meta = answer.get("meta") if isinstance(answer, dict) else None
     total = meta.get("total") if isinstance(meta, dict) else None
     return total if isinstance(total, int) else len(listed(answer))
+
+
+def part(answer: Any, key: str) -> dict[str, Any]:
+    """What an answer has under a key; nothing where a daemon of another version has it otherwise."""
+    found = answer.get(key) if isinstance(answer, dict) else None
+    return found if isinstance(found, dict) else {}
 
 
 def _query(query: Mapping[str, Any]) -> str:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from time import monotonic, sleep
 from typing import Annotated, Any
 
 import typer
 
-from nexusd.cli.daemon import AnsweredError, Daemon, DaemonError, listed
+from nexusd.cli.daemon import AnsweredError, Daemon, DaemonError, listed, part
 from nexusd.cli.options import DEFAULT_URL, Format, Output, Token, Url
-from nexusd.cli.output import note, print_json, print_table, show
+from nexusd.cli.output import note, on_terminal, print_json, show
+from nexusd.cli.tables import print_table
 from nexusd.core.errors import NexusdError
 
 PATH = "/api/v1/events"
@@ -56,7 +58,9 @@ def events(
     if output is Output.JSON:
         print_json(answer)
         return
-    print_table(("id", "at", "event", "subject", "detail"), [_cells(event) for event in listed(answer)])
+    headings = ("id", "at", "event", "subject", "detail")
+    rows = [_cells(event) for event in listed(answer)]
+    print_table(headings, rows, words=("subject", "detail"), optional=("id", "detail"))
 
 
 def _print_as_they_come(
@@ -67,8 +71,7 @@ def _print_as_they_come(
     for event in happening:
         if wanted and event.get("type") not in wanted:
             continue
-        line = json.dumps(event) if output is Output.JSON else "  ".join(show(c) for c in _cells(event))
-        print(line, flush=True)
+        print(json.dumps(event) if output is Output.JSON else _line(event), flush=True)
         printed += 1
         if printed == limit:
             return
@@ -159,10 +162,42 @@ def _number(event: dict[str, Any]) -> int:
     return found
 
 
+def _line(event: dict[str, Any]) -> str:
+    """On a terminal without the id, and in columns as far as the common ones reach."""
+    cells = [show(cell) for cell in _cells(event)]
+    if not on_terminal():
+        return "  ".join(cells)
+    _, at, kind, about, said = cells
+    return f"{at}  {kind:<21}  {about}  {said}"
+
+
 def _cells(event: dict[str, Any]) -> tuple[Any, ...]:
-    subject, detail = event.get("subject") or {}, event.get("detail") or {}
-    about = f"{subject.get('kind')} {subject.get('name') or subject.get('id')}"
+    subject, detail = part(event, "subject"), part(event, "detail")
+    named = subject.get("id") if subject.get("kind") == "region" else subject.get("name") or subject.get("id")
+    about = f"{subject.get('kind')} {named}"
     if subject.get("region") not in (None, subject.get("id")):
         about += f" in {subject['region']}"
-    said = ", ".join(f"{key}={show(value)}" for key, value in detail.items())
-    return event.get("id"), event.get("at"), event.get("type"), about, said
+    return event.get("id"), _at(event.get("at")), event.get("type"), about, _said(detail)
+
+
+def _at(value: Any) -> Any:
+    """On a terminal to the second, and without the date where it is today's (both UTC)."""
+    if not on_terminal() or not isinstance(value, str):
+        return value
+    day, _, time = value.partition("T")
+    second = time.partition(".")[0].removesuffix("Z")
+    return second if day == datetime.now(UTC).date().isoformat() else f"{day} {second}"
+
+
+def _said(detail: dict[str, Any]) -> str:
+    """`queued → creating`, `status=running`; an alert's labels only where there is no summary of them."""
+    rest = {key: value for key, value in detail.items() if value is not None}
+    if rest.get("summary"):
+        rest.pop("labels", None)
+        return ", ".join([show(rest.pop("summary")), *_pairs(rest)])
+    changed = [f"{show(rest.pop('from'))} → {show(rest.pop('to'))}"] if {"from", "to"} <= rest.keys() else []
+    return ", ".join([*changed, *_pairs(rest)])
+
+
+def _pairs(detail: dict[str, Any]) -> list[str]:
+    return [f"{key}={show(value)}" for key, value in detail.items()]

@@ -9,7 +9,8 @@ import typer
 
 from nexusd.cli.daemon import Daemon, segment
 from nexusd.cli.options import DEFAULT_URL, Format, Output, Token, Url
-from nexusd.cli.output import note, print_fields, print_json, print_table, show
+from nexusd.cli.output import note, print_fields, print_json, show
+from nexusd.cli.tables import print_table
 
 PATH = "/api/v1/placements"
 
@@ -64,7 +65,8 @@ def print_considered(decision: dict[str, Any]) -> None:
     if all(each.get("smoothed_ms") is None for each in considered):
         columns.remove("smoothed_ms")
     headings = ["why not" if column == "reasons" else column.replace("_", " ") for column in columns]
-    print_table(headings, [[_cell(each, column) for column in columns] for each in considered])
+    rows = [[_cell(each, column) for column in columns] for each in considered]
+    print_table(headings, rows, words=("why not",), optional=("instances", "rank", "why not"))
 
 
 def summary(placement: dict[str, Any]) -> list[tuple[str, Any]]:
@@ -99,7 +101,7 @@ def _print_attempts(placement: dict[str, Any]) -> None:
         print()
         columns = ("number", "region", "sent_at", "outcome", "detail")
         headings = ("attempt", "region", "sent at", "outcome", "detail")
-        print_table(headings, [[attempt.get(c) for c in columns] for attempt in attempts])
+        print_table(headings, [[attempt.get(c) for c in columns] for attempt in attempts], words=("detail",))
 
 
 def _print_decision(begin: str, decision: dict[str, Any]) -> None:

@@ -8,7 +8,8 @@ import typer
 
 from nexusd.cli.daemon import Daemon, listed, meta_total, segment
 from nexusd.cli.options import DEFAULT_URL, Format, Output, Token, Url
-from nexusd.cli.output import note, print_json, print_table, show
+from nexusd.cli.output import note, print_json, show, when
+from nexusd.cli.tables import print_table
 
 PATH = "/api/v1/outbox"
 
@@ -40,11 +41,16 @@ def list_(
         "says",
         "about",
         "tries",
-        "created at",
-        "next try at",
+        "created",
+        "next try",
         "last error",
     )
-    print_table(headings, [_row(row) for row in rows])
+    print_table(
+        headings,
+        [_row(row) for row in rows],
+        words=("about", "last error"),
+        optional=("about", "tries", "created", "next try", "last error"),
+    )
     if len(rows) < meta_total(answer):
         note(f"{len(rows)} of {meta_total(answer)} shown; --limit 0 shows all")
 
@@ -57,8 +63,9 @@ def _row(row: dict[str, Any]) -> tuple[Any, ...]:
         else row.get("status")
     )
     about = str(row.get("group_key") or "").rpartition("}:")[2]
-    columns = ("tries", "created_at", "next_try_at", "last_error")
-    return row.get("id"), row.get("receiver"), row.get("state"), says, about, *(row.get(c) for c in columns)
+    times = when(row.get("created_at")), when(row.get("next_try_at"))
+    named = row.get("id"), row.get("receiver"), row.get("state")
+    return *named, says, about, row.get("tries"), *times, row.get("last_error")
 
 
 @app.command()

@@ -1,7 +1,7 @@
-"""Prints results: JSON for programs, columns for people; with colours on a terminal, plain in a pipe.
+"""Prints results: JSON for programs, fields for people; with colours on a terminal, plain in a pipe.
 
 What a name or message contains is escaped wherever it is shown: a control character in the name of an
-instance must not steer somebody's terminal.
+instance must not steer somebody's terminal. Tables are in `tables.py`.
 """
 
 from __future__ import annotations
@@ -10,30 +10,20 @@ import json
 import sys
 import unicodedata
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 
-_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-_COLOURS = {
-    "running": "green",
-    "healthy": "green",
-    "yes": "green",
-    "ok": "green",
-    "created": "green",
-    "failed": "red",
-    "terminated": "red",
-    "down": "red",
-    "firing": "red",
-    "held": "red",
-    "expired": "red",
-    "degraded": "yellow",
-    "stopped": "yellow",
-    "verifying": "yellow",
-    "stale": "yellow",
-    "pending": "cyan",
-    "provisioning": "cyan",
-    "queued": "cyan",
-    "creating": "cyan",
+COLOURS = {
+    **dict.fromkeys(("running", "healthy", "yes", "ok", "created", "adopted", "sent", "active"), "green"),
+    **dict.fromkeys(("failed", "terminated", "down", "firing", "held", "expired", "dead", "critical"), "red"),
+    **dict.fromkeys(("degraded", "stopped", "verifying", "stale", "suppressed", "warning"), "yellow"),
+    **dict.fromkeys(("pending", "provisioning", "queued", "creating"), "cyan"),
 }
+"""The colour of a cell that is exactly this."""
+
+_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+_UNITS_S = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
 
 
 def printable(text: str) -> str:
@@ -61,27 +51,46 @@ def show(value: Any) -> str:
     return printable(str(value))
 
 
+def on_terminal() -> bool:
+    """Whether a person reads the output as it is written."""
+    return sys.stdout.isatty()
+
+
+def when(value: Any) -> Any:
+    """A time of an answer (RFC 3339): on a terminal how long ago, or in how long; in a pipe as it is."""
+    if not on_terminal() or not isinstance(value, str):
+        return value
+    try:
+        ahead_s = (datetime.fromisoformat(value) - datetime.now(UTC)).total_seconds()
+    except (ValueError, TypeError):
+        return value
+    return f"in {duration(ahead_s)}" if ahead_s > 0 else f"{duration(-ahead_s)} ago"
+
+
+def duration(seconds: float) -> str:
+    """`41s`, `5m`, `3h12m`, `2d4h`: at most two units."""
+    whole = int(seconds)
+    for (unit, size), (smaller, part) in pairwise(_UNITS_S):
+        if whole >= size:
+            rest = whole % size // part
+            return f"{whole // size}{unit}" + (f"{rest}{smaller}" if rest else "")
+    return f"{whole}s"
+
+
 def print_json(value: Any) -> None:
     """Indented on a terminal, one line in a pipe; ASCII only, so that nothing in it steers a terminal."""
-    print(json.dumps(value, indent=2 if sys.stdout.isatty() else None))
-
-
-def print_table(headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Columns. In a pipe nothing is cut, and the first line has the headings."""
-    cells = [[show(value) for value in row] for row in rows]
-    if sys.stdout.isatty():
-        _print_rich(headings, cells)
-        return
-    widths = [max(len(row[n]) for row in [list(headings), *cells]) for n in range(len(headings))]
-    for line in [[heading.upper() for heading in headings], *cells]:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    print(json.dumps(value, indent=2 if on_terminal() else None))
 
 
 def print_fields(pairs: Sequence[tuple[str, Any]]) -> None:
     """One thing: a name and a value on each line."""
-    width = max((len(name) for name, _ in pairs), default=0)
-    for name, value in pairs:
-        print(f"{printable(name).ljust(width)}  {show(value)}")
+    cells = [(printable(name), show(value)) for name, value in pairs]
+    if on_terminal():
+        _print_rich(cells)
+        return
+    width = max((len(name) for name, _ in cells), default=0)
+    for name, value in cells:
+        print(f"{name.ljust(width)}  {value}")
 
 
 def note(text: str) -> None:
@@ -89,15 +98,15 @@ def note(text: str) -> None:
     print(printable(text), file=sys.stderr)
 
 
-def _print_rich(headings: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
-    from rich import box
+def _print_rich(cells: Sequence[tuple[str, str]]) -> None:
+    """Long values are wrapped beside their names."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
-    for heading in headings:
-        table.add_column(heading, overflow="fold")
-    for row in cells:
-        table.add_row(*(Text(cell, style=_COLOURS.get(cell, "")) for cell in row))
-    Console().print(table)
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(no_wrap=True, style="bold")
+    grid.add_column(overflow="fold")
+    for name, value in cells:
+        grid.add_row(Text(name), Text(value, style=COLOURS.get(value, "")))
+    Console().print(grid)

@@ -10,7 +10,8 @@ import typer
 from nexusd.cli.daemon import Daemon, listed, meta_total, segment
 from nexusd.cli.explaining import PATH, print_considered, print_whole, summary
 from nexusd.cli.options import DEFAULT_URL, Format, Output, Token, Url
-from nexusd.cli.output import note, print_fields, print_json, print_table, printable, show
+from nexusd.cli.output import note, print_fields, print_json, printable, show, when
+from nexusd.cli.tables import print_table
 from nexusd.core.durations import parse_duration
 from nexusd.core.errors import NexusdError
 
@@ -151,8 +152,13 @@ def placements(
         print_json(answer)
         return
     rows = listed(answer)
-    columns = ("id", "name", "plan", "state", "region", "instance_id", "created_at", "reason")
-    print_table([c.replace("_", " ") for c in columns], [[row.get(c) for c in columns] for row in rows])
+    columns = ("id", "name", "plan", "state", "region", "instance_id")
+    print_table(
+        [*(c.replace("_", " ") for c in columns), "created", "reason"],
+        [[*(row.get(c) for c in columns), when(row.get("created_at")), row.get("reason")] for row in rows],
+        words=("reason",),
+        optional=("plan", "instance id", "created", "region", "reason"),
+    )
     if len(rows) < meta_total(answer):
         note(f"{len(rows)} of {meta_total(answer)} shown; --limit 0 shows all")
 

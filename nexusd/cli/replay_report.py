@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from nexusd.cli.output import note, print_table, show
+from nexusd.cli.output import note, show
 from nexusd.cli.replaying import Report
+from nexusd.cli.tables import print_table
 from nexusd.core.replay import Choice, Replayed, Summary, Variant, summary
 
 ACTUAL, CONFIGURED, CHANGED = "actual", "configured", "changed"
@@ -46,12 +47,14 @@ def print_report(report: Report, *, show_all: bool) -> None:
 
 
 def _print_rows(rows: Sequence[Replayed], *, synthetic: bool) -> None:
+    chosen = (CONFIGURED, CHANGED)
     if synthetic:
-        print_table(("at", CONFIGURED, CHANGED), [(_time(r.past.at), *_cells(r.choices)) for r in rows])
+        print_table(("at", *chosen), [(_time(r.past.at), *_cells(r.choices)) for r in rows], words=chosen)
         return
     print_table(
-        ("at", "placement", ACTUAL, CONFIGURED, CHANGED),
+        ("at", "placement", ACTUAL, *chosen),
         [(_time(r.past.at), r.past.request.name, _cell(r.past.actual), *_cells(r.choices)) for r in rows],
+        words=(ACTUAL, *chosen),
     )
 
 
@@ -70,7 +73,8 @@ def _cell(choice: Choice | None) -> str:
 
 def _print_summary(report: Report) -> None:
     headings = ("policy", "placed", "nowhere", "mean ms", "p95 ms", "switches", "regions")
-    print_table(headings, [(name, *_summary_cells(found)) for name, _, found in _policies(report)])
+    rows = [(name, *_summary_cells(found)) for name, _, found in _policies(report)]
+    print_table(headings, rows, words=("regions",))
 
 
 def _summary_cells(found: Summary) -> tuple[Any, ...]:

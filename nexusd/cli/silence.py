@@ -10,7 +10,8 @@ import typer
 
 from nexusd.cli.daemon import Daemon, segment
 from nexusd.cli.options import DEFAULT_URL, Format, Output, Token, Url
-from nexusd.cli.output import note, print_json, print_table, printable, show
+from nexusd.cli.output import note, print_json, printable, show, when
+from nexusd.cli.tables import print_table
 from nexusd.core.durations import parse_duration
 from nexusd.core.errors import InputError
 from nexusd.core.matchers import Matcher, matcher, parse_matcher
@@ -66,13 +67,17 @@ def list_(
     output: Format = Output.TABLE,
 ) -> None:
     """Silences: the active, then those to come."""
-    answer = Daemon(url, token).get(PATH)
+    answer = Daemon(url, token).rows(PATH)
     found = [s for s in answer if expired or _state(s) != "expired"]
     if output is Output.JSON:
         print_json(found)
         return
-    headings = ("id", "state", "matchers", "from", "until", "by", "comment")
-    print_table(headings, [_row(silence) for silence in found])
+    print_table(
+        ("id", "state", "matchers", "from", "until", "by", "comment"),
+        [_row(silence) for silence in found],
+        words=("matchers", "comment"),
+        optional=("from", "by", "state", "comment"),
+    )
 
 
 @app.command("expire")
@@ -80,12 +85,16 @@ def expire(
     silence_ids: Annotated[list[str], typer.Argument(metavar="ID...", show_default=False)],
     url: Url = DEFAULT_URL,
     token: Token = None,
+    output: Format = Output.TABLE,
 ) -> None:
     """End silences now."""
     daemon = Daemon(url, token)
     for silence_id in silence_ids:
         daemon.delete(f"{ONE}/{segment(silence_id)}")
-        print(f"{printable(silence_id)} is expired")
+        if output is Output.TABLE:
+            print(f"{printable(silence_id)} is expired")
+    if output is Output.JSON:
+        print_json([{"silenceID": silence_id} for silence_id in silence_ids])
 
 
 def _matcher(text: str, *, first: bool) -> dict[str, Any]:
@@ -133,8 +142,8 @@ def _row(silence: dict[str, Any]) -> tuple[Any, ...]:
         silence.get("id"),
         _state(silence),
         ", ".join(_text(m) for m in silence.get("matchers") or []),
-        silence.get("startsAt"),
-        silence.get("endsAt"),
+        when(silence.get("startsAt")),
+        when(silence.get("endsAt")),
         silence.get("createdBy"),
         silence.get("comment"),
     )

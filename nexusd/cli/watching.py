@@ -1,4 +1,4 @@
-"""Commands that show what a running daemon knows: status, regions, instances, fleets, metrics."""
+"""Commands that show what a running daemon knows: regions, instances, fleets, metrics."""
 
 from __future__ import annotations
 
@@ -7,77 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
-from nexusd.cli.daemon import Daemon, listed, meta_total
+from nexusd.cli.daemon import Daemon, listed, meta_total, part
 from nexusd.cli.options import DEFAULT_URL, Format, Output, Token, Url
-from nexusd.cli.output import note, print_fields, print_json, print_table, show
-
-
-def status(url: Url = DEFAULT_URL, token: Token = None, output: Format = Output.TABLE) -> None:
-    """What the daemon knows, in short: is it ready, how fresh is its data, what is there, what is wrong."""
-    answer = Daemon(url, token).get("/api/v1/status")
-    if output is Output.JSON:
-        print_json(answer)
-        return
-    print_fields(_overview(answer))
-    alerts = _part(answer, "alerts").get("active") or []
-    if alerts:
-        print()
-        print_table(("alert", "severity", "state", "about", "since"), [_alert(alert) for alert in alerts])
-
-
-def _overview(answer: dict[str, Any]) -> list[tuple[str, Any]]:
-    instances, regions, alerts = (_part(answer, key) for key in ("instances", "regions", "alerts"))
-    placements, outbox = _part(answer, "placements"), _part(answer, "outbox")
-    ready = "yes" if answer.get("ready") else f"no: {show(answer.get('not_ready_reason'))}"
-    return [
-        ("version", answer.get("version")),
-        ("ready", ready),
-        ("leader", answer.get("leader")),
-        *((f"{name} data", _freshness(poll)) for name, poll in _part(answer, "resources").items()),
-        ("regions", _counted(regions, "healthy", "with_capacity", "eligible")),
-        ("best region", regions.get("best")),
-        ("instances", _counted(instances, **_nonzero(_part(instances, "by_status")))),
-        ("placements", _counted({}, **_nonzero(_part(placements, "by_state")))),
-        ("alerts", _counted({}, firing=alerts.get("firing", 0), pending=alerts.get("pending", 0))),
-        ("notifications", _counted({}, pending=outbox.get("pending", 0), dead=outbox.get("dead", 0))),
-    ]
-
-
-def _part(answer: Any, key: str) -> dict[str, Any]:
-    part = answer.get(key) if isinstance(answer, dict) else None
-    return part if isinstance(part, dict) else {}
-
-
-def _nonzero(counts: dict[str, Any]) -> dict[str, Any]:
-    return {name: count for name, count in counts.items() if count}
-
-
-def _counted(counts: dict[str, Any], *keys: str, **more: Any) -> str | None:
-    """`3: 2 healthy, 1 eligible`."""
-    named = {**{key.replace("_", " "): counts.get(key, 0) for key in keys}, **more}
-    parts = ", ".join(f"{count} {name}" for name, count in named.items())
-    if "total" not in counts:
-        return parts or None
-    return f"{counts['total']}: {parts}" if parts else str(counts["total"])
-
-
-def _freshness(poll: Any) -> str:
-    if not isinstance(poll, dict) or poll.get("age_s") is None:
-        return "none yet" + _failure(poll)
-    return f"{poll['age_s']:.0f} s old{', stale' if poll.get('stale') else ''}" + _failure(poll)
-
-
-def _failure(poll: Any) -> str:
-    failure = poll.get("failure") if isinstance(poll, dict) else None
-    return f" (last poll failed: {poll.get('failure_message') or failure})" if failure else ""
-
-
-def _alert(alert: dict[str, Any]) -> tuple[Any, ...]:
-    labels = _part(alert, "labels")
-    known = ("alertname", "severity")
-    about = ", ".join(f"{key}={value}" for key, value in labels.items() if key not in known)
-    since = alert.get("fired_at") or alert.get("active_at")
-    return labels.get("alertname"), labels.get("severity"), alert.get("state"), about, since
+from nexusd.cli.output import note, print_json, show, when
+from nexusd.cli.tables import print_table
+from nexusd.core.errors import NexusdError
 
 
 def regions(url: Url = DEFAULT_URL, token: Token = None, output: Format = Output.TABLE) -> None:
@@ -86,26 +20,26 @@ def regions(url: Url = DEFAULT_URL, token: Token = None, output: Format = Output
     if output is Output.JSON:
         print_json(answer)
         return
+    headings = ("region", "name", "status", "latency ms", "capacity", "instances", "eligible", "why not")
     print_table(
-        ("region", "name", "status", "latency ms", "capacity", "instances", "eligible", "why not"),
-        [
-            tuple(
-                region.get(key)
-                for key in (
-                    "slug",
-                    "name",
-                    "status",
-                    "latency_ms",
-                    "capacity",
-                    "instances",
-                    "eligible",
-                    "reasons",
-                )
-            )
-            for region in answer.get("regions", [])
-        ],
+        headings,
+        [_region(region) for region in sorted(answer.get("regions") or [], key=_rank)],
+        words=("why not",),
+        optional=("name", "instances", "why not"),
     )
-    note(f"observed at {show(answer.get('observed_at'))}")
+    note(f"observed {show(when(answer.get('observed_at')))}")
+
+
+def _rank(region: dict[str, Any]) -> tuple[bool, int]:
+    """The next placement's region first; those that are not eligible last, as they are listed."""
+    rank = region.get("rank")
+    return rank is None, rank if isinstance(rank, int) else 0
+
+
+def _region(region: dict[str, Any]) -> list[Any]:
+    columns = ("slug", "name", "status", "latency_ms", "capacity", "instances", "eligible")
+    reasons = dict.fromkeys(str(reason) for reason in region.get("reasons") or [])
+    return [*(region.get(column) for column in columns), "; ".join(reasons)]
 
 
 def instances(
@@ -124,8 +58,12 @@ def instances(
         print_json(answer)
         return
     rows = listed(answer)
-    columns = ("id", "name", "status", "region", "public_ip", "created_at")
-    print_table([c.replace("_", " ") for c in columns], [[row.get(c) for c in columns] for row in rows])
+    columns = ("id", "name", "status", "region", "public_ip")
+    print_table(
+        [*(c.replace("_", " ") for c in columns), "created"],
+        [[*(row.get(c) for c in columns), when(row.get("created_at"))] for row in rows],
+        optional=("created", "public ip"),
+    )
     if len(rows) < meta_total(answer):
         note(f"{len(rows)} of {meta_total(answer)} shown; --limit 0 shows all")
 
@@ -146,22 +84,48 @@ def fleets(
     print_table(
         [*(c.replace("_", " ") for c in columns), "regions", "waits for"],
         [[*(row.get(c) for c in columns), _regions(row), _waits_for(row)] for row in rows],
+        words=("regions", "waits for"),
+        optional=("plan", "surplus", "in flight", "waits for"),
     )
     if len(rows) < meta_total(answer):
         note(f"{len(rows)} of {meta_total(answer)} shown; --limit 0 shows all")
-    note(f"observed at {show(answer.get('observed_at'))}")
+    note(f"observed {show(when(answer.get('observed_at')))}")
 
 
 def _regions(fleet: dict[str, Any]) -> str:
     """`us-east-1: 4, eu-west-2: 2`."""
-    return ", ".join(f"{region}: {count}" for region, count in _part(fleet, "by_region").items())
+    return ", ".join(f"{region}: {count}" for region, count in part(fleet, "by_region").items())
 
 
 def _waits_for(fleet: dict[str, Any]) -> str | None:
     reason, at = fleet.get("reason"), fleet.get("next_try_at")
-    return f"{reason} (next try at {at})" if reason and at else reason
+    return f"{reason} (next try {when(at)})" if reason and at else reason
 
 
-def metrics(url: Url = DEFAULT_URL, token: Token = None) -> None:
-    """The daemon's metrics, as Prometheus reads them."""
-    sys.stdout.write(Daemon(url, token).text("/metrics"))
+def metrics(url: Url = DEFAULT_URL, token: Token = None, output: Format = Output.TABLE) -> None:
+    """The daemon's metrics, as Prometheus reads them; as JSON an object for each, with its samples."""
+    text = Daemon(url, token).text("/metrics")
+    if output is Output.JSON:
+        print_json(_families(text))
+    else:
+        sys.stdout.write(text)
+
+
+def _families(text: str) -> list[dict[str, Any]]:
+    """Raises `NexusdError` for what is not in the text format."""
+    from prometheus_client.parser import text_string_to_metric_families
+
+    try:
+        return [
+            {
+                "name": family.name,
+                "help": family.documentation,
+                "type": family.type,
+                "samples": [
+                    {"name": s.name, "labels": s.labels, "value": repr(s.value)} for s in family.samples
+                ],
+            }
+            for family in text_string_to_metric_families(text)
+        ]
+    except ValueError:
+        raise NexusdError("the daemon's metrics cannot be read") from None

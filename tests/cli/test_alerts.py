@@ -60,7 +60,7 @@ class TestAlerts:
     def test_what_the_daemon_refuses_is_one_line(self, run: Run, daemon: FakeDaemon) -> None:
         daemon.on("GET", "/api/v1/alerts", error(400, "VALIDATION_ERROR", "state: one of pending, firing"))
         ran = run("alerts", "--state", "angry")
-        assert (ran.code, ran.err) == (1, "nexusd: state: one of pending, firing\n")
+        assert (ran.code, ran.err) == (2, "nexusd: state: one of pending, firing\n")
 
 
 class TestAdd:

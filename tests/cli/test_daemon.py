@@ -5,7 +5,11 @@ from __future__ import annotations
 import socket
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
 
+from nexusd.cli.daemon import NO_SUCH_PATH
+from nexusd.web.answers import _of_http
 from tests.cli.conftest import Run
 from tests.cli.daemon import Answer, FakeDaemon, error
 
@@ -65,6 +69,9 @@ def test_a_redirect_is_not_followed_with_the_token(run: Run, daemon: FakeDaemon)
         Answer(raw=b"<html>", status=502),
         Answer({"error": "x"}, 500),
         Answer([], 404),
+        Answer([]),
+        Answer(7),
+        Answer(raw=b""),
     ],
 )
 def test_something_else_that_answers_there_is_told_apart(
@@ -75,6 +82,30 @@ def test_something_else_that_answers_there_is_told_apart(
     assert ran.code == 1
     assert "is not a nexusd" in ran.err
     assert ran.err.count("\n") == 1
+
+
+def test_a_path_that_a_daemon_lacks_is_named(run: Run, daemon: FakeDaemon) -> None:
+    daemon.on("GET", STATUS, error(404, "NOT_FOUND", NO_SUCH_PATH))
+    ran = run("status")
+    assert (ran.code, ran.out) == (1, "")
+    why = "not the daemon's URL, or its nexusd is of another version"
+    assert ran.err == f"nexusd: {daemon.url} has no /api/v1/status: {why}\n"
+
+
+def test_what_a_daemon_lacks_is_said_in_these_words() -> None:
+    answered = _of_http(web.HTTPNotFound(), make_mocked_request("GET", "/"))
+    assert str(answered) == NO_SUCH_PATH
+
+
+def test_rows_that_are_none_are_left_out(run: Run, daemon: FakeDaemon) -> None:
+    daemon.on("GET", "/api/v1/instances", Answer({"data": [7, None, {"id": "inst_1"}], "meta": 3}))
+    assert run("instances").out.splitlines()[1].startswith("inst_1")
+
+
+def test_tls_that_is_not_spoken_is_hinted_at(run: Run, daemon: FakeDaemon) -> None:
+    ran = run("status", "--url", daemon.url.replace("http:", "https:"))
+    assert ran.code == 1
+    assert ran.err.endswith(": it does not speak TLS; is it http:// there?\n")
 
 
 def test_a_dropped_connection_is_one_line(run: Run, daemon: FakeDaemon) -> None:

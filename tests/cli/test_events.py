@@ -68,6 +68,28 @@ def test_events_are_asked_for_since_an_id(run: Run, daemon: FakeDaemon) -> None:
     assert "status=running" in ran.out
 
 
+@pytest.mark.parametrize(
+    ("detail", "said"),
+    [
+        ({"from": "queued", "to": "creating", "reason": None}, "queued → creating"),
+        ({"from": "a", "to": "b", "reason": "full"}, "a → b, reason=full"),
+        ({"labels": {"alertname": "X"}, "summary": "X is so"}, "X is so"),
+        ({"labels": {"alertname": "X"}, "by": "Y"}, 'labels={"alertname": "X"}, by=Y'),
+    ],
+)
+def test_what_happened_is_said_in_short(
+    run: Run, daemon: FakeDaemon, detail: dict[str, Any], said: str
+) -> None:
+    daemon.on("GET", PATH, history([event(1, detail=detail)]))
+    assert run("events").out.splitlines()[1].endswith(f"  {said}")
+
+
+def test_a_region_is_named_as_commands_take_it(run: Run, daemon: FakeDaemon) -> None:
+    subject = {"kind": "region", "id": "us-east-1", "name": "Virginia, US", "region": "us-east-1"}
+    daemon.on("GET", PATH, history([event(1, "RegionStatusChanged", subject=subject)]))
+    assert "  region us-east-1  " in run("events").out
+
+
 def test_only_a_type_is_shown_of_the_newest(run: Run, daemon: FakeDaemon) -> None:
     daemon.on("GET", PATH, history([event(1), event(2, "AlertFired"), event(3), event(4, "AlertResolved")]))
     ran = run("events", "--type", "AlertFired", "--type", "AlertResolved", "-o", "json")
@@ -147,11 +169,13 @@ def test_a_daemon_that_stays_away_is_given_up(
     assert len(ran.err.splitlines()) == 2
 
 
-@pytest.mark.parametrize("status", [400, 401])
-def test_what_the_daemon_refuses_is_not_asked_again(run: Run, daemon: FakeDaemon, status: int) -> None:
+@pytest.mark.parametrize(("status", "code"), [(400, 2), (401, 1)])
+def test_what_the_daemon_refuses_is_not_asked_again(
+    run: Run, daemon: FakeDaemon, status: int, code: int
+) -> None:
     daemon.on("GET", PATH, stream(event(1)), error(status, "NO", "not so"))
     ran = run("events", "--follow")
-    assert (ran.code, len(daemon.requests)) == (1, 2)
+    assert (ran.code, len(daemon.requests)) == (code, 2)
     assert ran.err.startswith("nexusd: not so")
 
 

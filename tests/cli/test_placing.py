@@ -67,11 +67,11 @@ def test_two_placements_have_two_keys(run: Run, daemon: FakeDaemon) -> None:
     assert daemon.requests[0].headers["Idempotency-Key"] != daemon.requests[1].headers["Idempotency-Key"]
 
 
-def test_a_refused_placement_says_why_in_one_line_and_exits_1(run: Run, daemon: FakeDaemon) -> None:
+def test_a_refused_placement_says_why_in_one_line_and_exits_2(run: Run, daemon: FakeDaemon) -> None:
     details = [{"field": "plan", "message": "one of starter, pro, enterprise is expected"}]
     daemon.on("POST", PATH, error(400, "VALIDATION_ERROR", "the request is not valid", details))
     ran = run("place", "worker-01", "--plan", "huge")
-    assert ran.code == 1
+    assert ran.code == 2
     said = "the request is not valid; plan: one of starter, pro, enterprise is expected"
     assert ran.err == f"nexusd: {said}\n"
 

@@ -1,4 +1,4 @@
-"""`nexusd status`, `regions`, `instances`, `fleets`, `metrics`."""
+"""`nexusd regions`, `instances`, `fleets`, `metrics`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ REGION = {
     "reasons": [],
     "instances": 42,
 }
-POLL = {"observed_at": "2030-01-31T12:00:00Z", "age_s": 3.2, "stale": False, "failure": None}
 
 
 def instance(number: int, **more: Any) -> dict[str, Any]:
@@ -32,56 +31,6 @@ def instance(number: int, **more: Any) -> dict[str, Any]:
     } | more
 
 
-def status(**more: Any) -> dict[str, Any]:
-    return {
-        "version": "0.1.0",
-        "ready": True,
-        "not_ready_reason": None,
-        "leader": True,
-        "resources": {"instances": POLL, "regions": POLL},
-        "instances": {"total": 7, "by_status": {"running": 7, "stopped": 0}},
-        "regions": {"total": 3, "healthy": 2, "with_capacity": 2, "eligible": 1, "best": "us-east-1"},
-        "placements": {"by_state": {"queued": 2, "failed": 0}},
-        "alerts": {"firing": 1, "pending": 0, "active": []},
-        "outbox": {"pending": 0, "dead": 0},
-    } | more
-
-
-def lines_of(text: str) -> dict[str, str]:
-    return {line[:16].strip(): line[16:].strip() for line in text.splitlines()}
-
-
-def test_status_says_what_there_is_in_short(run: Run, daemon: FakeDaemon) -> None:
-    daemon.on("GET", "/api/v1/status", Answer(status()))
-    out = run("status").out
-    assert "3: 2 healthy, 2 with capacity, 1 eligible" in out
-    assert "7: 7 running" in out
-    assert "2 queued" in out
-    assert "3 s old" in out
-
-
-def test_status_says_why_it_is_not_ready(run: Run, daemon: FakeDaemon) -> None:
-    daemon.on("GET", "/api/v1/status", Answer(status(ready=False, not_ready_reason="the key is refused")))
-    assert "no: the key is refused" in run("status").out
-
-
-def test_status_lists_the_alerts(run: Run, daemon: FakeDaemon) -> None:
-    alert = {
-        "state": "firing",
-        "labels": {"alertname": "RegionUnhealthy", "severity": "warning", "region": "us-east-1"},
-        "active_at": "2030-01-31T12:00:00Z",
-        "fired_at": "2030-01-31T12:02:00Z",
-    }
-    daemon.on("GET", "/api/v1/status", Answer(status(alerts={"firing": 1, "pending": 0, "active": [alert]})))
-    row = next(line for line in run("status").out.splitlines() if line.startswith("RegionUnhealthy"))
-    assert row.split() == ["RegionUnhealthy", "warning", "firing", "region=us-east-1", "2030-01-31T12:02:00Z"]
-
-
-def test_status_survives_a_daemon_that_answers_less(run: Run, daemon: FakeDaemon) -> None:
-    daemon.on("GET", "/api/v1/status", Answer({"version": "9"}))
-    assert run("status").code == 0
-
-
 def test_regions_are_a_table_with_the_reasons(run: Run, daemon: FakeDaemon) -> None:
     dry = REGION | {"slug": "eu-west-2", "eligible": False, "capacity": False, "reasons": ["no capacity"]}
     daemon.on(
@@ -92,7 +41,20 @@ def test_regions_are_a_table_with_the_reasons(run: Run, daemon: FakeDaemon) -> N
     assert header.startswith("REGION")
     assert first.split()[0] == "us-east-1"
     assert second.endswith("no capacity")
-    assert ran.err == "observed at 2030-01-31T12:00:00Z\n"
+    assert ran.err == "observed 2030-01-31T12:00:00Z\n"
+
+
+def test_regions_are_in_the_order_of_the_next_placement(run: Run, daemon: FakeDaemon) -> None:
+    ranks = {"c": None, "b": 2, "a": 1}
+    regions = [REGION | {"slug": slug, "rank": rank} for slug, rank in ranks.items()]
+    daemon.on("GET", "/api/v1/regions", Answer({"regions": regions, "observed_at": None}))
+    assert [line[0] for line in run("regions").out.splitlines()[1:]] == ["a", "b", "c"]
+
+
+def test_a_reason_is_said_once(run: Run, daemon: FakeDaemon) -> None:
+    cooling = REGION | {"eligible": False, "reasons": ["cooling off", "cooling off", "full"]}
+    daemon.on("GET", "/api/v1/regions", Answer({"regions": [cooling], "observed_at": None}))
+    assert run("regions").out.splitlines()[1].endswith("  cooling off; full")
 
 
 def test_json_is_what_the_daemon_answered(run: Run, daemon: FakeDaemon) -> None:
@@ -154,6 +116,25 @@ def test_metrics_are_printed_as_they_are(run: Run, daemon: FakeDaemon) -> None:
     assert run("metrics").out == "nexusd_leader 1\n"
 
 
+def test_metrics_as_json_are_their_samples(run: Run, daemon: FakeDaemon) -> None:
+    text = b'# HELP nexusd_leader Whether.\n# TYPE nexusd_leader gauge\nnexusd_leader{a="b"} 1\n'
+    daemon.on("GET", "/metrics", Answer(raw=text))
+    assert json.loads(run("metrics", "-o", "json").out) == [
+        {
+            "name": "nexusd_leader",
+            "help": "Whether.",
+            "type": "gauge",
+            "samples": [{"name": "nexusd_leader", "labels": {"a": "b"}, "value": "1.0"}],
+        }
+    ]
+
+
+def test_metrics_that_are_none_are_one_line(run: Run, daemon: FakeDaemon) -> None:
+    daemon.on("GET", "/metrics", Answer(raw=b"<html>\n"))
+    ran = run("metrics", "-o", "json")
+    assert (ran.code, ran.err) == (1, "nexusd: the daemon's metrics cannot be read\n")
+
+
 FLEET = {
     "name": "web",
     "plan": "pro",
@@ -174,13 +155,13 @@ def test_fleets_are_shown_with_their_regions(run: Run, daemon: FakeDaemon) -> No
     heading, row = ran.out.splitlines()
     assert heading.split() == "NAME PLAN COUNT ALIVE IN FLIGHT MISSING SURPLUS REGIONS WAITS FOR".split()
     assert row.split() == "web pro 6 4 1 1 0 us-east-1: 3, eu-west-2: 1 -".split()
-    assert "observed at 2030-01-31T12:00:00Z" in ran.err
+    assert "observed 2030-01-31T12:00:00Z" in ran.err
 
 
 def test_what_a_fleet_waits_for_is_shown_and_until_when(run: Run, daemon: FakeDaemon) -> None:
     waiting = FLEET | {"reason": "1 in a row failed\x1b[2J", "next_try_at": "2030-01-31T12:01:00Z"}
     daemon.on("GET", "/api/v1/fleets", Answer(page([waiting])))
-    assert "1 in a row failed\\x1b[2J (next try at 2030-01-31T12:01:00Z)" in run("fleets").out
+    assert "1 in a row failed\\x1b[2J (next try 2030-01-31T12:01:00Z)" in run("fleets").out
 
 
 def test_fleets_as_json_are_the_daemons_answer(run: Run, daemon: FakeDaemon) -> None:
