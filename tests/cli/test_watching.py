@@ -124,7 +124,7 @@ def test_metrics_as_json_are_their_samples(run: Run, daemon: FakeDaemon) -> None
             "name": "nexusd_leader",
             "help": "Whether.",
             "type": "gauge",
-            "samples": [{"name": "nexusd_leader", "labels": {"a": "b"}, "value": "1.0"}],
+            "samples": [{"name": "nexusd_leader", "labels": {"a": "b"}, "value": "1"}],
         }
     ]
 
