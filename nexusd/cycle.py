@@ -111,6 +111,8 @@ class Cycle:
         world.inventory = Inventory(world.fleets.names)
         if observed_at is not None:
             world.inventory.restore(instances, missed, observed_at)
+        lost_at = restored.lost_most_at
+        world.inventory.lost_most_at = min(lost_at, self._clock.now()) if lost_at is not None else None
         world.ever_running = set(restored.ever_running)
         world.regions = world.restored = restored.regions
         world.cooling_off = within_reach(restored.cooling_off, self._clock.now())

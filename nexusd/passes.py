@@ -44,6 +44,7 @@ class Restored:
     """What the store remembers of an earlier process."""
 
     inventory: tuple[dict[str, Instance], dict[str, int], float | None]
+    lost_most_at: float | None
     ever_running: frozenset[str]
     regions: RegionSnapshot
     cooling_off: Coolings
@@ -55,6 +56,7 @@ class Restored:
 def restored(tx: Transaction, now: float) -> Restored:
     return Restored(
         tx.instances.load(),
+        tx.instances.lost_most_at(),
         tx.instances.ever_running(),
         tx.regions.load(),
         tx.regions.cooling_off(),
@@ -115,6 +117,8 @@ def write_of(
             tx.instances.save(delta.upserts.values(), missed, delta.vanished)
             tx.instances.seen_running(first_running)
             tx.instances.observed(delta.sweep.ended_at)
+            if delta.lost_most:
+                tx.instances.lost_most(delta.sweep.ended_at)
         if held is not None:
             tx.instances.save((), dict.fromkeys(held.returned, 0), ())
         tx.alerts.save(judged.saved)

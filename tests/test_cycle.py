@@ -32,7 +32,7 @@ from nexusd.store.executors import InlineExecutor
 from nexusd.store.opening import StoreOptions, open_store
 from nexusd.store.store import SqlStore
 from tests.fakes import FakeCloudApi, NullMetrics
-from tests.virtual_time import VirtualClock, in_virtual_time, run_virtual
+from tests.virtual_time import VIRTUAL_EPOCH, VirtualClock, in_virtual_time, run_virtual
 
 EAST = Region("us-east-1", "Virginia, US", "healthy", 12.0, capacity=True)
 WEST = Region("eu-west-2", "London, UK", "healthy", 45.0, capacity=True)
@@ -92,10 +92,13 @@ class Watch:
 
 @asynccontextmanager
 async def watch(
-    folder: Path, smoothing_s: float | None = None, regions: Iterable[Region] = (EAST, WEST)
+    folder: Path,
+    smoothing_s: float | None = None,
+    regions: Iterable[Region] = (EAST, WEST),
+    set_back_s: float = 0.0,
 ) -> AsyncIterator[Watch]:
     """Leading, restored and polled once; the cycle runs until the block ends."""
-    clock = VirtualClock()
+    clock = VirtualClock(epoch=VIRTUAL_EPOCH - set_back_s)
     options = StoreOptions(f"sqlite:///{folder / 'nexusd.db'}", f"test {clock.now()}")
     store = open_store(options, clock, InlineExecutor())
     here = Watch(store, clock, FakeCloudApi(clock, regions), smoothing_s)
@@ -123,6 +126,25 @@ async def test_the_alert_of_a_held_placement_ends_when_a_person_resolves_it(tmp_
         await intake.resolve(HELD.id, Verdict.EXISTS)
         await asyncio.sleep(1.0)
         assert here.states("PlacementHeld") in ([], [AlertState.RESOLVED])
+
+
+@pytest.mark.parametrize("set_back_s", [0.0, 7200.0])
+@in_virtual_time
+async def test_a_restart_remembers_that_most_instances_were_lost(tmp_path: Path, set_back_s: float) -> None:
+    """Else a fleet whose account an outage had emptied would be made anew at once (docs/fleets.md)."""
+    async with watch(tmp_path) as here:
+        for n in range(6):
+            here.cloud.put(Instance(f"inst_{n}", f"web-0000{n}", "running", "us-east-1"))
+        await here.poll()
+        for n in range(6):
+            here.cloud.remove(f"inst_{n}")
+        await asyncio.sleep(30.0)
+        await here.poll()
+        await here.poll()
+        lost_at = here.world.inventory.lost_most_at
+        assert (lost_at, len(here.world.inventory)) == (here.clock.now(), 0)
+    async with watch(tmp_path, set_back_s=set_back_s) as here:
+        assert here.world.inventory.lost_most_at == lost_at - set_back_s
 
 
 @in_virtual_time

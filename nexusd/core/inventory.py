@@ -61,7 +61,7 @@ class Delta:
     `upserts`: new or changed records. `missed`: ids that are absent and not yet believed gone, each with the
     sweeps in a row that missed it, this one included. `returned`: ids that were missed and are no more: they
     are back, or a sweep that is held back may have had them.
-    `vanished`: ids to drop.
+    `vanished`: ids to drop; `lost_most`: these are most of the live instances.
     """
 
     sweep: Sweep
@@ -71,6 +71,7 @@ class Delta:
     vanished: frozenset[str] = frozenset()
     changes: tuple[InstanceChange, ...] = ()
     hold: Hold | None = None
+    lost_most: bool = False
 
 
 class Inventory:
@@ -174,8 +175,7 @@ class Inventory:
         for instance in delta.upserts.values():
             self._put(instance)
         self._missed.update(delta.missed)
-        lost = sum(self._instances[i].live for i in delta.vanished)
-        if 2 * lost > sum(self._live.values()):
+        if delta.lost_most:
             self.lost_most_at = delta.sweep.ended_at
         for instance_id in delta.vanished:
             self._drop(instance_id)
@@ -264,7 +264,15 @@ def compare(inventory: Inventory, sweep: Sweep, policy: SweepPolicy) -> Delta:
         returned=frozenset(i for i in inventory.missed if i in sweep.instances),
         vanished=vanished,
         changes=tuple(changes),
+        lost_most=_most(inventory, vanished),
     )
+
+
+def _most(inventory: Inventory, vanished: Iterable[str]) -> bool:
+    """Whether these are most of the live instances."""
+    gone = (inventory.get(i) for i in vanished)
+    lost = sum(instance.live for instance in gone if instance is not None)
+    return 2 * lost > sum(inventory.live_by_region.values())
 
 
 def _id(instance: Instance) -> str:

@@ -13,6 +13,7 @@ from nexusd.store.schema import instances, marks
 from nexusd.store.statements import Row, Session, Upsert, Values, given
 
 RESOURCE = "instances"
+LOST_MOST = "instances lost"
 
 _RECORD = ("id", "name", "status", "region", "public_ip", "created_at", "specs", "plan", "image")
 
@@ -58,6 +59,13 @@ class Instances:
 
     def observed(self, at: float) -> None:
         self._session.execute(MARK, {"resource": RESOURCE, "observed_at": at})
+
+    def lost_most(self, at: float) -> None:
+        self._session.execute(MARK, {"resource": LOST_MOST, "observed_at": at})
+
+    def lost_most_at(self) -> float | None:
+        mark = self._session.first(OBSERVED, {"resource": LOST_MOST})
+        return mark[0] if mark else None
 
     def seen_running(self, instance_ids: Iterable[str]) -> None:
         self._session.many(_SEEN, ({"which": key} for key in instance_ids))
