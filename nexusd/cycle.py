@@ -251,6 +251,7 @@ class Cycle:
             ever_running=self._world.ever_running,
             delta=news.delta,
             looked_at=self._unjudged.take(self._world.inventory, news.delta),
+            key_refused=self._world.pause.reason if self._world.pause.auth else "",
             placements=self._placements.placements if self._placements is not None else None,
             unlooked=self._placements.unlooked if self._placements is not None else {},
             backlog=self._backlog,

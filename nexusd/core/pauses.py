@@ -49,7 +49,7 @@ class Pause:
             case Created():
                 return Pause(proven=True)
             case Refused():
-                return replace(self, proven=True)
+                return replace(self, auth=False, proven=True)
             case _:
                 return self
 

@@ -31,6 +31,7 @@ class Facts:
     complete sweep changes is in `delta` (None when this pass has no sweep), because alerts are decided
     before the inventory changes, in the same commit. `ever_running`: ids of the instances that were ever
     seen running. `looked_at`: ids of the instances that this pass judges; the others are as they were.
+    `key_refused`: what the last create said of a bad key, "" when creates do not refuse it.
     `placements`: those queued and held, and those that failed within the longest `resolve_after`; None when
     they were not read. `unlooked`: how many there are beyond these, by state. `backlog`: what receivers have
     not got; as `placements`. `fleets`: those declared, as they will be.
@@ -43,6 +44,7 @@ class Facts:
     ever_running: AbstractSet[str] = frozenset()
     delta: Delta | None = None
     looked_at: AbstractSet[str] = frozenset()
+    key_refused: str = ""
     placements: tuple[Placement, ...] | None = None
     unlooked: Mapping[State, int] = field(default_factory=dict)
     backlog: tuple[Backlog, ...] | None = None

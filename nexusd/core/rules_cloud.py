@@ -52,6 +52,12 @@ def api_unauthorized(facts: Facts, _rule: Rule) -> Judgement:
             "CloudNexus refuses the API key",
             "Requests are answered with 401 or 403. Nothing is read or placed until the key is accepted.",
         )
+    if facts.key_refused:
+        return _one(
+            "CloudNexus refuses the API key for creates",
+            f"{facts.key_refused}. Nothing is placed until the key changes, the configuration is read again, "
+            "or a create, tried every 5 min, is accepted.",
+        )
     accepted = any(p.failure in (None, "partial") and p.answered_at is not None for p in polls)
     return NOTHING_FOUND if accepted else UNKNOWN
 

@@ -39,6 +39,7 @@ class Scene:
         self.fleets: tuple[FleetSpec, ...] = ()
         self.placements: tuple[Placement, ...] = ()
         self.backlog: tuple[Backlog, ...] = ()
+        self.key_refused = ""
         self.last = AlertUpdate({})
         self.unjudged = Unjudged()
         self._begin()
@@ -97,6 +98,7 @@ class Scene:
             self.region_snapshot,
             self.inventory,
             frozenset(self.ever_running),
+            key_refused=self.key_refused,
             placements=self.placements,
             backlog=self.backlog,
         )

@@ -162,6 +162,18 @@ class TestCloudApiUnauthorized:
         scene.later(15.0).fail(REGIONS, "timeout")
         assert scene.state("CloudAPIUnauthorized") == "firing"
 
+    def test_a_key_that_may_read_but_not_create_is_refused_too(self) -> None:
+        scene = Scene(only("CloudAPIUnauthorized"))
+        healthy_polls(scene)
+        scene.key_refused = "CloudNexus refused the key (403 read only)"
+        scene.later(15.0).regions(EU)
+        (alert,) = scene.alerts.values()
+        assert alert.state.value == "firing"
+        assert "403 read only" in dict(alert.annotations)["description"]
+        scene.key_refused = ""
+        scene.later(15.0).regions(EU)
+        assert scene.state("CloudAPIUnauthorized") == "resolved"
+
 
 class TestSnapshotStale:
     def test_fires_when_sweeps_stay_partial(self) -> None:

@@ -39,7 +39,10 @@ async def test_a_refused_key_is_tried_once_and_the_providers_words_are_told(tmp_
                 await asyncio.sleep(0.05)
         await asyncio.sleep(SEVERAL_PASSES_S)
         first = await daemon.get(f"/api/v1/placements/{placed[0]['id']}")
+        alerts = await daemon.get("/api/v2/alerts?filter=alertname=CloudAPIUnauthorized")
     assert first["state"] == "queued"
+    (alert,) = alerts
+    assert "the key was revoked on Monday" in alert["annotations"]["description"]
     assert "the key was revoked on Monday" in first["reason"]
     said = [attempt["detail"] for attempt in first["attempts"]]
     assert said == ["401 UNAUTHORIZED: the key was revoked on Monday"]
