@@ -16,7 +16,7 @@ from nexusd.core.silences import Silence
 from nexusd.web.queries import text
 
 MAX_FILTERS = 50
-_LONGEST_FILTER = 2048
+LONGEST_FILTER = 2048
 _FLAGS = {"true": True, "1": True, "false": False, "0": False}
 _NOT_MUTED = Muted()
 
@@ -69,9 +69,9 @@ def same_matchers(silence: Silence, wanted: Iterable[Matcher]) -> bool:
 def matchers_of(request: web.Request) -> tuple[Matcher, ...]:
     """The parameters `filter`. Raises `InputError`."""
     given = request.query.getall("filter", [])
-    if len(given) > MAX_FILTERS or any(len(each) > _LONGEST_FILTER for each in given):
+    if len(given) > MAX_FILTERS or any(len(each) > LONGEST_FILTER for each in given):
         raise InputError(
-            f"filter: at most {MAX_FILTERS}, each of up to {_LONGEST_FILTER} characters", "filter"
+            f"filter: at most {MAX_FILTERS}, each of up to {LONGEST_FILTER} characters", "filter"
         )
     try:
         return tuple(parse_matcher(each) for each in given)

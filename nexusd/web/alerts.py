@@ -74,12 +74,12 @@ _STATES: Mapping[str | None, _States] = {
     "suppressed": lambda alert, muting: alert.state is AlertState.FIRING and alert in muting,
     "resolved": lambda alert, _: alert.state is AlertState.RESOLVED and not alert.expired,
 }
+STATES = tuple(name for name in _STATES if name is not None)
 
 
 def _state(value: str | None) -> _States:
     if value not in _STATES:
-        known = ", ".join(name for name in _STATES if name is not None)
-        raise InputError(f"state: one of {known} is expected", "state")
+        raise InputError(f"state: one of {', '.join(STATES)} is expected", "state")
     return _STATES[value]
 
 

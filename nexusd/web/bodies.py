@@ -13,7 +13,7 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 from aiohttp import web
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from nexusd.core.durations import parse_duration
@@ -32,6 +32,11 @@ _LONGEST_WAIT_S = 10 * 366 * 86_400.0
 _MAX_DETAILS = 20
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Cn", "Zl", "Zp"})
 """Unicode categories no name may have: control, format, surrogate, unassigned, line and paragraph break."""
+
+
+def _whole(value: object) -> object:
+    """2.0 is a whole number in JSON, as JSON Schema has it."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _visible(value: str) -> str:
@@ -60,14 +65,27 @@ def _expression(value: str) -> str:
     return value
 
 
-Text = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_visible)]
+Whole = Annotated[int, BeforeValidator(_whole)]
+Text = Annotated[
+    str,
+    Field(min_length=1, max_length=255, json_schema_extra={"format": "visible-text"}),
+    AfterValidator(_visible),
+]
+Expression = Annotated[
+    str,
+    Field(min_length=1, max_length=4096, json_schema_extra={"format": "cel"}),
+    AfterValidator(_expression),
+]
+Deadline = Annotated[
+    str, Field(min_length=1, max_length=64, json_schema_extra={"format": "duration-or-date-time"})
+]
 
 
 class SpreadBody(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
 
     group: Text
-    max_skew: int = Field(default=1, ge=1, le=10_000)
+    max_skew: Whole = Field(default=1, ge=1, le=10_000)
 
 
 class PlacementBody(BaseModel):
@@ -79,15 +97,15 @@ class PlacementBody(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
 
     name: Text
-    plan: Annotated[str, AfterValidator(_plan)]
+    plan: Annotated[str, AfterValidator(_plan)] = Field(json_schema_extra={"enum": list(PLANS)})
     image: Text = DEFAULT_IMAGE
     ssh_keys: list[Text] = Field(default_factory=list, max_length=100)
     regions: list[Text] | None = Field(default=None, min_length=1, max_length=1000)
     avoid_regions: list[Text] = Field(default_factory=list, max_length=1000)
-    where: Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(_expression)] | None = None
+    where: Expression | None = None
     spread: SpreadBody | None = None
-    priority: int = Field(default=0, ge=-1_000_000, le=1_000_000)
-    deadline: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    priority: Whole = Field(default=0, ge=-1_000_000, le=1_000_000)
+    deadline: Deadline | None = None
 
     def request(self, clock: Clock) -> PlacementRequest:
         """Raises `InputError` when the deadline cannot be read."""
@@ -117,7 +135,7 @@ class ResolveBody(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
-    outcome: Annotated[str, AfterValidator(_verdict)]
+    outcome: Annotated[str, AfterValidator(_verdict)] = Field(json_schema_extra={"enum": list(Verdict)})
 
 
 class TestBody(BaseModel):
@@ -178,6 +196,8 @@ async def _read(request: web.Request, options: WebOptions) -> bytes:
     try:
         async with asyncio.timeout(options.body_timeout_s):
             return await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        raise RequestError(413, "REQUEST_ENTITY_TOO_LARGE", "the body is too large") from None
     except TimeoutError:
         raise RequestError(408, "REQUEST_TIMEOUT", "the body did not arrive in time") from None
 

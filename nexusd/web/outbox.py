@@ -45,7 +45,7 @@ class OutboxRoutes:
         return [
             web.get("/api/v1/outbox", self.list),
             web.post("/api/v1/outbox/replay", self.replay_all),
-            web.get("/api/v1/outbox/{id}", self.show),
+            web.get("/api/v1/outbox/{id:(?!replay$)[^/]+}", self.show),
             web.post("/api/v1/outbox/{id}/replay", self.replay),
         ]
 

@@ -13,8 +13,8 @@ DEFAULT_LIMIT = 20
 MAX_LIMIT = 100
 """The bounds of a page, as CloudNexus has them (reference: GET /instances)."""
 
-_MAX_OFFSET = 1_000_000_000
-_LONGEST_TEXT = 1024
+MAX_OFFSET = 1_000_000_000
+LONGEST_TEXT = 1024
 _LARGEST_ID = 2**63 - 1
 _RFC3339 = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})",
@@ -27,8 +27,8 @@ def text(request: web.Request, name: str) -> str | None:
     values = request.query.getall(name, [])
     if len(values) > 1:
         raise InputError(f"{name}: given more than once", name)
-    if values and len(values[0]) > _LONGEST_TEXT:
-        raise InputError(f"{name}: longer than {_LONGEST_TEXT} characters", name)
+    if values and len(values[0]) > LONGEST_TEXT:
+        raise InputError(f"{name}: longer than {LONGEST_TEXT} characters", name)
     return values[0] if values else None
 
 
@@ -46,7 +46,7 @@ def integer(request: web.Request, name: str, default: int, bounds: tuple[int, in
 def page(request: web.Request, max_limit: int = MAX_LIMIT) -> tuple[int, int]:
     """`limit` and `offset`. Raises `InputError`."""
     limit = integer(request, "limit", min(DEFAULT_LIMIT, max_limit), (1, max_limit))
-    return limit, integer(request, "offset", 0, (0, _MAX_OFFSET))
+    return limit, integer(request, "offset", 0, (0, MAX_OFFSET))
 
 
 def event_id(value: str) -> int | None:

@@ -23,6 +23,7 @@ from nexusd.web.history import HistoryRoutes
 from nexusd.web.inventory import InventoryRoutes
 from nexusd.web.listening import Listening, written
 from nexusd.web.metrics import MetricsRegistry
+from nexusd.web.openapi import OpenApiRoutes
 from nexusd.web.options import TlsFiles, WebOptions
 from nexusd.web.outbox import OutboxRoutes
 from nexusd.web.page.routes import PageRoutes
@@ -85,6 +86,7 @@ class WebServer:
         tallies = TallyReader(store, clock, options.store_timeout_s)
         status = StatusRoutes(options.version, daemon, store, clock, tallies)
         app.add_routes(status.routes())
+        app.add_routes(OpenApiRoutes(options.version).routes())
         app.add_routes(InventoryRoutes(daemon, clock).routes())
         app.add_routes(DiscoveryRoutes(daemon, clock).routes())
         app.add_routes(PlacementRoutes(options, taking.placements, store, clock).routes())

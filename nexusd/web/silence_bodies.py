@@ -19,18 +19,24 @@ from nexusd.web.queries import parse_time
 MAX_MATCHERS = 50
 _OPERATORS = {(False, True): "=", (False, False): "!=", (True, True): "=~", (True, False): "!~"}
 """By `isRegex` and `isEqual`."""
+_LABEL_NAME = r"^[a-zA-Z_][a-zA-Z0-9_]*$"
 
 
 def _label_name(value: str) -> str:
-    if not re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", value, re.ASCII):
+    if not re.fullmatch(_LABEL_NAME, value, re.ASCII):
         raise ValueError("a label's name is expected: letters, digits and underscores")
     return value
+
+
+Time = Annotated[str, Field(max_length=64, json_schema_extra={"format": "date-time"})]
 
 
 class MatcherBody(BaseModel):
     model_config = ConfigDict(strict=True)
 
-    name: Annotated[str, Field(max_length=128), AfterValidator(_label_name)]
+    name: Annotated[str, Field(max_length=128), AfterValidator(_label_name)] = Field(
+        json_schema_extra={"pattern": _LABEL_NAME}
+    )
     value: Annotated[str, Field(max_length=4096)]
     isRegex: bool  # noqa: N815 - Alertmanager's name
     isEqual: bool = True  # noqa: N815 - likewise
@@ -47,8 +53,8 @@ class SilenceBody(BaseModel):
 
     id: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{0,64}$")] | None = None
     matchers: list[MatcherBody] = Field(min_length=1, max_length=MAX_MATCHERS)
-    startsAt: Annotated[str, Field(max_length=64)]  # noqa: N815 - Alertmanager's name
-    endsAt: Annotated[str, Field(max_length=64)]  # noqa: N815 - likewise
+    startsAt: Time  # noqa: N815 - Alertmanager's name
+    endsAt: Time  # noqa: N815 - likewise
     createdBy: Annotated[str, Field(max_length=256)]  # noqa: N815 - likewise
     comment: Annotated[str, Field(max_length=4096)]
 

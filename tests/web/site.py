@@ -20,6 +20,7 @@ from nexusd.web.options import WebOptions
 from nexusd.web.server import Taking, Telling, WebServer
 from nexusd.web.stream import EventStream, StreamOptions
 from tests.fakes import FakeClock
+from tests.web import described
 from tests.web.fakes import FakeDaemon, FakePlacements, FakeStore
 
 OPTIONS = WebOptions(version="1.2.3")
@@ -99,7 +100,9 @@ class Site:
 
     async def ask(self, method: str, path: str, **more: Any) -> Reply:
         async with self.session.request(method, self.server.url.rstrip("/") + path, **more) as response:
-            return Reply(response.status, response.headers, await response.read())
+            body = await response.read()
+            described.check(method, path, response.status, response.headers, body)
+            return Reply(response.status, response.headers, body)
 
     async def get(self, path: str, **more: Any) -> Reply:
         return await self.ask("GET", path, **more)
