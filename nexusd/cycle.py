@@ -11,16 +11,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import ParamSpec, TypeVar
 
 import structlog
 
+from nexusd.core.after_sweep import NO_SWEEP, AfterSweep, after
 from nexusd.core.alerting import Alerting, AlertMemory, AlertPass, judge
 from nexusd.core.backlog import Backlog
-from nexusd.core.changes import InstanceStatusChanged
 from nexusd.core.cooling import within_reach
 from nexusd.core.errors import ApiError, LeaseLostError, StoreUnavailableError
 from nexusd.core.fleets import NO_FLEETS, Fleets, fleet_records
-from nexusd.core.inventory import Inventory, SweepPolicy, compare
+from nexusd.core.inventory import Delta, Inventory, SweepPolicy, compare, compared
 from nexusd.core.judging import Unjudged
 from nexusd.core.notifications import Message
 from nexusd.core.polls import INSTANCES, REGIONS, PollState
@@ -28,7 +29,7 @@ from nexusd.core.regions import next_snapshot
 from nexusd.core.rules import Facts
 from nexusd.core.silences import Silence
 from nexusd.core.world import World
-from nexusd.passes import News, Pressing, Restored, Write, pressing, restored, running, write_of
+from nexusd.passes import News, Pressing, Restored, Write, pressing, remembered, restored, write_of
 from nexusd.ports import Clock, CloudApi, Metrics, OutboxMessage, Store, Transaction
 
 log = structlog.get_logger(__name__)
@@ -38,6 +39,12 @@ MOST_UNSAVED = 512
 LONGEST_WAIT_S = 60.0
 """A pass at least this often, and placements read again: one that nobody could place, or that another replica
 took in or moved, wakes nobody here."""
+MOST_ON_LOOP = 256
+"""Records or alerts that a step may look at on the event loop itself, which takes a few ms; more are looked
+at beside it, on a thread, so that whoever asks meanwhile is answered (performance.md, G9)."""
+
+T = TypeVar("T")
+P = ParamSpec("P")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,17 +110,16 @@ class Cycle:
 
         now = self._clock.now()
         async with self._lock:
-            self._begin_from(await self._store.run(lambda tx: restored(tx, now)))
+            found = await self._store.run(lambda tx: restored(tx, now))
+            size = len(found.inventory[0])
+            self._begin_from(found, await _beside(size, remembered, found, self._world.fleets))
 
-    def _begin_from(self, restored: Restored) -> None:
-        instances, missed, observed_at = restored.inventory
+    def _begin_from(self, restored: Restored, inventory: Inventory) -> None:
         world = self._world
-        world.inventory = Inventory(world.fleets.names)
-        if observed_at is not None:
-            world.inventory.restore(instances, missed, observed_at)
+        world.inventory = inventory
         lost_at = restored.lost_most_at
         world.inventory.lost_most_at = min(lost_at, self._clock.now()) if lost_at is not None else None
-        world.ever_running = set(restored.ever_running)
+        world.stopped_running = set(restored.stopped_running)
         world.regions = world.restored = restored.regions
         world.cooling_off = within_reach(restored.cooling_off, self._clock.now())
         self._unsaved.clear()
@@ -183,7 +189,8 @@ class Cycle:
             await self._poll_failed(INSTANCES, error, began_at)
             return
         async with self._lock:
-            delta = compare(self._world.inventory, sweep, self._sweep_policy)
+            size = compared(self._world.inventory, sweep)
+            delta = await _beside(size, compare, self._world.inventory, sweep, self._sweep_policy)
             poll = self._succeeded(INSTANCES, sweep.ended_at, began_at)
             await self._pass(News(poll, delta=delta, changes=delta.changes))
         if delta.hold is None:
@@ -211,10 +218,12 @@ class Cycle:
         await self._read_store(now)
         polls = {**self._world.polls, news.poll.resource: news.poll} if news.poll else self._world.polls
         facts = self._facts(news, polls, now)
-        judged = judge(self._parts.alerting, facts, self._memory)
+        size = len(facts.looked_at) + len(self._memory.alerts)
+        judged = await _beside(size, judge, self._parts.alerting, facts, self._memory)
+        swept = await self._after_sweep(news.delta)
         messages = self._parts.compose(judged.messages, now)
-        self._unsaved.append(write_of(news, judged, messages, self._world.ever_running, now))
-        self._become(news, polls, judged)
+        self._unsaved.append(write_of(news, judged, messages, swept.first_running, now))
+        self._become(news, polls, judged, swept)
         more = self._unjudged.judged(known=facts.instances_known)
         read_again_at = self._placements_read_at + LONGEST_WAIT_S
         due = judged.next_due if judged.next_due is not None else read_again_at
@@ -248,7 +257,7 @@ class Cycle:
             polls=polls,
             regions=news.regions if news.regions is not None else self._world.regions,
             inventory=self._world.inventory,
-            ever_running=self._world.ever_running,
+            stopped_running=self._world.stopped_running,
             delta=news.delta,
             looked_at=self._unjudged.take(self._world.inventory, news.delta),
             key_refused=self._world.pause.reason if self._world.pause.auth else "",
@@ -258,22 +267,28 @@ class Cycle:
             fleets=fleet_records(self._world.fleets, self._world.inventory, news.delta),
         )
 
-    def _become(self, news: News, polls: dict[str, PollState], judged: AlertPass) -> None:
+    async def _after_sweep(self, delta: Delta | None) -> AfterSweep:
+        if delta is None:
+            return NO_SWEEP
+        world = self._world
+        return await _beside(len(delta.upserts), after, world.inventory, delta, world.stopped_running)
+
+    def _become(self, news: News, polls: dict[str, PollState], judged: AlertPass, swept: AfterSweep) -> None:
         """The new world. No await in here: no reader sees half of it."""
         world = self._world
         world.polls = polls
         if news.regions is not None:
             world.regions = news.regions
         if news.delta is not None:
-            world.inventory.apply(news.delta)
-            if news.delta.hold is None:
-                world.ever_running |= running(news.delta)
-                world.ever_running -= news.delta.vanished
+            if swept.inventory is not None:
+                world.inventory = swept.inventory
+            else:
+                world.inventory.apply(news.delta)
+            world.stopped_running |= swept.stopped_running
+            world.stopped_running -= news.delta.vanished
+            for (region, was, now), count in swept.transitions.items():
+                self._metrics.instances_changed(region, was, now, count)
         self._remember(judged.memory)
-        for change in news.changes:
-            if isinstance(change, InstanceStatusChanged):
-                was, now = change.before, change.instance
-                self._metrics.instance_changed(now.region, was.status, now.status)
 
     def _remember(self, memory: AlertMemory) -> None:
         self._memory = memory
@@ -333,3 +348,12 @@ class Cycle:
         if recorded:
             self._parts.observers.recorded()
         return True
+
+
+async def _beside(size: int, step: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+    """Run a step that reads and changes nothing; on a thread when it is long. Nobody changes what it reads:
+    that is done under the cycle's lock.
+    """
+    if size <= MOST_ON_LOOP:
+        return step(*arguments, **named)
+    return await asyncio.to_thread(step, *arguments, **named)

@@ -90,7 +90,8 @@ class Engine:
         self._provisioning = parts.provisioning_options(loaded)
         self._key = parts.key_source(loaded)
         self._key_used: str | None = None
-        self._cloud = CloudNexus(parts.cloud_options(loaded), self._key, clock, rng, metrics)
+        cloud_options = parts.cloud_options(loaded)
+        self._cloud = CloudNexus(cloud_options, self._key, clock, rng, metrics, world.known)
         self._schedule = Schedule(clock, rng, parts.poll_timings(loaded), metrics.poll_skipped)
         self._deliveries = Deliveries(receiving.delivery_options(loaded), world, store, clock, rng, metrics)
         self._provisioner = Provisioner(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from nexusd.core.alerting import AlertPass
@@ -10,13 +10,14 @@ from nexusd.core.alerts import Alert
 from nexusd.core.changes import Change
 from nexusd.core.cooling import Coolings
 from nexusd.core.events import Event
+from nexusd.core.fleets import Fleets
 from nexusd.core.history import event_of
-from nexusd.core.inventory import Delta
+from nexusd.core.inventory import Delta, Inventory
 from nexusd.core.lifecycle import Placement, State
 from nexusd.core.notifications import LoggedNotification
 from nexusd.core.polls import PollState
 from nexusd.core.recordings import CONSECUTIVE_INTERVALS
-from nexusd.core.records import RUNNING, Instance
+from nexusd.core.records import Instance
 from nexusd.core.regions import RegionList, RegionSnapshot
 from nexusd.core.silences import Silence
 from nexusd.ports import OutboxMessage, Transaction
@@ -45,7 +46,7 @@ class Restored:
 
     inventory: tuple[dict[str, Instance], dict[str, int], float | None]
     lost_most_at: float | None
-    ever_running: frozenset[str]
+    stopped_running: frozenset[str]
     regions: RegionSnapshot
     cooling_off: Coolings
     alerts: list[Alert]
@@ -57,13 +58,22 @@ def restored(tx: Transaction, now: float) -> Restored:
     return Restored(
         tx.instances.load(),
         tx.instances.lost_most_at(),
-        tx.instances.ever_running(),
+        tx.instances.stopped_running(),
         tx.regions.load(),
         tx.regions.cooling_off(),
         tx.alerts.load(),
         tx.notification_log.load(),
         tx.silences.open(now),
     )
+
+
+def remembered(restored: Restored, fleets: Fleets) -> Inventory:
+    """The inventory as an earlier process left it."""
+    inventory = Inventory(fleets.names)
+    instances, missed, observed_at = restored.inventory
+    if observed_at is not None:
+        inventory.restore(instances, missed, observed_at)
+    return inventory
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,22 +98,16 @@ def _full(found: list[Placement]) -> bool:
     return len(found) == MOST_PRESSING
 
 
-def running(delta: Delta) -> set[str]:
-    """Which of the instances that a sweep changed run."""
-    return {i.id for i in delta.upserts.values() if i.status == RUNNING}
-
-
 def write_of(
     news: News,
     judged: AlertPass,
     messages: list[OutboxMessage],
-    ever_running: set[str],
+    first_running: Iterable[str],
     now: float,
 ) -> Write:
     """The rows of one pass, as a function of the transaction that writes them."""
     delta = news.delta if news.delta is not None and news.delta.hold is None else None
     held = news.delta if news.delta is not None and news.delta.hold is not None else None
-    first_running = running(delta) - ever_running if delta is not None else set()
     events = [event_of(change, now) for change in news.changes] + list(judged.events)
 
     def write(tx: Transaction) -> list[Event]:

@@ -234,8 +234,9 @@ class RecordingMetrics:
     def poll_skipped(self, resource: str) -> None:
         self._count("poll_skipped", resource)
 
-    def instance_changed(self, region: str, before: str, after: str) -> None:
-        self._count("instance_changed", region, before, after)
+    def instances_changed(self, region: str, before: str, after: str, count: int) -> None:
+        for _ in range(count):
+            self._count("instances_changed", region, before, after)
 
     def placement_attempt(self, region: str, outcome: str) -> None:
         self._count("placement_attempt", region, outcome)

@@ -20,8 +20,9 @@ from nexusd.cloud.faults import TRANSPORT_ERRORS, explain
 from nexusd.cloud.http import Answer, Http, read_answer, status_label
 from nexusd.cloud.key import KeySource
 from nexusd.cloud.limits import RETRY_AFTER_UNSAID_S, CircuitBreaker, HoldBack, Pace
+from nexusd.cloud.listing import Listing
 from nexusd.cloud.options import CloudOptions
-from nexusd.cloud.pages import PageReader
+from nexusd.cloud.pages import Known, PageReader, nothing_known
 from nexusd.cloud.stitch import Page
 from nexusd.cloud.sweep import sweep
 from nexusd.cloud.wire import PartialPageError, decode_regions, encode_create
@@ -51,8 +52,15 @@ class CloudNexus:
     """The CloudNexus API. One for the process: limits, hold-back and circuit are for the API as a whole."""
 
     def __init__(
-        self, options: CloudOptions, key: KeySource, clock: Clock, rng: random.Random, metrics: Metrics
+        self,
+        options: CloudOptions,
+        key: KeySource,
+        clock: Clock,
+        rng: random.Random,
+        metrics: Metrics,
+        known: Known = nothing_known,
     ) -> None:
+        """`known`: the records that the snapshot has. Those that are still listed are used again."""
         self._options = options
         self._clock = clock
         self._random = rng
@@ -67,7 +75,8 @@ class CloudNexus:
             options.circuit_longest_wait_s,
             self._circuit_changed,
         )
-        self._pages = PageReader()
+        self._pages = PageReader(known)
+        self._listing: Listing | None = None
         self._answered_at: dict[str, float] = {}
 
     async def __aenter__(self) -> Self:
@@ -97,18 +106,19 @@ class CloudNexus:
         """All instances (reference: GET /instances), complete and consistent. Raises `ApiError`."""
         began_at = self._clock.now()
         concurrency, most = self._options.max_concurrent_requests, self._options.max_instances
-        instances = None
+        listing = None
         try:
             async with asyncio.timeout(self._options.sweep_timeout_s):
-                instances = await sweep(self._read_page, concurrency, most)
+                listing = await sweep(self._read_page, concurrency, most, self._listing)
         except TimeoutError:
             pass  # raised below, outside this block, without what was cancelled as its context
-        if instances is None:
+        if listing is None:
             raise UnavailableError(
                 f"GET /instances: not read within {self._options.sweep_timeout_s:g} s", "timeout"
             )
         self._pages.swept()
-        return Sweep(began_at, self._clock.now(), instances)
+        self._listing = listing.kept()
+        return Sweep(began_at, self._clock.now(), listing, listing.mark, listing.renewal)
 
     async def create_instance(self, request: CreateRequest, deadline: float) -> CreateAnswer:
         """POST exactly once (reference: POST /instances); see `ports.CloudApi`."""

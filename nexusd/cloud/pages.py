@@ -1,23 +1,31 @@
 """Pages of instances from bytes, with what was decoded last time used again. Used by `client`.
 
 A page whose bytes are those of last time is not decoded again. Of a page that changed, each record that is
-as it was at the same place stays the same object, so that the next snapshot shares it with the one before,
-and comparing the two is a matter of identity. New records share their status and region texts.
+as it was stays the same object, at whatever place, so that the next snapshot shares it with the one before,
+and comparing the two is a matter of identity. New records share their status, their region and their size.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from msgspec.structs import force_setattr
 
 from nexusd.cloud.stitch import Page
 from nexusd.cloud.wire import decode_page
-from nexusd.core.records import Instance
+from nexusd.core.records import Instance, Specs
 
-MAX_TEXTS = 10_000
-"""Distinct statuses and regions that are shared; past it (an API sending nonsense) they start anew."""
+MAX_SHARED = 10_000
+"""Distinct statuses and regions, or sizes, that are shared; past it (nonsense is sent) they start anew."""
+
+Known = Callable[[str], Instance | None]
+"""The record of an id as it is known now."""
+
+
+def nothing_known(_instance_id: str) -> None:
+    return None
 
 
 @dataclass(slots=True)
@@ -30,9 +38,11 @@ class _Remembered:
 class PageReader:
     """Remembers the pages of the latest sweep by offset."""
 
-    def __init__(self) -> None:
+    def __init__(self, known: Known = nothing_known) -> None:
+        self._known = known
         self._pages: dict[int, _Remembered] = {}
         self._texts: dict[str, str] = {}
+        self._sizes: dict[Specs, Specs] = {}
         self._sweep = 0
 
     def decode(self, body: bytes, offset: int) -> Page:
@@ -56,19 +66,27 @@ class PageReader:
         self._sweep += 1
 
     def _shared(self, rows: list[Instance], before: tuple[Instance, ...]) -> tuple[Instance, ...]:
-        kept = [old if old == new else new for old, new in zip(before, rows, strict=False)]
-        fresh = rows[len(kept) :]
-        for old, new in zip(before, kept, strict=False):
-            if old is not new:
-                self._intern(new)
-        for new in fresh:
-            self._intern(new)
-        return (*kept, *fresh)
+        shared = [old if old == new else new for old, new in zip(before, rows, strict=False)]
+        others = [at for at, (old, row) in enumerate(zip(before, shared, strict=False)) if old is not row]
+        shared += rows[len(shared) :]
+        for at in (*others, *range(len(before), len(rows))):
+            shared[at] = self._known_or_interned(shared[at])
+        return tuple(shared)
 
-    def _intern(self, instance: Instance) -> None:
-        """Share the texts that repeat. Nobody else has seen the record yet, so it is still this one's."""
-        texts = self._texts
-        if len(texts) > MAX_TEXTS:
+    def _known_or_interned(self, instance: Instance) -> Instance:
+        """The record that is known, if it is the same: it has moved. Otherwise share what repeats.
+
+        Nobody else has seen a new record yet, so it may still be changed.
+        """
+        known = self._known(instance.id)
+        if known == instance:
+            return known
+        texts, sizes = self._texts, self._sizes
+        if len(texts) > MAX_SHARED or len(sizes) > MAX_SHARED:
             texts.clear()
+            sizes.clear()
         force_setattr(instance, "status", texts.setdefault(instance.status, instance.status))
         force_setattr(instance, "region", texts.setdefault(instance.region, instance.region))
+        if instance.specs is not None:
+            force_setattr(instance, "specs", sizes.setdefault(instance.specs, instance.specs))
+        return instance

@@ -37,6 +37,7 @@ import asyncio
 import itertools
 from collections.abc import Awaitable, Callable, Iterable
 
+from nexusd.cloud.listing import Listing
 from nexusd.cloud.stitch import Page, Run, agree, fault, share_a_row, slide
 from nexusd.core.errors import BadAnswerError
 from nexusd.core.records import Instance
@@ -54,10 +55,17 @@ _RUNS_A_STEP = 50
 
 
 async def sweep(
-    read_page: ReadPage, concurrency: int, max_instances: int, page_size: int = PAGE_SIZE
-) -> dict[str, Instance]:
-    """All instances by id. Raises `BadAnswerError` (`partial`), or what `read_page` raised."""
-    return await _Sweep(read_page, concurrency, max_instances, page_size).run()
+    read_page: ReadPage,
+    concurrency: int,
+    max_instances: int,
+    before: Listing | None = None,
+    page_size: int = PAGE_SIZE,
+) -> Listing:
+    """All instances by id. Raises `BadAnswerError` (`partial`), or what `read_page` raised.
+
+    `before`: what the last sweep listed; the less has changed since, the less this one costs.
+    """
+    return await _Sweep(read_page, concurrency, max_instances, page_size).run(before)
 
 
 class _Sweep:
@@ -79,7 +87,7 @@ class _Sweep:
         self._outdated: dict[int, set[int]] = {}
         self._empty_seen = -1
 
-    async def run(self) -> dict[str, Instance]:
+    async def run(self, before: Listing | None) -> Listing:
         self._keep(await self._fetch(0))
         await self._read_all(self._plan())
         while True:
@@ -87,13 +95,13 @@ class _Sweep:
             if mends:
                 await self._read_all(mends)
                 continue
-            instances = await self._union()
-            if len(instances) != self._total:
-                await self._search(frozenset(instances))
+            listing = await self._listing(before)
+            if len(listing) != self._total:
+                await self._search(frozenset(listing))
             elif doubtful := self._doubtful():
                 await self._read_all(doubtful)
             else:
-                return _without_blank_id(instances)
+                return _without_blank_id(listing)
 
     def _plan(self) -> list[int]:
         """The offsets of the other pages, each overlapping the one before by one row."""
@@ -195,6 +203,15 @@ class _Sweep:
 
     # the count
 
+    async def _listing(self, before: Listing | None) -> Listing:
+        """What the runs list: what `before` does but for some records, or else all of it anew."""
+        runs = [run for _, run in sorted(self._runs.items())]
+        if before is not None and len(before) == self._total:
+            renewed = before.renewed(runs)
+            if renewed is not None:
+                return renewed
+        return Listing.read(runs, await self._union())
+
     async def _union(self) -> dict[str, Instance]:
         """All instances of the runs by id, each as last read. Lets others run every few thousand rows."""
         instances: dict[str, Instance] = {}
@@ -262,10 +279,10 @@ class _Sweep:
         return shift
 
 
-def _without_blank_id(instances: dict[str, Instance]) -> dict[str, Instance]:
-    if "" in instances:
+def _without_blank_id(listing: Listing) -> Listing:
+    if listing.renewal is None and "" in listing:
         raise _partial("an instance has an empty id")
-    return instances
+    return listing
 
 
 def _partial(message: str) -> BadAnswerError:

@@ -8,6 +8,7 @@ fails leaves the snapshot as it was, and the next sweep finds the same differenc
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, KeysView, Mapping
+from copy import copy
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -19,15 +20,28 @@ K = TypeVar("K")
 
 
 @dataclass(frozen=True, slots=True)
+class Renewal:
+    """A listing told by its difference from an earlier one, whose `mark` is `of`: it has the same ids, and
+    only `records` may be others.
+    """
+
+    of: object
+    records: Mapping[str, Instance]
+
+
+@dataclass(frozen=True, slots=True)
 class Sweep:
     """One complete, consistent reading of all pages of `GET /instances`, by id.
 
-    `began_at` is when the first request was sent: nothing created after it need be in here.
+    `began_at` is when the first request was sent: nothing created after it need be in here. `mark` names the
+    listing, for the `renewal` of later ones; a renewal says nothing that is not in `instances`, too.
     """
 
     began_at: float
     ended_at: float
     instances: Mapping[str, Instance]
+    mark: object = field(default_factory=object, compare=False)
+    renewal: Renewal | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +89,13 @@ class Delta:
 
 
 class Inventory:
-    """All instances as last known. Changed in place by `apply` only, so that no second copy exists.
+    """All instances as last known. Changed in place by `apply`, so that no second copy exists; `applied`
+    makes one where so much changes that readers would have to wait.
 
     An instance that one complete sweep missed stays in, listed in `missed`, until the next confirms.
     `began_at` and `observed_at` are those of the last sweep that was applied: one that is held back moves
     neither, so it proves nothing absent. `began_at` is None until this process has applied one.
+    `mark`: the last applied sweep's.
     `lost_most_at`: when a sweep last confirmed that most of the live instances are gone. `fleets`: the names
     of those whose members are counted.
     """
@@ -89,9 +105,10 @@ class Inventory:
         self.began_at: float | None = None
         self.hold: Hold | None = None
         self.lost_most_at: float | None = None
+        self.mark: object = None
         self._instances: dict[str, Instance] = {}
         self._missed: dict[str, int] = {}
-        self._ids_by_name: dict[str, list[str]] = {}
+        self._ids_by_name: dict[str, str | dict[str, None]] = {}
         self._counts: dict[tuple[str, str], int] = {}
         self._live: dict[str, int] = {}
         self._fleets: dict[str, dict[tuple[str, str], int]] = {name: {} for name in fleets}
@@ -114,7 +131,8 @@ class Inventory:
 
     def named(self, name: str) -> list[Instance]:
         """All instances of that name, in the order in which they were seen to take it."""
-        return [self._instances[i] for i in self._ids_by_name.get(name, ())]
+        ids = self._ids_by_name.get(name, {})
+        return [self._instances[i] for i in ([ids] if isinstance(ids, str) else ids)]
 
     def listed(self, instance_id: str) -> bool:
         """Whether the last applied sweep had it (not merely remembered)."""
@@ -165,6 +183,21 @@ class Inventory:
         self._missed = {i: n for i, n in missed.items() if n > 0 and i in self._instances}
         self.observed_at = observed_at
 
+    def applied(self, delta: Delta) -> Inventory:
+        """A copy that the delta was applied to; this one stays as it is."""
+        names = self._ids_by_name.items()
+        changed = copy(self)
+        vars(changed).update(
+            _instances=dict(self._instances),
+            _missed=dict(self._missed),
+            _ids_by_name={name: ids if isinstance(ids, str) else dict(ids) for name, ids in names},
+            _counts=dict(self._counts),
+            _live=dict(self._live),
+            _fleets={name: dict(counts) for name, counts in self._fleets.items()},
+        )
+        changed.apply(delta)
+        return changed
+
     def apply(self, delta: Delta) -> None:
         """Make the snapshot that `compare` computed the current one."""
         self.hold = delta.hold
@@ -181,6 +214,7 @@ class Inventory:
             self._drop(instance_id)
         self.observed_at = delta.sweep.ended_at
         self.began_at = delta.sweep.began_at
+        self.mark = delta.sweep.mark
 
     def _put(self, instance: Instance) -> None:
         before = self._instances.get(instance.id)
@@ -189,7 +223,7 @@ class Inventory:
             if before.name != instance.name:
                 self._unname(before)
         if before is None or before.name != instance.name:
-            self._ids_by_name.setdefault(instance.name, []).append(instance.id)
+            self._name(instance)
         self._instances[instance.id] = instance
         self._count(instance, 1)
 
@@ -199,11 +233,20 @@ class Inventory:
         self._count(instance, -1)
         self._unname(instance)
 
+    def _name(self, instance: Instance) -> None:
+        """A dictionary, in order, only where several have the name: a million of them would take 200 MB."""
+        ids = self._ids_by_name.setdefault(instance.name, instance.id)
+        if isinstance(ids, dict):
+            ids[instance.id] = None
+        elif ids is not instance.id:
+            self._ids_by_name[instance.name] = {ids: None, instance.id: None}
+
     def _unname(self, instance: Instance) -> None:
         ids = self._ids_by_name[instance.name]
-        ids.remove(instance.id)
-        if not ids:
+        if isinstance(ids, str) or len(ids) == 1:
             del self._ids_by_name[instance.name]
+        else:
+            del ids[instance.id]
 
     def _count(self, instance: Instance, step: int) -> None:
         _add(self._counts, (instance.region, instance.status), step)
@@ -248,8 +291,10 @@ def compare(inventory: Inventory, sweep: Sweep, policy: SweepPolicy) -> Delta:
 
     The very first sweep reports no changes: "appeared" is for later ones (product.md, section 11).
     """
-    upserts, changes, known = _present(inventory, sweep)
-    absent = [] if known == len(inventory) else [i for i in inventory if i.id not in sweep.instances]
+    renewal = _renewal(inventory, sweep)
+    listed = renewal.records if renewal is not None else sweep.instances
+    upserts, changes = _present(inventory, listed.values())
+    absent = _absent(inventory, sweep, renewal, upserts)
     hold = _hold(inventory, absent, sweep, policy)
     if hold is not None and hold.sweeps < policy.mass_sweeps:
         return Delta(sweep, hold=hold, returned=frozenset(inventory.missed))
@@ -261,7 +306,7 @@ def compare(inventory: Inventory, sweep: Sweep, policy: SweepPolicy) -> Delta:
         sweep,
         upserts,
         missed={i: sweeps for i, sweeps in missed.items() if i not in vanished},
-        returned=frozenset(i for i in inventory.missed if i in sweep.instances),
+        returned=frozenset(inventory.missed) - missed.keys(),
         vanished=vanished,
         changes=tuple(changes),
         lost_most=_most(inventory, vanished),
@@ -279,27 +324,52 @@ def _id(instance: Instance) -> str:
     return instance.id
 
 
-def _present(inventory: Inventory, sweep: Sweep) -> tuple[dict[str, Instance], list[InstanceChange], int]:
-    """New and changed records, what changed, and how many of the sweep's instances were known.
+def compared(inventory: Inventory, sweep: Sweep) -> int:
+    """How many records `compare` looks at."""
+    renewal = _renewal(inventory, sweep)
+    return len(renewal.records if renewal is not None else sweep.instances)
 
-    One pass over the fleet, and what is unchanged is neither copied nor replaced (performance.md).
+
+def _renewal(inventory: Inventory, sweep: Sweep) -> Renewal | None:
+    """The sweep's renewal if it tells the difference to what the inventory has."""
+    renewal = sweep.renewal
+    return renewal if renewal is not None and renewal.of is inventory.mark else None
+
+
+def _present(
+    inventory: Inventory, listed: Iterable[Instance]
+) -> tuple[dict[str, Instance], list[InstanceChange]]:
+    """New and changed records, and what changed.
+
+    One pass over what may be new, and what is unchanged is neither copied nor replaced (performance.md).
     """
     first = inventory.observed_at is None
+    known = inventory.get
     upserts: dict[str, Instance] = {}
     changes: list[InstanceChange] = []
-    appeared = 0
-    for instance_id, instance in sweep.instances.items():
-        before = inventory.get(instance_id)
+    for instance in listed:
+        before = known(instance.id)
         if before is instance or before == instance:
             continue
-        upserts[instance_id] = instance
+        upserts[instance.id] = instance
         if before is None:
-            appeared += 1
             if not first:
                 changes.append(InstanceAppeared(instance))
         elif before.status != instance.status:
             changes.append(InstanceStatusChanged(before, instance))
-    return upserts, changes, len(sweep.instances) - appeared
+    return upserts, changes
+
+
+def _absent(
+    inventory: Inventory, sweep: Sweep, renewal: Renewal | None, upserts: Mapping[str, Instance]
+) -> list[Instance]:
+    """The known instances that are not listed."""
+    if renewal is not None:  # the same ids are as they were, so the same are absent
+        return [instance for i in inventory.missed if (instance := inventory.get(i)) is not None]
+    appeared = sum(i not in inventory for i in upserts)
+    if len(sweep.instances) - appeared == len(inventory):
+        return []
+    return [i for i in inventory if i.id not in sweep.instances]
 
 
 def _missed(inventory: Inventory, absent: list[Instance]) -> dict[str, int]:

@@ -29,19 +29,19 @@ class Facts:
 
     `polls` and `regions` are as they will be after this pass. `inventory` is as it was before it: what a
     complete sweep changes is in `delta` (None when this pass has no sweep), because alerts are decided
-    before the inventory changes, in the same commit. `ever_running`: ids of the instances that were ever
-    seen running. `looked_at`: ids of the instances that this pass judges; the others are as they were.
-    `key_refused`: what the last create said of a bad key, "" when creates do not refuse it.
-    `placements`: those queued and held, and those that failed within the longest `resolve_after`; None when
-    they were not read. `unlooked`: how many there are beyond these, by state. `backlog`: what receivers have
-    not got; as `placements`. `fleets`: those declared, as they will be.
+    before the inventory changes, in the same commit. `stopped_running`: ids of the instances that were seen
+    running and later, before this pass, not. `looked_at`: ids of the instances that this pass judges; the
+    others are as they were. `key_refused`: what the last create said of a bad key, "" when creates do not
+    refuse it. `placements`: those queued and held, and those that failed within the longest `resolve_after`;
+    None when they were not read. `unlooked`: how many there are beyond these, by state. `backlog`: what
+    receivers have not got; as `placements`. `fleets`: those declared, as they will be.
     """
 
     now: float
     polls: Mapping[str, PollState]
     regions: RegionSnapshot
     inventory: Inventory
-    ever_running: AbstractSet[str] = frozenset()
+    stopped_running: AbstractSet[str] = frozenset()
     delta: Delta | None = None
     looked_at: AbstractSet[str] = frozenset()
     key_refused: str = ""
@@ -73,7 +73,7 @@ class Facts:
 
     def seen_running(self, instance_id: str) -> bool:
         """Whether it was running in this or any earlier snapshot."""
-        if instance_id in self.ever_running:
+        if instance_id in self.stopped_running:
             return True
         before = self.inventory.get(instance_id)
         return before is not None and before.status == RUNNING

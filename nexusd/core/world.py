@@ -12,6 +12,7 @@ from nexusd.core.inventory import Inventory
 from nexusd.core.muting import UNMUTED, Muting
 from nexusd.core.pauses import NO_PAUSE, Pause
 from nexusd.core.polls import PollState
+from nexusd.core.records import Instance
 from nexusd.core.regions import NO_REGIONS, RegionSnapshot
 from nexusd.core.silences import Silence
 
@@ -27,13 +28,13 @@ class World:
     `polls` by resource, `cooling_off` by region and plan, `pause`: whether creates are sent at all,
     `incumbents`: the region chosen last, by constraint class, `alerts` by fingerprint (pending and firing
     ones, and resolved ones a while longer), `silences` by id (those that are not over), `muting`: what is not
-    told, `ever_running`: ids of the known instances once seen running, `fleets`: those declared in the
-    configuration.
+    told, `stopped_running`: ids of the known instances that were seen running and later not, `fleets`: those
+    declared in the configuration.
     """
 
     polls: dict[str, PollState]
     inventory: Inventory = field(default_factory=Inventory)
-    ever_running: set[str] = field(default_factory=set)
+    stopped_running: set[str] = field(default_factory=set)
     regions: RegionSnapshot = NO_REGIONS
     cooling_off: Coolings = field(default_factory=dict)
     alerts: Mapping[str, Alert] = field(default_factory=dict)
@@ -43,6 +44,10 @@ class World:
     pause: Pause = NO_PAUSE
     incumbents: dict[str, str] = field(default_factory=dict)
     fleets: Fleets = NO_FLEETS
+
+    def known(self, instance_id: str) -> Instance | None:
+        """The instance as it is known now."""
+        return self.inventory.get(instance_id)
 
     def chose(self, constraint_class: str, region: str) -> None:
         """Remember the region chosen last for a class; of the most recent classes only."""

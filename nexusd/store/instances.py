@@ -8,7 +8,7 @@ from sys import intern
 import msgspec
 import sqlalchemy as sa
 
-from nexusd.core.records import Instance, Specs
+from nexusd.core.records import RUNNING, Instance, Specs
 from nexusd.store.schema import instances, marks
 from nexusd.store.statements import Row, Session, Upsert, Values, given
 
@@ -30,7 +30,9 @@ _SEEN = (
     .where(instances.c.id == given("which", sa.Text), instances.c.seen_running.is_(False))
     .values(seen_running=True)
 )
-_EVER = sa.select(instances.c.id).where(instances.c.seen_running.is_(True))
+_STOPPED = sa.select(instances.c.id).where(
+    instances.c.seen_running.is_(True), instances.c.status != given("running", sa.Text)
+)
 
 OBSERVED = sa.select(marks.c.observed_at).where(marks.c.resource == given("resource", sa.Text))
 MARK = Upsert(marks, ("resource", "observed_at"), ("observed_at",))
@@ -70,8 +72,8 @@ class Instances:
     def seen_running(self, instance_ids: Iterable[str]) -> None:
         self._session.many(_SEEN, ({"which": key} for key in instance_ids))
 
-    def ever_running(self) -> frozenset[str]:
-        return frozenset(row[0] for row in self._session.rows(_EVER))
+    def stopped_running(self) -> frozenset[str]:
+        return frozenset(row[0] for row in self._session.rows(_STOPPED, {"running": RUNNING}))
 
 
 def _instance(row: Row, specs: dict[str, Specs]) -> Instance:

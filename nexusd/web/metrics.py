@@ -169,9 +169,9 @@ class MetricsRegistry:
     def poll_skipped(self, resource: str) -> None:
         self._poll_skipped.add(1, self._resources.fold(resource))
 
-    def instance_changed(self, region: str, before: str, after: str) -> None:
+    def instances_changed(self, region: str, before: str, after: str, count: int) -> None:
         statuses = self._statuses.fold(before), self._statuses.fold(after)
-        self._transitions.add(1, self._region(region), *statuses)
+        self._transitions.add(count, self._region(region), *statuses)
 
     def placement_attempt(self, region: str, outcome: str) -> None:
         self._placement_outcomes.add(1, self._region(region), self._outcomes.fold(outcome))

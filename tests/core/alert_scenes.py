@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from nexusd.core.after_sweep import after
 from nexusd.core.alerts import Alert, AlertState, AlertUpdate, evaluate
 from nexusd.core.backlog import Backlog
 from nexusd.core.fleets import Fleets, FleetSpec, fleet_records
@@ -35,7 +36,7 @@ class Scene:
         self.alerts: dict[str, Alert] = {}
         self.region_snapshot = NO_REGIONS
         self.inventory = Inventory()
-        self.ever_running: set[str] = set()
+        self.stopped_running: set[str] = set()
         self.fleets: tuple[FleetSpec, ...] = ()
         self.placements: tuple[Placement, ...] = ()
         self.backlog: tuple[Backlog, ...] = ()
@@ -80,9 +81,8 @@ class Scene:
         delta = compare(self.inventory, sweep, SweepPolicy())
         self.polls[INSTANCES] = self.polls[INSTANCES].succeeded(self.now, 0.1)
         update = self.evaluate(delta=delta)
+        self.stopped_running |= after(self.inventory, delta, self.stopped_running).stopped_running
         self.inventory.apply(delta)
-        if delta.hold is None:
-            self.ever_running |= {i.id for i in delta.upserts.values() if i.status == RUNNING}
         return update
 
     def fail(self, resource: str, reason: str = "timeout", *, answered: bool = False) -> AlertUpdate:
@@ -97,7 +97,7 @@ class Scene:
             self.polls,
             self.region_snapshot,
             self.inventory,
-            frozenset(self.ever_running),
+            frozenset(self.stopped_running),
             key_refused=self.key_refused,
             placements=self.placements,
             backlog=self.backlog,

@@ -32,7 +32,7 @@ class Newsroom(Scene):
             self.polls,
             self.region_snapshot,
             self.inventory,
-            frozenset(self.ever_running),
+            frozenset(self.stopped_running),
             placements=self.placements,
             backlog=self.backlog,
         )

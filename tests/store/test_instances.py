@@ -53,7 +53,13 @@ async def test_seen_running_survives_a_stop_and_a_restart(opened: Opener) -> Non
     await first.run(lambda tx: tx.instances.seen_running(["i-1"]))
     await first.run(lambda tx: tx.instances.save([Instance("i-1", "web-1", "stopped", "eu-1")], {}, []))
     await first.close()
-    assert await opened().run(lambda tx: tx.instances.ever_running()) == {"i-1"}
+    assert await opened().run(lambda tx: tx.instances.stopped_running()) == {"i-1"}
+
+
+async def test_one_that_runs_has_not_stopped_running(store: SqlStore) -> None:
+    await store.run(lambda tx: tx.instances.save([ONE, BARE], {}, []))
+    await store.run(lambda tx: tx.instances.seen_running(["i-1"]))
+    assert await store.run(lambda tx: tx.instances.stopped_running()) == frozenset()
 
 
 async def test_when_it_was_observed_is_kept(store: SqlStore) -> None:

@@ -102,7 +102,7 @@ def _busy() -> Site:
     metrics.api_request("instances", "GET", "200", 0.2)
     metrics.api_retry("regions")
     metrics.poll_ended("regions", "partial", 1.5)
-    metrics.instance_changed("us-east-1", "running", "stopped")
+    metrics.instances_changed("us-east-1", "running", "stopped", 1)
     metrics.placement_attempt("us-east-1", "created")
     metrics.placement_ended(30.0)
     metrics.notification("ops", None, 0.3)
@@ -280,7 +280,7 @@ async def test_unknown_values_from_outside_end_as_other(site: Site) -> None:
     for n in range(500):
         site.metrics.api_request(f"/{n}", f"M{n}", str(n), 0.1)
         site.metrics.poll_ended(f"r{n}", f"why{n}", 0.1)
-        site.metrics.instance_changed("us-east-1", f"a{n}", f"b{n}")
+        site.metrics.instances_changed("us-east-1", f"a{n}", f"b{n}", 1)
         site.metrics.placement_attempt("us-east-1", f"o{n}")
         site.metrics.notification("ops", f"f{n}", None)
         site.metrics.notification_request("ops", str(n))
