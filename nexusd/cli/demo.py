@@ -9,7 +9,7 @@ import typer
 
 def demo(
     listen: Annotated[
-        str, typer.Option(metavar="ADDRESS:PORT", help="Where the daemon serves.")
+        str, typer.Option(metavar="ADDRESS:PORT", help="Where the daemon serves; port 0 takes a free one.")
     ] = "127.0.0.1:9650",
     duration: Annotated[
         str | None,

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
 import sys
 import tempfile
+import textwrap
 import time
 from collections.abc import Coroutine, Mapping
 from contextlib import suppress
@@ -17,12 +20,15 @@ import aiohttp
 from nexusd import app, settings
 from nexusd.cli.demo_receiver import DemoReceiver
 from nexusd.cli.demo_story import tell
+from nexusd.cli.options import DEFAULT_URL
 from nexusd.cli.output import printable
-from nexusd.core.errors import StartError
+from nexusd.core.errors import ConfigError, StartError
 from nexusd.emulator.cloud import Cloud
 from nexusd.emulator.options import DEMO_API_KEY, EmulatorOptions
 from nexusd.emulator.server import EmulatorServer
 from nexusd.runtime.logs import LogOptions, logs_configured
+from nexusd.settings.values import split_address
+from nexusd.web.listening import listen, written
 
 INSTANCES = 60
 LOOK_EVERY_S = 0.2
@@ -37,12 +43,15 @@ class Stage:
 
     def __init__(self) -> None:
         self._began_at = time.monotonic()
-        self._colour = sys.stdout.isatty()
+        self._wrapped = sys.stdout.isatty()
+        self._coloured = self._wrapped and not os.environ.get("NO_COLOR")
 
     def line(self, who: str, text: str, colour: str = "0") -> None:
-        elapsed = time.monotonic() - self._began_at
-        plain = f"{elapsed:6.1f}s  {who:<9} {printable(text)}"
-        print(f"\x1b[{colour}m{plain}\x1b[0m" if self._colour else plain, flush=True)
+        begin = f"{time.monotonic() - self._began_at:6.1f}s  {who:<9} "
+        plain = begin + printable(text)
+        if self._wrapped:
+            plain = _wrapped(plain, len(begin))
+        print(f"\x1b[{colour}m{plain}\x1b[0m" if self._coloured else plain, flush=True)
 
     def say(self, text: str) -> None:
         self.line("demo", text, "1")
@@ -51,21 +60,60 @@ class Stage:
         self.line("webhook", f"{status}: {alert}: {summary}", "31" if status == "firing" else "32")
 
 
-async def play(listen: str, ends_after_s: float | None) -> None:
+def _wrapped(text: str, indent: int) -> str:
+    """To the terminal's width; what follows the first line stands below its words."""
+    width = shutil.get_terminal_size().columns
+    if width <= 2 * indent:
+        return text
+    return textwrap.fill(
+        text, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
+    )
+
+
+async def play(address: str, ends_after_s: float | None) -> None:
     """Until stopped by a signal, or for so many seconds. Raises what keeps the daemon from starting."""
     stage = Stage()
     stop = asyncio.Event()
+    host, port = await _free(address)
     cloud = Cloud(EmulatorOptions(instances=INSTANCES, pending_s=1.0, provisioning_s=2.0))
     with tempfile.TemporaryDirectory(prefix="nexusd-demo-") as folder:
         async with EmulatorServer(cloud) as server, DemoReceiver(stage.told) as receiver:
-            overrides = _configuration(server.url, receiver.url, listen, Path(folder))
+            overrides = _configuration(server.url, receiver.url, written(host, port), Path(folder))
             load = partial(settings.load, NO_FILE, overrides, {})
             loaded = load()
             with logs_configured(LogOptions("error", "auto")):
-                await _together(
-                    app.serve(loaded, load, stop), _watch(stage, cloud, listen, stop, ends_after_s), stop
-                )
+                audience = _watch(stage, cloud, _url(host, port), stop, ends_after_s)
+                await _together(app.serve(loaded, load, stop), audience, stop)
     stage.say("ended; nothing is left behind")
+
+
+async def _free(address: str) -> tuple[str, int]:
+    """The host and a port where nobody listens: whoever did would be taken for the demo's own daemon.
+
+    Raises `ConfigError`, `StartError`.
+    """
+    try:
+        host, port = split_address(address)
+    except ValueError as error:
+        raise ConfigError(f"--listen {address!r} is not {error}") from None
+    try:
+        listening = await listen(host, port)
+    except StartError as error:
+        why = str(error).removesuffix("; set server.listen")
+        raise StartError(f"{why}; choose another by --listen (port 0: any that is free)") from error
+    sockets = listening.shared()
+    free = int(sockets[0].getsockname()[1])
+    for each in sockets:
+        each.close()
+    listening.close()
+    return host, free
+
+
+def _url(host: str, port: int) -> str:
+    """As seen from this machine."""
+    if host in ("", "0.0.0.0"):  # noqa: S104 - it was asked for
+        host = "127.0.0.1"
+    return f"http://{written('::1' if host == '::' else host, port)}"
 
 
 async def _together(
@@ -108,16 +156,18 @@ def _configuration(cloud_url: str, receiver_url: str, listen: str, folder: Path)
 
 
 async def _watch(
-    stage: Stage, cloud: Cloud, listen: str, stop: asyncio.Event, ends_after_s: float | None
+    stage: Stage, cloud: Cloud, url: str, stop: asyncio.Event, ends_after_s: float | None
 ) -> None:
     """The audience: waits until the daemon is ready, starts the story, and reads the events as they come."""
-    url = f"http://{listen}"
     async with aiohttp.ClientSession(url, timeout=aiohttp.ClientTimeout(total=10)) as http:
         stage.say("starting an emulated CloudNexus, the daemon and a webhook receiver")
         await _ready(http)
         status = await _get(http, "/api/v1/regions")
         stage.say(f"polled: {INSTANCES} instances in {len(status['regions'])} regions")
-        stage.say(f"look at {url}/   {url}/metrics   {url}/api/v1/regions   (Ctrl-C ends the demo)")
+        stage.say(f"look at {url}/ and {url}/metrics, or ask from another terminal:")
+        stage.say(
+            f"{'' if url == DEFAULT_URL else f'NEXUSD_URL={url} '}nexusd status   (Ctrl-C ends the demo)"
+        )
         async with asyncio.TaskGroup() as group:
             group.create_task(_events(http, stage), name="demo events")
             group.create_task(_story(http, stage, cloud), name="demo story")
@@ -164,7 +214,7 @@ async def _events(http: aiohttp.ClientSession, stage: Stage) -> None:
 def _describe(event: Mapping[str, Any]) -> str | None:
     """One event in a line; None for what the webhook tells anyway."""
     subject, detail = event["subject"], event["detail"]
-    name = subject["name"] or subject["id"]
+    name = subject["id"] if subject["kind"] == "region" else subject["name"] or subject["id"]
     where = f" in {subject['region']}" if subject["region"] and subject["kind"] != "region" else ""
     match event["type"]:
         case "PlacementStateChanged":
