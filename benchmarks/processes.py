@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from nexusd.emulator.options import DEMO_API_KEY
+
 READY_WITHIN_S = 60.0
 END_WITHIN_S = 30.0
 LOOK_EVERY_S = 0.02
@@ -60,21 +62,39 @@ def program(arguments: Sequence[str], ready_url: str) -> Iterator[Process]:
 def nexusd_run(settings: Mapping[str, str], ready_path: str = "/-/ready") -> Iterator[Process]:
     """`nexusd run` with these settings in its environment, and a store and a port of its own."""
     with tempfile.TemporaryDirectory() as folder:
-        url = f"http://127.0.0.1:{free_port()}"
-        environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("NEXUSD_")},
-            "CN_API_KEY": "benchmark",
-            "NEXUSD_SERVER__LISTEN": url.removeprefix("http://"),
-            "NEXUSD_STORE__URL": f"sqlite:///{folder}/nexusd.db",
-            "NEXUSD_LOG__LEVEL": "error",
-            **settings,
-        }
+        environment = nexusd_environment(Path(folder), settings)
+        url = "http://" + environment["NEXUSD_SERVER__LISTEN"]
         process = subprocess.Popen([sys.executable, "-m", "nexusd", "run"], env=environment)
         try:
             wait_for(url + ready_path, process)
             yield Process(process.pid, url)
         finally:
             end(process)
+
+
+def nexusd_environment(folder: Path, settings: Mapping[str, str]) -> dict[str, str]:
+    """For a daemon with its store in the folder and a port of its own, beside an emulated cloud."""
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith("NEXUSD_")},
+        "CN_API_KEY": DEMO_API_KEY,
+        "NEXUSD_SERVER__LISTEN": f"127.0.0.1:{free_port()}",
+        "NEXUSD_STORE__URL": f"sqlite:///{folder}/nexusd.db",
+        "NEXUSD_LOG__LEVEL": "error",
+        **settings,
+    }
+
+
+@contextmanager
+def emulated_cloud(instances: int, *arguments: str) -> Iterator[str]:
+    """`nexusd emulate` with so many instances; its base URL."""
+    address = f"127.0.0.1:{free_port()}"
+    command = [sys.executable, "-m", "nexusd", "emulate", "--listen", address, "--instances", str(instances)]
+    process = subprocess.Popen([*command, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_for_port(address, process)
+        yield f"http://{address}/v1"
+    finally:
+        end(process)
 
 
 def free_port() -> int:
@@ -93,6 +113,21 @@ def wait_for(url: str, process: subprocess.Popen[bytes], within_s: float = READY
         if time.monotonic() > until:
             raise RuntimeError(f"{url} was not there within {within_s:.0f} s")
         time.sleep(LOOK_EVERY_S)
+
+
+def wait_for_port(address: str, process: subprocess.Popen[bytes], within_s: float = READY_WITHIN_S) -> None:
+    """Until somebody listens there. Raises `RuntimeError` as `wait_for`."""
+    host, _, port = address.rpartition(":")
+    until = time.monotonic() + within_s
+    while True:
+        try:
+            socket.create_connection((host, int(port))).close()
+        except OSError:
+            if process.poll() is not None or time.monotonic() > until:
+                raise RuntimeError(f"nobody listens at {address}") from None
+            time.sleep(LOOK_EVERY_S)
+        else:
+            return
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
