@@ -21,7 +21,7 @@ from nexusd.core.records import Instance, Region
 from nexusd.core.regions import RegionList, RegionSnapshot
 from nexusd.core.settling import Doubt, Settled
 from nexusd.core.silences import Silence, SilenceRequest
-from nexusd.core.spread import Member
+from nexusd.core.spread import Group
 from nexusd.core.world import World
 
 T = TypeVar("T")
@@ -180,8 +180,10 @@ class PlacementsTable(Protocol):
         """The latest attempt of each placement in these states, by placement id."""
         ...
 
-    def group(self, name: str) -> list[Member]:
-        """Those of a spread group that may have an instance; closed ones are kept as long as they have."""
+    def group(self, name: str, fleets: Iterable[str], since: float) -> Group:
+        """A spread group. Those closed before `since` are only counted, by whether the stored inventory has
+        their instance, and not the members of the fleets. Closed ones are kept as long as they have one.
+        """
         ...
 
     def add_decision(self, placement_id: str, decision: Decision) -> None:

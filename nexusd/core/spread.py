@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from nexusd.core.identifiers import fleet_of
 from nexusd.core.inventory import Inventory
@@ -22,18 +22,28 @@ class Member:
     instance_id: str | None = None
 
 
-def count_members(
-    members: Iterable[Member], inventory: Inventory, fleets: Collection[str] = ()
-) -> Counter[str]:
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The placements of a group that may have an instance.
+
+    `members`: the open ones, and those closed a short while ago. `settled`: how many of the others have an
+    instance that lives, by region; but for those of fleets, all of whose instances count.
+    """
+
+    members: Sequence[Member] = ()
+    settled: Mapping[str, int] = field(default_factory=dict)
+
+
+def count_members(group: Group, inventory: Inventory, fleets: Collection[str] = ()) -> Counter[str]:
     """By region: open placements, for what they may have made, and closed ones whose instance still lives.
 
     `fleets`: those that spread in this group. All of their instances count, adopted ones too.
     """
-    counts: Counter[str] = Counter()
+    counts = Counter(group.settled)
     for fleet in fleets:
         for (region, status), number in inventory.fleet(fleet).items():
             counts[region] += number if status != TERMINATED else 0
-    for member in members:
+    for member in group.members:
         if fleet_of(member.name) in fleets:
             counts[member.region] += member.state in OPEN and not _listed(member, inventory)
         else:

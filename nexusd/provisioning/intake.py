@@ -16,8 +16,7 @@ from nexusd.core.lifecycle import resolve as resolved
 from nexusd.core.placement import Decision, PlacementPolicy, PlacementRequest
 from nexusd.core.world import World
 from nexusd.ports import Clock, IdempotencyKey, Store, Transaction
-from nexusd.provisioning.queue import read_groups
-from nexusd.provisioning.supply import UNDER_WAY, Groups, Shortlists, Standing, compiled
+from nexusd.provisioning.supply import UNDER_WAY, Groups, Shortlists, Standing, compiled, read_groups
 
 log = structlog.get_logger(__name__)
 
@@ -79,13 +78,14 @@ class Intake:
 
     async def plan(self, request: PlacementRequest) -> Decision:
         self._check(request)
+        now = self._clock.now()
 
         def transaction(tx: Transaction) -> tuple[list[Placement], Groups]:
-            return tx.placements.in_states(UNDER_WAY), read_groups(tx, [request])
+            return tx.placements.in_states(UNDER_WAY), read_groups(tx, [request], self._world, now)
 
         under_way, groups = await self._store.run(transaction)
         standing = Standing(self._world, self.policy, self._shortlists, under_way, groups)
-        return standing.decide(request, self._clock.now())
+        return standing.decide(request, now)
 
     async def cancel(self, placement_id: str) -> Placement:
         now = self._clock.now()

@@ -7,13 +7,11 @@ more than a pass reads, the next pass goes on where this one stopped.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from nexusd.core.lifecycle import Placement
-from nexusd.core.placement import PlacementRequest
 from nexusd.ports import Transaction
-from nexusd.provisioning.supply import UNDER_WAY, Groups
+from nexusd.provisioning.supply import UNDER_WAY
 
 CLASSES_PER_PASS = 128
 MOST_HEADS = 256
@@ -30,7 +28,6 @@ class Waiting:
     queued: tuple[Placement, ...]
     expired: tuple[Placement, ...]
     under_way: tuple[Placement, ...]
-    groups: Groups
     look_again_s: float
 
 
@@ -57,15 +54,8 @@ class QueueReader:
             tuple(sorted((p for p in heads if not _expired(p, wall_now)), key=_turn)),
             tuple(expired),
             tuple(tx.placements.in_states(UNDER_WAY)),
-            read_groups(tx, (p.request for p in heads)),
             SOON_S if more or len(expired) == EXPIRED_PER_PASS else float("inf"),
         )
-
-
-def read_groups(tx: Transaction, requests: Iterable[PlacementRequest]) -> Groups:
-    """The members of the spread groups of these, each read once."""
-    spreads = {r.spread.group for r in requests if r.spread is not None}
-    return {group: tx.placements.group(group) for group in sorted(spreads)}
 
 
 def _turn(placement: Placement) -> tuple[int, float, str]:

@@ -25,22 +25,33 @@ from nexusd.core.placement import (
     shortlist,
 )
 from nexusd.core.regions import RegionSnapshot
-from nexusd.core.spread import Member, count_members
+from nexusd.core.spread import Group, count_members
 from nexusd.core.world import World
+from nexusd.ports import Transaction
 
 UNDER_WAY = (State.CREATING, State.VERIFYING, State.PROVISIONING, State.HELD)
 """Past `queued`: until its instance is listed, each counts for its region."""
 CLASSES_KEPT = 1024
+SETTLED_AFTER_S = 3600.0
+"""A placement that was closed so long ago is looked for in the stored inventory, not in the world's: what the
+store could not take at once is written by then."""
 ANYTHING = PlacementRequest(name="", plan="")
 """A request without constraints."""
 
-Groups = Mapping[str, Iterable[Member]]
+Groups = Mapping[str, Group]
 
 
 @lru_cache(maxsize=CLASSES_KEPT)
 def compiled(where: str | None) -> Where | None:
     """The compiled expression, None when there is none. Raises `expressions.ExpressionError`."""
     return expressions.region_where(where) if where is not None else None
+
+
+def read_groups(tx: Transaction, requests: Iterable[PlacementRequest], world: World, now: float) -> Groups:
+    """The spread groups of these, each read once."""
+    spreads = {r.spread.group for r in requests if r.spread is not None}
+    since = now - SETTLED_AFTER_S
+    return {name: tx.placements.group(name, _fleets_in(world, name), since) for name in sorted(spreads)}
 
 
 class Shortlists:

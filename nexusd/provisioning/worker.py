@@ -29,7 +29,7 @@ from nexusd.provisioning.following import Follower, FollowOptions
 from nexusd.provisioning.intake import state_event
 from nexusd.provisioning.journal import STORE_RETRY_S, Intent, Journal
 from nexusd.provisioning.queue import QueueReader, Waiting
-from nexusd.provisioning.supply import Shortlists, Standing
+from nexusd.provisioning.supply import Groups, Shortlists, Standing, read_groups
 
 log = structlog.get_logger(__name__)
 
@@ -172,13 +172,16 @@ class Provisioner:
             return min(wait_s, self._explain_at - now)
         most = HEADS_EXPLAINED if explaining else self._most(now)
         wall_now = now + self._clock.utc_offset_s()
-        waiting = await self._store.run(lambda tx: self._queue.read(tx, wall_now, most))
+
+        def transaction(tx: Transaction) -> tuple[Waiting, Groups]:
+            found = self._queue.read(tx, wall_now, most)
+            return found, read_groups(tx, (p.request for p in found.queued), self._world, now)
+
+        waiting, groups = await self._store.run(transaction)
         await self._doubt_strays(waiting, now)
         for placement in waiting.expired:
             await self._journal.move(placement, lifecycle.expire(placement, now))
-        standing = Standing(
-            self._world, self._options.policy, self._shortlists, waiting.under_way, waiting.groups
-        )
+        standing = Standing(self._world, self._options.policy, self._shortlists, waiting.under_way, groups)
         if explaining:
             self._explain_at = now + EXPLAIN_EVERY_S
             await self._explain(waiting, standing)

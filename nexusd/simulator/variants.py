@@ -16,7 +16,7 @@ from nexusd.core.fleets import FleetPlacements
 from nexusd.core.inventory import Sweep
 from nexusd.core.lifecycle import IN_DOUBT, Placement, State
 from nexusd.core.regions import RegionList
-from nexusd.core.spread import Member
+from nexusd.core.spread import Group
 from nexusd.ports import Clock, CloudApi, PlacementsTable, Store, Transaction
 from nexusd.simulator.process import Surroundings
 
@@ -218,8 +218,9 @@ class _Blind:
 
 
 def _without_doubtful_members(placements: PlacementsTable) -> _Blind:
-    def group(name: str) -> list[Member]:
-        return [member for member in placements.group(name) if member.state not in IN_DOUBT]
+    def group(name: str, fleets: Iterable[str], since: float) -> Group:
+        whole = placements.group(name, fleets, since)
+        return replace(whole, members=[m for m in whole.members if m.state not in IN_DOUBT])
 
     return _Blind(placements, {"group": group})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 import msgspec
@@ -12,7 +13,8 @@ from nexusd.core.fleets import TRIED_LOOKED_AT, FleetPlacements
 from nexusd.core.identifiers import fleet_of
 from nexusd.core.lifecycle import CLOSED, Attempt, Outcome, Placement, State
 from nexusd.core.placement import Considered, Decision, PlacementRequest
-from nexusd.core.spread import Member
+from nexusd.core.records import TERMINATED
+from nexusd.core.spread import Group, Member
 from nexusd.store.schema import (
     CLOSED_STATES,
     IN_A_GROUP,
@@ -97,8 +99,21 @@ GROUP = sa.select(_t.region, _t.state, _t.name, _t.instance_id).where(
     IN_A_GROUP,
     _t.spread_group == given("which", sa.Text),
     _t.region.is_not(None),
-    sa.or_(_t.instance_id.is_not(None), OPEN_STATES),
+    sa.or_(OPEN_STATES, sa.and_(_t.instance_id.is_not(None), _t.updated_at >= given("since", sa.Double))),
 )
+SETTLED = (
+    sa.select(_t.region, sa.func.count())
+    .join(instances, instances.c.id == _t.instance_id)
+    .where(
+        IN_A_GROUP,
+        _t.spread_group == given("which", sa.Text),
+        CLOSED_STATES,
+        _t.updated_at < given("since", sa.Double),
+        instances.c.status != sa.literal_column(f"'{TERMINATED}'"),
+    )
+    .group_by(_t.region)
+)
+_SETTLED_OF_FLEET = SETTLED.where(_t.member_of == _OF_FLEET)
 
 _ADD_ATTEMPT = Insert(attempts)
 _FINISH_ATTEMPT = (
@@ -281,10 +296,14 @@ class Placements:
         ]
         return {row[0]: _attempt(row) for row in rows}
 
-    def group(self, name: str) -> list[Member]:
-        """Those of a spread group that may have an instance; closed ones are kept as long as they have."""
-        rows = self._session.rows(GROUP, {"which": name})
-        return [Member(region, State(state), name, key) for region, state, name, key in rows]
+    def group(self, name: str, fleets: Iterable[str], since: float) -> Group:
+        """Those closed before `since` are only counted, and not at all if they are members of the fleets."""
+        values: dict[str, object] = {"which": name, "since": since}
+        rows = self._session.rows(GROUP, values)
+        settled = Counter[str](dict(self._session.rows(SETTLED, values)))
+        for fleet in fleets:
+            settled -= Counter(dict(self._session.rows(_SETTLED_OF_FLEET, {**values, "of_fleet": fleet})))
+        return Group([Member(region, State(state), name, key) for region, state, name, key in rows], settled)
 
     def add_decision(self, placement_id: str, decision: Decision) -> None:
         values = {

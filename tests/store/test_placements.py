@@ -11,6 +11,7 @@ from nexusd.core.errors import ConflictError
 from nexusd.core.fleets import TRIED_LOOKED_AT, FleetPlacements
 from nexusd.core.lifecycle import CLOSED, OPEN, Attempt, Outcome, Placement, State
 from nexusd.core.placement import Considered, Decision, PlacementRequest, Spread
+from nexusd.core.records import Instance
 from nexusd.store import placements as placements_module
 from nexusd.store.store import SqlStore
 from tests.store.conftest import Opener
@@ -334,3 +335,31 @@ async def test_a_placement_outlives_its_idempotency_key(store: SqlStore) -> None
         1,
         1,
     )
+
+
+async def test_those_of_a_spread_group_closed_long_ago_are_counted_by_their_instances(
+    store: SqlStore,
+) -> None:
+    def member(key: str, name: str, region: str | None, **more: object) -> Placement:
+        request = PlacementRequest(name, "pro", spread=Spread("web", 1))
+        return replace(Placement(key, request, State.RUNNING, 1.0, 1.0, region=region), **more)  # type: ignore[arg-type]
+
+    await insert(
+        store,
+        member("a", "one", "eu-1", instance_id="i-1"),
+        member("b", "two", "eu-1", instance_id="i-2", state=State.FAILED),
+        member("c", "gone", "eu-1", instance_id="i-8"),
+        member("d", "ended", "us-1", instance_id="i-3"),
+        member("e", "web-aaaaa", "us-1", instance_id="i-4"),
+        member("f", "db-aaaaa", "us-1", instance_id="i-5"),
+        member("g", "new", "us-1", instance_id="i-9", updated_at=7.0),
+        member("h", "doubtful", "us-1", state=State.HELD),
+        member("i", "waiting", None, state=State.QUEUED),
+        placement("j", region="us-1", state=State.RUNNING, instance_id="i-6"),
+    )
+    listed = [Instance(f"i-{n}", str(n), "terminated" if n == 3 else "stopped", "eu-1") for n in range(1, 7)]
+    await store.run(lambda tx: tx.instances.save(listed, {}, ()))
+    group = await store.run(lambda tx: tx.placements.group("web", ["web"], 5.0))
+    assert group.settled == {"eu-1": 2, "us-1": 1}
+    assert {m.name for m in group.members} == {"new", "doubtful"}
+    assert (await store.run(lambda tx: tx.placements.group("web", [], 5.0))).settled == {"eu-1": 2, "us-1": 2}
