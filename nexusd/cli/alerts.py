@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from nexusd.cli.daemon import Daemon, listed, meta_total
-from nexusd.cli.options import DEFAULT_URL, Format, Output, Token, Url
+from nexusd.cli.options import ALERT_STATES, DEFAULT_URL, Format, Output, Token, Url, one_of
 from nexusd.cli.output import note, print_json, when
 from nexusd.cli.tables import print_table
 
@@ -23,6 +23,7 @@ def alerts(
         str | None,
         typer.Option(
             show_default=False,
+            autocompletion=one_of(*ALERT_STATES),
             help="Only in this state: pending, firing, suppressed (it fires, nobody is told) or resolved.",
         ),
     ] = None,

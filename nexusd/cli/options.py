@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -16,6 +17,28 @@ class Output(StrEnum):
 
     TABLE = "table"
     JSON = "json"
+
+
+PLANS = ("starter", "pro", "enterprise")
+PLACEMENT_STATES = (
+    "queued",
+    "creating",
+    "verifying",
+    "provisioning",
+    "held",
+    "running",
+    "failed",
+    "cancelled",
+    "expired",
+)
+INSTANCE_STATUSES = ("pending", "provisioning", "running", "stopped", "terminated")
+ALERT_STATES = ("pending", "firing", "suppressed", "resolved")
+MESSAGE_STATES = ("pending", "sent", "dead")
+
+
+def one_of(*values: str) -> Callable[[str], list[str]]:
+    """Completes a value. What may be given is for the daemon to judge: it may be of another version."""
+    return lambda incomplete: [value for value in values if value.startswith(incomplete)]
 
 
 Url = Annotated[str, typer.Option("--url", envvar="NEXUSD_URL", metavar="URL", help="Where the daemon is.")]

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from nexusd.cli.daemon import Daemon, listed, meta_total, segment
-from nexusd.cli.options import DEFAULT_URL, Format, Output, Token, Url
+from nexusd.cli.options import DEFAULT_URL, MESSAGE_STATES, Format, Output, Token, Url, one_of
 from nexusd.cli.output import note, print_json, show, when
 from nexusd.cli.tables import print_table
 
@@ -21,7 +21,12 @@ app = typer.Typer(
 @app.command("list")
 def list_(
     state: Annotated[
-        str | None, typer.Option(show_default=False, help="Only in this state: pending, sent or dead.")
+        str | None,
+        typer.Option(
+            show_default=False,
+            autocompletion=one_of(*MESSAGE_STATES),
+            help="Only in this state: pending, sent or dead.",
+        ),
     ] = None,
     limit: Annotated[int, typer.Option(min=0, help="Show at most this many; 0 is all.")] = 100,
     url: Url = DEFAULT_URL,

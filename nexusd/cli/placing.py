@@ -9,7 +9,7 @@ import typer
 
 from nexusd.cli.daemon import Daemon, listed, meta_total, segment
 from nexusd.cli.explaining import PATH, print_considered, print_whole, summary
-from nexusd.cli.options import DEFAULT_URL, Format, Output, Token, Url
+from nexusd.cli.options import DEFAULT_URL, PLACEMENT_STATES, PLANS, Format, Output, Token, Url, one_of
 from nexusd.cli.output import note, print_fields, print_json, printable, show, when
 from nexusd.cli.tables import print_table
 from nexusd.core.durations import parse_duration
@@ -25,7 +25,10 @@ class PlacementEndedError(NexusdError):
 
 def place(
     name: Annotated[str, typer.Argument(show_default=False, help="The instance's name.")],
-    plan: Annotated[str, typer.Option(show_default=False, help="starter, pro or enterprise.")],
+    plan: Annotated[
+        str,
+        typer.Option(show_default=False, autocompletion=one_of(*PLANS), help="starter, pro or enterprise."),
+    ],
     image: Annotated[str | None, typer.Option(show_default=False, help="OS base image.")] = None,
     ssh_key: Annotated[
         list[str] | None, typer.Option(show_default=False, help="SSH key id to inject; may be repeated.")
@@ -135,7 +138,14 @@ def placements(
     placement_id: Annotated[
         str | None, typer.Argument(metavar="[ID]", show_default=False, help="Show this one.")
     ] = None,
-    state: Annotated[str | None, typer.Option(show_default=False, help="Only in this state.")] = None,
+    state: Annotated[
+        str | None,
+        typer.Option(
+            show_default=False,
+            autocompletion=one_of(*PLACEMENT_STATES),
+            help="Only in this state, e.g. queued.",
+        ),
+    ] = None,
     limit: Annotated[int, typer.Option(min=0, help="Show at most this many; 0 is all.")] = 100,
     url: Url = DEFAULT_URL,
     token: Token = None,

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from nexusd.cli.daemon import Daemon, listed, meta_total, part
-from nexusd.cli.options import DEFAULT_URL, Format, Output, Token, Url
+from nexusd.cli.options import DEFAULT_URL, INSTANCE_STATUSES, Format, Output, Token, Url, one_of
 from nexusd.cli.output import note, print_json, show, when
 from nexusd.cli.tables import print_table
 from nexusd.core.errors import NexusdError
@@ -44,7 +44,14 @@ def _region(region: dict[str, Any]) -> list[Any]:
 
 def instances(
     region: Annotated[str | None, typer.Option(show_default=False, help="Only in this region.")] = None,
-    status: Annotated[str | None, typer.Option(show_default=False, help="Only with this status.")] = None,
+    status: Annotated[
+        str | None,
+        typer.Option(
+            show_default=False,
+            autocompletion=one_of(*INSTANCE_STATUSES),
+            help="Only with this status, e.g. running.",
+        ),
+    ] = None,
     name: Annotated[str | None, typer.Option(show_default=False, help="Only with this name.")] = None,
     limit: Annotated[int, typer.Option(min=0, help="Show at most this many; 0 is all.")] = 100,
     url: Url = DEFAULT_URL,

@@ -96,39 +96,6 @@ def test_an_unknown_option_exits_2_with_one_line(run: Run) -> None:
     assert ran == (2, "", "nexusd: No such option: --frob (see 'nexusd status --help')\n")
 
 
-def test_commands_complete_without_being_imported() -> None:
-    ran = nexusd(_NEXUSD_COMPLETE="complete_bash", COMP_WORDS="nexusd pla", COMP_CWORD="1")
-    assert ran.stdout.split() == ["place", "placements"]
-
-
-def test_options_of_a_command_complete() -> None:
-    ran = nexusd(_NEXUSD_COMPLETE="complete_bash", COMP_WORDS="nexusd place --dr", COMP_CWORD="2")
-    assert ran.stdout.split() == ["--dry-run"]
-
-
-def test_a_completion_script_is_offered() -> None:
-    ran = nexusd("--show-completion", "bash", _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1")
-    assert ran.returncode == 0
-    assert "_NEXUSD_COMPLETE" in ran.stdout
-
-
-def test_a_reader_that_goes_away_ends_it_quietly(daemon: FakeDaemon) -> None:
-    daemon.on("GET", "/metrics", Answer(raw=b"nexusd_leader 1\n" * 100_000))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "nexusd", "metrics", "--url", daemon.url],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        cwd=ROOT,
-    )
-    assert process.stdout is not None
-    assert process.stderr is not None
-    process.stdout.readline()
-    process.stdout.close()
-    assert process.wait(10) == 0
-    assert process.stderr.read() == b""
-    process.stderr.close()
-
-
 class Daemon:
     """Stands in for `nexusd.app` as `nexusd run` sees it."""
 

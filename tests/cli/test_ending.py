@@ -30,12 +30,13 @@ def shell(command: str, **environ: str) -> subprocess.CompletedProcess[str]:
 def _many(daemon: FakeDaemon) -> None:
     rows = [{"id": f"inst_{n}", "name": "ã", "status": "running", "region": "r"} for n in range(100)]
     daemon.on("GET", "/api/v1/instances", Answer(page(rows * 50)))
+    daemon.on("GET", "/metrics", Answer(raw=b"nexusd_leader 1\n" * 100_000))
 
 
 @pytest.mark.usefixtures("_many")
-@pytest.mark.parametrize("arguments", ["instances", "instances -o json"])
+@pytest.mark.parametrize("arguments", ["instances --limit 0", "instances --limit 0 -o json", "metrics"])
 def test_a_reader_that_has_seen_enough_ends_it_quietly(arguments: str) -> None:
-    ran = shell(f"{NEXUSD} {arguments} --limit 0 | head -c 10")
+    ran = shell(f"{NEXUSD} {arguments} | head -c 10")
     assert (ran.returncode, ran.stderr) == (0, "")
 
 
