@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from nexusd.core import lifecycle
 from nexusd.core.cooling import after_success, cool_off, refused_place
 from nexusd.core.lifecycle import ABSENCES_NEEDED, Attempt, Outcome, Placement, State
+from nexusd.core.polls import unreachable
 from nexusd.core.world import World
 from nexusd.ports import Clock, Store
 from nexusd.provisioning.journal import Journal
@@ -28,10 +29,15 @@ class FollowOptions:
 
 @dataclass(slots=True)
 class Doubt:
-    """What listings have shown of one attempt in doubt, for as long as this process looks."""
+    """What listings have shown of one attempt in doubt, for as long as this process looks.
+
+    `looked_at`: when it last did. `undecided_s`: how long the API has answered and yet nothing was proven.
+    """
 
     absences: int = 0
     last_began_at: float = float("-inf")
+    looked_at: float = float("-inf")
+    undecided_s: float = 0.0
 
 
 class Follower:
@@ -132,9 +138,13 @@ class Follower:
             await self._adopt(placement, after, adopted)
             return
         quiet_until = self._quiet_until(attempt)
-        if self._absences((placement.id, attempt.number), quiet_until, now) >= ABSENCES_NEEDED:
+        doubt = self._doubts.setdefault((placement.id, attempt.number), Doubt())
+        if self._absences(doubt, quiet_until, now) >= ABSENCES_NEEDED:
             await self._give_up_attempt(placement, attempt, now)
-        elif placement.state is State.VERIFYING and now > quiet_until + self.options.hold_after_s:
+        elif (
+            placement.state is State.VERIFYING
+            and self._undecided_s(doubt, quiet_until, now) > self.options.hold_after_s
+        ):
             held = lifecycle.hold(placement, "neither found nor proven absent: sweeps stay incomplete", now)
             await self._journal.move(placement, held)
 
@@ -147,11 +157,18 @@ class Follower:
         cooling = cool_off(place, self._world.cooling_off.get(place), reason, now)
         await self._journal.finish(placement, after, absent, {place: cooling})
 
-    def _absences(self, attempt: tuple[str, int], quiet_until: float, now: float) -> int:
+    def _undecided_s(self, doubt: Doubt, quiet_until: float, now: float) -> float:
+        """Since the quiet time, but for outages: what nobody can read may still be proven in the end."""
+        since = max(quiet_until, doubt.looked_at)
+        doubt.looked_at = now
+        if since < now and not unreachable(tuple(self._world.polls.values()), now):
+            doubt.undecided_s += min(now - since, LONGEST_LOOK_S)
+        return doubt.undecided_s
+
+    def _absences(self, doubt: Doubt, quiet_until: float, now: float) -> int:
         """How many complete listings, begun after the quiet time, did not have the instance. None counts of
         those that lost most of what there was: an API that shows an empty account may come to its senses.
         """
-        doubt = self._doubts.setdefault(attempt, Doubt())
         inventory = self._world.inventory
         began_at = inventory.began_at
         lost_at = inventory.lost_most_at
@@ -172,6 +189,8 @@ class Follower:
 
 
 LOOK_EVERY_S = 5.0
+LONGEST_LOOK_S = 60.0
+"""So much of the time between two looks counts at most: a store that was away let nobody look."""
 MAY_HAVE_MADE = frozenset({None, Outcome.UNKNOWN, Outcome.ABSENT})
 """How an attempt ended that may have made an instance after all."""
 FOLLOWED = [State.VERIFYING, State.HELD, State.PROVISIONING]

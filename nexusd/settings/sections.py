@@ -130,7 +130,9 @@ class Placement(Section):
         at_least_s=1.0,
     )
     hold_after_s: Seconds = duration(
-        "hold_after", 3600.0, "When a create whose outcome cannot be proven is held for a person to decide."
+        "hold_after",
+        3600.0,
+        "After how long without a proof, outages apart, a lost create is held for a person.",
     )
     max_data_age_s: Seconds | None = duration(
         "max_data_age", None, "Region data older than this places nothing. Default: 3 × `polling.regions`."

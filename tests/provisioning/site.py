@@ -55,13 +55,19 @@ class Site:
         try:
             answer = await self.cloud.read_regions()
             self.world.regions, _ = next_snapshot(self.world.regions, answer)
+            self._answered(REGIONS)
             sweep = await self.cloud.sweep_instances()
         except UnavailableError:
             return
+        self._answered(INSTANCES)
         delta = compare(self.world.inventory, sweep, SweepPolicy())
         self.world.inventory.apply(delta)
         if delta.hold is None:
             self.worker.swept(delta.vanished)
+
+    def _answered(self, resource: str) -> None:
+        poll = self.world.polls[resource].succeeded(self.clock.now(), 0.0)
+        self.world.polls = {**self.world.polls, resource: poll}
 
     async def polls(self) -> None:
         while True:

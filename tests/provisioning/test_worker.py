@@ -96,6 +96,21 @@ async def test_a_verification_that_can_never_end_is_held(tmp_path: Path) -> None
 
 
 @in_virtual_time
+async def test_an_outage_longer_than_hold_after_holds_nothing(tmp_path: Path) -> None:
+    async with site(tmp_path) as here:
+        here.cloud.script_creates(NEVER_ARRIVED)
+        accepted = await here.place()
+        await here.until(accepted, State.VERIFYING)
+        for resource in (REGIONS, INSTANCES):
+            here.cloud.break_(resource, UnavailableError("down"))
+        await asyncio.sleep(5 * 3600.0)
+        assert (await here.placement(accepted)).state is State.VERIFYING
+        for resource in (REGIONS, INSTANCES):
+            here.cloud.mend(resource)
+        await here.until(accepted, State.PROVISIONING, within_s=60.0)
+
+
+@in_virtual_time
 async def test_a_refusal_for_capacity_fails_over_at_once_and_the_region_cools_off(tmp_path: Path) -> None:
     async with site(tmp_path) as here:
         here.cloud.script_creates(refusal("capacity"))
