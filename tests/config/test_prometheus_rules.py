@@ -8,15 +8,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from nexusd.core.fleets import Fleets, FleetSpec
 from nexusd.core.rules_default import DEFAULT_RULES
-from nexusd.web.metrics import MetricsRegistry
 from tests.config.shipped import CASES, PROMETHEUS, RULES, alerts, checks, rules, run
 from tests.requirements import need_program
-from tests.web.fakes import EVERYWHERE, instance, world_of
-from tests.web.site import Site
 
 RUNBOOK = Path(__file__).parents[2] / "docs" / "runbook.md"
 NOT_HELD = {"NexusdDown", "NexusdWatchdog"}
@@ -81,22 +76,6 @@ def test_what_fires_is_held_while_it_cannot_be_judged(name: str) -> None:
     [held] = [rule["expr"] for rule in rules() if rule.get("record") == "nexusd:alerts_held"]
     names = re.findall(r'ALERTS\{alertname=~?"([^"]+)"', held)
     assert [known for known in names if re.fullmatch(known, name)]
-
-
-@pytest.fixture
-async def exposed() -> dict[str, list[Mapping[str, str]]]:
-    """The labels of what a daemon exposes that has something of everything, by name."""
-    site = Site(metrics=MetricsRegistry(["ops"]))
-    site.daemon.world = world_of([instance(1)], EVERYWHERE)
-    site.daemon.world.declare(Fleets((FleetSpec("web", 6, "pro"),)))
-    table = tuple((rule.name, rule.severity) for rule in DEFAULT_RULES.values())
-    async with site.running(receivers=("ops",), alert_rules=table):
-        text = (await site.get("/metrics")).text
-    found: dict[str, list[Mapping[str, str]]] = {}
-    for family in parse_text(text):
-        for sample in family.samples:
-            found.setdefault(sample.name, []).append(sample.labels)
-    return found
 
 
 def test_every_series_that_the_rules_name_is_exposed(exposed: dict[str, list[Mapping[str, str]]]) -> None:
