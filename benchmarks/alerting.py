@@ -363,7 +363,7 @@ async def _watch(webhook: str, feed: Feed) -> AsyncIterator[_Watch]:
             compose=deliveries.compose,
             outbox_changes=lambda: deliveries.changes,
             intervals_s={INSTANCES: 30.0},
-            observers=Observers(lambda: None, lambda _: None, deliveries.wake),
+            observers=Observers(lambda: None, lambda _: None, deliveries.added),
         )
         cycle, stop = Cycle(world, store, clock, metrics, parts), asyncio.Event()
         await store.acquire_lease()

@@ -29,7 +29,7 @@ from nexusd.core.regions import next_snapshot
 from nexusd.core.rules import Facts
 from nexusd.core.silences import Silence
 from nexusd.core.world import World
-from nexusd.passes import News, Pressing, Restored, Write, pressing, remembered, restored, write_of
+from nexusd.passes import News, Pressing, Restored, Unsaved, pressing, remembered, restored, write_of
 from nexusd.ports import Clock, CloudApi, Metrics, OutboxMessage, Store, Transaction
 
 log = structlog.get_logger(__name__)
@@ -49,11 +49,11 @@ P = ParamSpec("P")
 
 @dataclass(frozen=True, slots=True)
 class Observers:
-    """Who is told of a pass after its commit. `recorded`: it had events."""
+    """Who is told of a pass after its commit. `outbox`: of its messages. `recorded`: it had events."""
 
     regions: Callable[[], None]
     swept: Callable[[frozenset[str]], None]
-    outbox: Callable[[Iterable[str]], None]
+    outbox: Callable[[Iterable[OutboxMessage]], None]
     recorded: Callable[[], object] = int
 
 
@@ -64,7 +64,7 @@ class Parts:
     `compose` makes the outbox rows of messages, with their ids and rendered bodies, at an instant.
     `intervals_s`: how often each resource is polled. `smoothing_s`: half-life of the moving average over
     latencies, None when they are not smoothed. `fleets`: those that are declared. `outbox_changes` grows
-    whenever the outbox has changed.
+    whenever a message has failed, or is tried again after that.
     """
 
     cloud: CloudApi
@@ -96,7 +96,7 @@ class Cycle:
         self._backlog: tuple[Backlog, ...] | None = None
         self._backlog_read_of = -1
         self._memory = AlertMemory()
-        self._unsaved: list[Write] = []
+        self._unsaved: list[Unsaved] = []
         self._next_due = clock.now() + LONGEST_WAIT_S
         self.progressed_at = clock.now()
         self.restored_epoch = -1
@@ -222,7 +222,8 @@ class Cycle:
         judged = await _beside(size, judge, self._parts.alerting, facts, self._memory)
         swept = await self._after_sweep(news.delta)
         messages = self._parts.compose(judged.messages, now)
-        self._unsaved.append(write_of(news, judged, messages, swept.first_running, now))
+        write = write_of(news, judged, messages, swept.first_running, now)
+        self._unsaved.append(Unsaved(write, messages))
         self._become(news, polls, judged, swept)
         more = self._unjudged.judged(known=facts.instances_known)
         read_again_at = self._placements_read_at + LONGEST_WAIT_S
@@ -231,8 +232,7 @@ class Cycle:
         self._moved.set()
         if news.poll is not None:
             self._log_pass(news, judged, messages)
-        if await self._save():
-            self._parts.observers.outbox({message.receiver for message in messages})
+        await self._save()
         self.progressed_at = self._clock.now()
 
     def _log_pass(self, news: News, judged: AlertPass, messages: list[OutboxMessage]) -> None:
@@ -330,10 +330,10 @@ class Cycle:
         if not self._store.leading:
             self._unsaved.clear()  # the leader writes what it sees
             return False
-        writes = tuple(self._unsaved)
+        unsaved = tuple(self._unsaved)
 
         def transaction(tx: Transaction) -> bool:
-            return bool(tx.events.append([event for write in writes for event in write(tx)]))
+            return bool(tx.events.append([event for one in unsaved for event in one.write(tx)]))
 
         try:
             recorded = await self._store.run_leading(transaction)
@@ -341,10 +341,11 @@ class Cycle:
             return False
         except StoreUnavailableError as error:
             log.warning(
-                "store_unavailable", waiting="snapshots, alerts", passes=len(writes), error=str(error)
+                "store_unavailable", waiting="snapshots, alerts", passes=len(unsaved), error=str(error)
             )
             return False
-        del self._unsaved[: len(writes)]
+        del self._unsaved[: len(unsaved)]
+        self._parts.observers.outbox(message for one in unsaved for message in one.messages)
         if recorded:
             self._parts.observers.recorded()
         return True

@@ -141,7 +141,7 @@ class Engine:
         observers = Observers(
             regions=self._provisioner.wake,
             swept=self._provisioner.swept,
-            outbox=self._deliveries.wake,
+            outbox=self._deliveries.added,
             recorded=self._stream.wake,
         )
         polling = self.loaded.polling

@@ -30,6 +30,14 @@ Write = Callable[[Transaction], list[Event]]
 
 
 @dataclass(frozen=True, slots=True)
+class Unsaved:
+    """What a pass has decided: how to write it, and the messages among it."""
+
+    write: Write
+    messages: list[OutboxMessage]
+
+
+@dataclass(frozen=True, slots=True)
 class News:
     """What a pass begins with; nothing of it for one that only looks at the time."""
 

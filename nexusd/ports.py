@@ -303,8 +303,12 @@ class OutboxTable(Protocol):
         """The oldest messages that are due and not leased, now leased to the caller."""
         ...
 
-    def finish(self, message: OutboxMessage) -> None:
-        """Write state, tries, next_try_at, last_error and ended_at back, and give up the lease."""
+    def finish(self, messages: Iterable[OutboxMessage]) -> None:
+        """Write state, tries, next_try_at, last_error and ended_at back, and give up the leases."""
+        ...
+
+    def delivered(self, sent: Iterable[tuple[str, float]]) -> None:
+        """The messages of these ids were sent at these instants, after one try more."""
         ...
 
     def release_leases(self) -> None:

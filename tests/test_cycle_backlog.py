@@ -58,7 +58,7 @@ async def test_it_is_read_when_the_outbox_has_changed_and_only_then(tmp_path: Pa
         assert await seen.latest() == ()
         seen.changes += 1
         assert await seen.latest() == (Backlog("ops", waiting=1, waiting_since=1.0),)
-        await here.store.run(lambda tx: tx.outbox.finish(replace(OPS, state="dead", ended_at=9.0)))
+        await here.store.run(lambda tx: tx.outbox.finish([replace(OPS, state="dead", ended_at=9.0)]))
         seen.changes += 1
         assert await seen.latest() == (Backlog("ops", dead=1, dead_at=9.0),)
 

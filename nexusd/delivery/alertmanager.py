@@ -21,7 +21,7 @@ from nexusd.core.errors import StoreUnavailableError
 from nexusd.core.webhook_body import rfc3339
 from nexusd.core.world import World
 from nexusd.delivery.complaints import Complaints
-from nexusd.delivery.http import JSON, HttpOptions, HttpTarget
+from nexusd.delivery.http import HttpOptions, HttpTarget
 from nexusd.ports import Clock, Delivery, Metrics, OutboxMessage, Store
 
 log = structlog.get_logger(__name__)
@@ -181,7 +181,7 @@ class AlertmanagerReceiver:
         )
 
     async def _post(self, alerts: Iterable[_Postable]) -> Delivery:
-        return await self._target.request("POST", msgspec.json.encode(list(alerts)), JSON)
+        return await self._target.request("POST", msgspec.json.encode(list(alerts)))
 
 
 def _ends_at(alert: Alert, told_at: float, now: float) -> float | None:

@@ -89,23 +89,42 @@ class Deliveries:
         for beating in options.heartbeats:
             with _naming(beating.name):
                 self._heartbeats.append(Heartbeat(beating, clock, metrics))
-        self._added = 0
+        self._replayed = 0
         self._outbox = OutboxWriter(OutboxOptions(options.bodies, options.addresses), rng)
 
     def compose(self, messages: Iterable[Message], now: float) -> list[OutboxMessage]:
-        """The outbox rows of messages (`cycle.Parts.compose`)."""
-        return self._outbox.rows(messages, now, self._clock.utc_offset_s())
+        """The outbox rows of messages (`cycle.Parts.compose`). Those that a worker has room for are leased to
+        it; it is given them by `added`.
+        """
+
+        def lease(address: str, size: int) -> float | None:
+            worker = self._workers.get(address)
+            return worker.claim(size, now) if worker is not None else None
+
+        return self._outbox.rows(messages, now, self._clock.utc_offset_s(), lease)
+
+    def added(self, messages: Iterable[OutboxMessage]) -> None:
+        """These are in the outbox now. To be told of all that `compose` has made, in that order."""
+        by_address: dict[str, list[OutboxMessage]] = {}
+        for message in messages:
+            by_address.setdefault(message.receiver, []).append(message)
+        for address, theirs in by_address.items():
+            worker = self._workers.get(address)
+            if worker is not None:
+                worker.take(m for m in theirs if m.leased_until is not None)
+                if any(m.leased_until is None for m in theirs):
+                    worker.wake()
 
     def wake(self, receivers: Iterable[str]) -> None:
-        """Look at the outbox soon: messages were added or replayed for these."""
-        self._added += 1
+        """Look at the outbox soon: messages were replayed for these."""
+        self._replayed += 1
         for name in set(receivers) & self._workers.keys():
             self._workers[name].wake()
 
     @property
     def changes(self) -> int:
-        """Grows whenever the outbox has changed: something was added, replayed, or tried."""
-        return self._added + sum(worker.recorded for worker in self._workers.values())
+        """Grows whenever a message was tried in vain, or delivered after that, given up, or replayed."""
+        return self._replayed + sum(worker.troubles for worker in self._workers.values())
 
     def progress(self) -> dict[str, float]:
         """When each worker last made a pass."""
@@ -149,7 +168,7 @@ class Deliveries:
     def _sending(self, outlet: _Outlet) -> Callable[[], Awaitable[Delivery]]:
         async def send() -> Delivery:
             now = self._clock.now()
-            rows = self.compose([trial_message(outlet.owner, now)], now)
+            rows = self._outbox.rows([trial_message(outlet.owner, now)], now, self._clock.utc_offset_s())
             row = next(row for row in rows if row.receiver == outlet.receiver.name)
             delivery = await outlet.receiver.send(row)
             self._metrics.notification_request(outlet.receiver.name, delivery.code)

@@ -54,7 +54,7 @@ class Heartbeat:
 
     async def beat(self) -> Delivery:
         """One request."""
-        delivery = await self._target.request(self._options.method, None, {})
+        delivery = await self._target.request(self._options.method, None)
         self._metrics.notification_request(self.name, delivery.code)
         return delivery
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -20,13 +21,15 @@ from nexusd import __version__
 from nexusd.core.errors import InputError
 from nexusd.core.retry_after import retry_after_s
 from nexusd.delivery.addresses import AddressPolicy
+from nexusd.delivery.exchange import Exchange
 from nexusd.delivery.tls import ClientTls, TlsFiles
 from nexusd.ports import Clock, Delivery
 
-MAX_ANSWER_BYTES = 64 * 1024
 RETRIED = frozenset({408, 425, 429})
 GONE = 410
-JSON: Mapping[str, str] = MappingProxyType({"Content-Type": "application/json"})
+OK = 200
+DELIVERED = Delivery("delivered", str(OK))
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,59 +55,35 @@ class HttpTarget:
 
     def __init__(self, name: str, options: HttpOptions, clock: Clock, path: str = "") -> None:
         self._clock = clock
-        self._url, self._headers = _target(options, path)
-        self._policy = AddressPolicy(self._url.host or "", options.networks)
+        url, headers = _target(options, path)
+        self._exchange = Exchange(url, headers, AddressPolicy(url.host or "", options.networks))
         self._tls = ClientTls(options.tls, name) if options.tls is not None else None
         self._timeout_s = options.timeout_s
-        self._open: aiohttp.ClientSession | None = None
 
     def utc(self) -> float:
         """The time to be shown to the receiver."""
         return self._clock.now() + self._clock.utc_offset_s()
 
-    async def request(self, method: str, body: bytes | None, headers: Mapping[str, str]) -> Delivery:
-        """One request, the body as it is; never raises but for cancellation. `headers` that the operator set
-        too are the operator's, unless they begin with `webhook-`.
+    async def request(
+        self, method: str, body: bytes | None, headers: Mapping[str, str] = NO_HEADERS
+    ) -> Delivery:
+        """One request, the body (JSON) as it is; never raises but for cancellation. `headers` go before those
+        that the operator set.
         """
-        sending = self._headers.copy()
-        for name, value in headers.items():
-            if name.startswith("webhook-"):
-                sending[name] = value
-            else:
-                sending.setdefault(name, value)
+        tls = self._tls.context() if self._tls is not None else None
         try:
-            async with self._session().request(
-                method,
-                self._url,
-                data=body,
-                headers=sending,
-                allow_redirects=False,
-                ssl=self._tls.context() if self._tls is not None else True,
-            ) as response:
-                await _read_off(response)
-                return judge(response.status, response.headers.get("Retry-After"), self.utc())
+            answer = await self._exchange.ask(method, body, headers, tls, self._timeout_s)
         except TimeoutError:
             return Delivery("retry", "timeout", f"no answer within {self._timeout_s:g}s")
-        except (aiohttp.ClientError, OSError) as error:
+        except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
             return _not_answered(error)
+        if answer.status == OK and answer.retry_after is None:
+            return DELIVERED
+        return judge(answer.status, answer.retry_after, self.utc())
 
     async def close(self) -> None:
         """Let connections go. A later request makes new ones."""
-        if self._open is not None:
-            session, self._open = self._open, None
-            await session.close()
-
-    def _session(self) -> aiohttp.ClientSession:
-        """Made when it is first needed, because it belongs to the running event loop."""
-        if self._open is None:
-            self._open = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, socket_factory=self._policy.make_socket),
-                timeout=aiohttp.ClientTimeout(total=self._timeout_s),
-                trust_env=False,
-                auto_decompress=False,
-                cookie_jar=aiohttp.DummyCookieJar(),
-            )
-        return self._open
+        await self._exchange.close()
 
 
 def judge(status: int, retry_after: str | None, utc: float) -> Delivery:
@@ -135,21 +114,9 @@ def _target(options: HttpOptions, path: str) -> tuple[URL, CIMultiDict[str]]:
         headers["Authorization"] = "Basic " + base64.b64encode(pair).decode()
     if options.authorization is not None:
         headers["Authorization"] = options.authorization
+    if any(char in part for pair in headers.items() for part in pair for char in "\r\n\0"):
+        raise InputError("a header has a line break in it", "headers")
     return (url / path if path else url).with_user(None), headers
-
-
-async def _read_off(response: aiohttp.ClientResponse) -> None:
-    """Read the answer's body, so that the connection can be used again, but not endlessly: the status has
-    said all that counts.
-    """
-    left = MAX_ANSWER_BYTES
-    try:
-        while left > 0 and (chunk := await response.content.read(left)):
-            left -= len(chunk)
-    except (aiohttp.ClientError, TimeoutError, OSError):
-        left = 0
-    if left <= 0:
-        response.close()
 
 
 def _not_answered(error: Exception) -> Delivery:

@@ -6,8 +6,8 @@ by it later, and the receiver would take the alert for firing for ever.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Iterable
 from dataclasses import replace
 
 import msgspec
@@ -27,70 +27,66 @@ class _Group(msgspec.Struct):
 _DECODER = msgspec.json.Decoder(_Group)
 
 
+class Turn:
+    """One message's place in its group's line. `free`: the one right before it holds it up no more."""
+
+    __slots__ = ("free", "group", "message")
+
+    def __init__(self, message: OutboxMessage, group: str) -> None:
+        self.message = message
+        self.group = group
+        self.free = False
+
+
 class GroupOrder:
-    """Remembers, by group, the message that failed and waits, and the one under way."""
+    """Remembers, by group, the message that failed and waits, and who stands behind the one under way."""
 
     def __init__(self) -> None:
         self._failed: dict[str, OutboxMessage] = {}
-        self._last: dict[str, asyncio.Future[OutboxMessage]] = {}
+        self._lines: dict[str, deque[Turn]] = {}
 
     def restore(self, messages: Iterable[OutboxMessage]) -> None:
         """At start: pending messages that had failed before."""
         self._failed.clear()
-        self._last.clear()
+        self._lines.clear()
         for message in sorted(messages, key=_age):
             if message.tries > 0:
                 self._failed.setdefault(group_of(message), message)
 
-    def enter(self, message: OutboxMessage) -> Turn:
-        """Get in line, in the order of leasing: older first."""
-        group = group_of(message)
-        turn = Turn(self, message, group, self._last.get(group))
-        self._last[group] = turn.over
-        return turn
+    def enter(self, message: OutboxMessage) -> Turn | None:
+        """Get in line, in the order of leasing: older first. The message's turn, if it has come at once."""
+        turn = Turn(message, group_of(message))
+        line = self._lines.get(turn.group)
+        if line is None:
+            self._lines[turn.group] = deque()
+            return turn
+        line.append(turn)
+        return None
 
-    def failed(self, group: str) -> OutboxMessage | None:
-        return self._failed.get(group)
-
-    def left(self, turn: Turn, after: OutboxMessage) -> None:
-        """The turn is over; `after` is its row now."""
-        turn.over.set_result(after)
-        if self._last.get(turn.group) is turn.over:
-            del self._last[turn.group]
+    def postponed(self, turn: Turn, now: float) -> OutboxMessage | None:
+        """The row to write instead of sending, or None: it may be sent."""
+        if turn.free:
+            return None
         head = self._failed.get(turn.group)
-        if after.state != "pending":
-            if head is not None and head.id == after.id:
+        if head is None or _age(head) >= _age(turn.message) or head.next_try_at <= now:
+            return None  # a head that is due and yet not in line is in the outbox no more
+        return replace(turn.message, leased_until=None, next_try_at=head.next_try_at)
+
+    def left(self, turn: Turn, after: OutboxMessage | None) -> Turn | None:
+        """The turn is over; `after` is its row now, None when it was sent or given up. Whose turn is next."""
+        head = self._failed.get(turn.group)
+        if after is None:
+            if head is not None and head.id == turn.message.id:
                 del self._failed[turn.group]
         elif after.tries > turn.message.tries and (head is None or _age(after) <= _age(head)):
             self._failed[turn.group] = after
-
-
-class Turn:
-    """One message's place in its group's line."""
-
-    def __init__(
-        self,
-        order: GroupOrder,
-        message: OutboxMessage,
-        group: str,
-        before: asyncio.Future[OutboxMessage] | None,
-    ) -> None:
-        self.message = message
-        self.group = group
-        self.over: asyncio.Future[OutboxMessage] = asyncio.get_running_loop().create_future()
-        self._order = order
-        self._before = before
-
-    async def postponed(self, clock: Callable[[], float]) -> OutboxMessage | None:
-        """Wait until the one before is done. The row to write instead of sending, or None: it may be sent."""
-        if self._before is not None:
-            ahead = await self._before
-            if ahead.state != "pending" or ahead.tries >= POISON_TRIES:
-                return None
-        head = self._order.failed(self.group)
-        if head is None or _age(head) >= _age(self.message) or head.next_try_at <= clock():
-            return None  # a head that is due and yet not in line is in the outbox no more
-        return replace(self.message, leased_until=None, next_try_at=head.next_try_at)
+        line = self._lines[turn.group]
+        if not line:
+            del self._lines[turn.group]
+            return None
+        following = line.popleft()
+        following.free = after is None or after.tries >= POISON_TRIES
+        return following
 
 
 def group_of(message: OutboxMessage) -> str:

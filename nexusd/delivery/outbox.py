@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from random import Random
 
@@ -25,6 +25,14 @@ class OutboxOptions:
     expires_after_s: float = EXPIRES_AFTER_S
 
 
+Lease = Callable[[str, int], float | None]
+"""Until when a message to an address, with so large a body, is leased from the start; None: not at all."""
+
+
+def unleased(_address: str, _size: int) -> None:
+    return None
+
+
 class OutboxWriter:
     """Makes the rows. `random` gives the ids their entropy."""
 
@@ -32,11 +40,15 @@ class OutboxWriter:
         self._options = options
         self._random = random
 
-    def rows(self, messages: Iterable[Message], now: float, utc_offset_s: float) -> list[OutboxMessage]:
+    def rows(
+        self, messages: Iterable[Message], now: float, utc_offset_s: float, lease: Lease = unleased
+    ) -> list[OutboxMessage]:
         """One row a message and address, due at once. `now`: an instant of the clock, with its UTC offset."""
-        return [row for message in messages for row in self._rows(message, now, utc_offset_s)]
+        return [row for message in messages for row in self._rows(message, now, utc_offset_s, lease)]
 
-    def _rows(self, message: Message, now: float, utc_offset_s: float) -> Iterator[OutboxMessage]:
+    def _rows(
+        self, message: Message, now: float, utc_offset_s: float, lease: Lease
+    ) -> Iterator[OutboxMessage]:
         options = self._options
         body = webhook_body(message, options.bodies.get(message.receiver, BodyOptions()), utc_offset_s)
         for address in options.addresses.get(message.receiver, (message.receiver,)):
@@ -47,4 +59,5 @@ class OutboxWriter:
                 created_at=now,
                 expires_at=now + options.expires_after_s,
                 next_try_at=now,
+                leased_until=lease(address, len(body)),
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from nexusd.delivery.http import JSON, HttpOptions, HttpTarget
+from nexusd.delivery.http import HttpOptions, HttpTarget
 from nexusd.delivery.signing import Signer
 from nexusd.ports import Clock, Delivery, OutboxMessage
 
@@ -33,7 +33,7 @@ class WebhookReceiver:
     async def send(self, message: OutboxMessage) -> Delivery:
         """One POST, the body as it is."""
         signed = self._signer.headers(message, self._target.utc())
-        return await self._target.request("POST", message.body, {**JSON, "webhook-id": message.id, **signed})
+        return await self._target.request("POST", message.body, {"webhook-id": message.id, **signed})
 
     async def close(self) -> None:
         await self._target.close()

@@ -1,18 +1,23 @@
-"""One receiver's worker: leases its messages, sends them, records what became of them. Owned by `engine`.
+"""One receiver's worker: has its messages leased, sends them, records what became of them. Owned by `engine`.
 
-Each pass is one transaction that writes the results so far and leases more, while sends go on beside it. A
-message is marked only after it was sent, so a crash in between sends it again, with the same id.
+A message is leased before it is sent: by the commit that writes it, which then hands it over (`claim`,
+`take`), or by a pass of the worker. Each pass is one transaction that writes the results so far and leases
+more, while sends go on beside it. A message is marked only after it was sent, so a crash in between sends it
+again, with the same id.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from random import Random
 
 import structlog
 
 from nexusd.core.errors import StoreUnavailableError
+from nexusd.delivery.hand import NOBODY_KNOWS, Hand, Lookout
 from nexusd.delivery.order import GroupOrder, Turn
 from nexusd.delivery.retries import after_try
 from nexusd.ports import Clock, Delivery, Metrics, OutboxMessage, Receiver, Store, Transaction
@@ -24,6 +29,10 @@ SHORTEST_SLEEP_S = 0.02
 LONGEST_SLEEP_S = 30.0
 REMEMBERED_FAILURES = 1000
 """Messages that failed before, looked at when the worker starts: others may have to wait for them."""
+RECORDED_TOGETHER = 256
+RECORDED_WITHIN_S = 0.05
+"""While more is in hand, so many results, or all within that time, are recorded in one commit."""
+PENDING, DELIVERED = "pending", "delivered"
 
 DISABLED = Delivery(
     "gone", "410", "the receiver said that it is gone for good; it is disabled until a reload"
@@ -52,8 +61,17 @@ DEFAULT_OPTIONS = WorkerOptions()
 
 @dataclass(frozen=True, slots=True)
 class _Result:
-    row: OutboxMessage
+    """`row` as it is to be written, None when it was delivered at `at`. `delivery` None: it was not tried."""
+
+    message: OutboxMessage
     delivery: Delivery | None
+    row: OutboxMessage | None
+    at: float
+
+    @property
+    def plain(self) -> bool:
+        """Delivered at the first try, or not tried at all."""
+        return self.delivery is None or (self.row is None and self.message.tries == 0)
 
 
 class DeliveryWorker:
@@ -74,15 +92,19 @@ class DeliveryWorker:
         self._rng = rng
         self._metrics = metrics
         self._options = options
-        self._wake = asyncio.Event()
+        self._hand = Hand()
+        self._outbox = Lookout()
         self._order = GroupOrder()
-        self._slots = asyncio.Semaphore(self._options.concurrency)
+        self._ready: deque[Turn] = deque()
+        self._lanes = 0
+        self._group: asyncio.TaskGroup | None = None
         self._stop = asyncio.Event()
-        self._in_hand: set[str] = set()
+        self._wake = asyncio.Event()
         self._results: list[_Result] = []
+        self._recording: asyncio.TimerHandle | None = None
         self._resume_at = 0.0
         self._disabled = False
-        self._recorded = 0
+        self._troubles = 0
         self.progressed_at = clock.now()
 
     @property
@@ -95,27 +117,58 @@ class DeliveryWorker:
         return self._disabled
 
     @property
-    def recorded(self) -> int:
-        """How many results it has written to the outbox so far."""
-        return self._recorded
+    def troubles(self) -> int:
+        """How many results it has written so far that were not plainly a delivery at the first try."""
+        return self._troubles
 
     def wake(self) -> None:
         """Look at the outbox soon: messages were added or replayed."""
+        self._outbox.may_have(NOBODY_KNOWS)
         self._wake.set()
+
+    def claim(self, size: int, now: float) -> float | None:
+        """Until when a message with so large a body that is written now is to be leased to this worker; it is
+        to be given it (`take`) after the commit. None: it is to wait in the outbox.
+
+        Nothing is claimed while older messages may wait there: those of its group come first.
+        """
+        if self._group is None or self._holds_back(now) or not self._outbox.has_nothing:
+            return None
+        if not self._hand.claim(size):
+            self._outbox.may_have(now)
+            return None
+        return now + self._options.lease_s
+
+    def take(self, messages: Iterable[OutboxMessage]) -> None:
+        """Messages that were claimed and are committed now. What comes when it does not run is left to who
+        runs next.
+        """
+        if self._group is None:
+            return
+        for message in messages:
+            self._hand.claimed(len(message.body))
+            if self._outbox.may_have_older(message):
+                self._give_back(message)
+            else:
+                self._begin(message)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set; then what is under way is finished and recorded. Raises `LeaseLostError`."""
         self._stop = stop
-        self._in_hand.clear()
+        self._hand, self._outbox, self._lanes = Hand(), Lookout(), 0
+        self._ready.clear()
         self._results.clear()
         try:
             async with asyncio.TaskGroup() as group:
                 stopping = group.create_task(self._wake_at(stop), name=f"delivery to {self.name}: stop")
                 await self._remember_failures()
-                while not stop.is_set() or self._in_hand or self._results:
-                    await self._pass(group)
+                self._group = group
+                while not stop.is_set() or self._hand or self._results:
+                    await self._pass()
+                self._group = None
                 stopping.cancel()
         finally:
+            self._group = None
             await self._receiver.close()
 
     async def _wake_at(self, stop: asyncio.Event) -> None:
@@ -134,78 +187,130 @@ class DeliveryWorker:
             else:
                 return
 
-    async def _pass(self, group: asyncio.TaskGroup) -> None:
+    async def _pass(self) -> None:
         """Record, lease, begin to send; then sleep until there is something to do."""
         self._wake.clear()
+        if self._recording is not None:
+            self._recording.cancel()
+            self._recording = None
         results, self._results = self._results, []
         now = self._clock.now()
-        room = 0 if self._holds_back(now) else self._options.in_hand - len(self._in_hand)
+        room = self._room() if self._outbox.looks(now) and not self._holds_back(now) else 0
         try:
-            leased, due = await self._exchange(results, room, now)
+            leased = await self._exchange(results, room, now) if results or room > 0 else []
         except StoreUnavailableError as error:
             self._results = results + self._results
+            self.wake()
             await self._store_failed(error)
             return
-        self._recorded += len(results)
         self._tell(results)
         for message in leased:
-            self._begin(group, message)
+            self._begin(message)
         self.progressed_at = self._clock.now()
-        await self._sleep(self._until(due, room - len(leased)))
+        await self._sleep(self._until())
 
     def _holds_back(self, now: float) -> bool:
         """Whether nothing is sent now: at the stop, or as long as a `Retry-After` asked."""
         return self._stop.is_set() or now < self._resume_at
 
-    def _until(self, due: float | None, room: int) -> float | None:
+    def _room(self) -> int:
+        return max(0, self._options.in_hand - len(self._hand))
+
+    def _until(self) -> float | None:
         """When to make the next pass if nothing wakes it; None: nothing but results can be of interest."""
         if self._clock.now() < self._resume_at:
             return self._resume_at
-        return due if room > 0 else None
+        return self._outbox.look_at if self._room() > 0 else None
 
-    async def _exchange(
-        self, results: list[_Result], room: int, now: float
-    ) -> tuple[list[OutboxMessage], float | None]:
+    async def _exchange(self, results: list[_Result], room: int, now: float) -> list[OutboxMessage]:
+        delivered = [(r.message.id, r.at) for r in results if r.row is None]
+        others = [r.row for r in results if r.row is not None]
+
         def transaction(tx: Transaction) -> tuple[list[OutboxMessage], float | None]:
-            for result in results:
-                tx.outbox.finish(result.row)
-            leased = tx.outbox.lease(self.name, now, self._options.lease_s, room) if room > 0 else []
+            tx.outbox.delivered(delivered)
+            tx.outbox.finish(others)
+            if room <= 0:
+                return [], None
+            leased = tx.outbox.lease(self.name, now, self._options.lease_s, room)
             return leased, tx.outbox.next_due(self.name)
 
-        return await self._store.run_leading(transaction)
+        self._outbox.begin()
+        leased, due = await self._store.run_leading(transaction)
+        for row in others:
+            if row.state == PENDING:
+                self._outbox.due(row.next_try_at)
+        if room > 0:
+            self._outbox.read(due, now, full=len(leased) == room)
+        return leased
 
     async def _store_failed(self, error: StoreUnavailableError) -> None:
         log.warning("store_unavailable", waiting=f"delivery to {self.name}", error=str(error))
         await asyncio.sleep(STORE_RETRY_S)
 
-    def _begin(self, group: asyncio.TaskGroup, message: OutboxMessage) -> None:
-        if message.id in self._in_hand:
+    def _begin(self, message: OutboxMessage) -> None:
+        if message.id in self._hand:
             return  # its lease ran out in here, which is no reason to send it twice
-        self._in_hand.add(message.id)
+        self._hand.add(message)
         turn = self._order.enter(message)
-        group.create_task(self._deliver(turn), name=f"delivery to {self.name}: {message.id}")
+        if turn is not None:
+            self._line_up(turn)
+
+    def _line_up(self, turn: Turn) -> None:
+        """Its turn has come; as many are sent at once as there are lanes."""
+        self._ready.append(turn)
+        if self._group is not None and self._lanes < self._options.concurrency:
+            self._lanes += 1
+            self._group.create_task(self._lane(), name=f"delivery to {self.name}: lane")
+
+    async def _lane(self) -> None:
+        """One request after the other, as long as any is to be made."""
+        try:
+            while self._ready:
+                await self._deliver(self._ready.popleft())
+        finally:
+            self._lanes -= 1
 
     async def _deliver(self, turn: Turn) -> None:
         """One message's turn: sent, or given back to the outbox when it is not its time."""
-        row = await turn.postponed(self._clock.now)
-        delivery = None
+        message, delivery = turn.message, None
+        row = self._order.postponed(turn, self._clock.now())
         if row is None:
-            async with self._slots:
-                delivery = await self._send(turn.message)
+            delivery = await self._send(message)
             if delivery is None:
-                row = replace(turn.message, leased_until=None)
-            else:
-                row = after_try(turn.message, delivery, self._clock.now(), self._rng)
-        self._order.left(turn, row)
-        self._in_hand.discard(row.id)
-        self._results.append(_Result(row, delivery))
+                row = self._returned(message)
+            elif delivery.outcome != DELIVERED:
+                row = after_try(message, delivery, self._clock.now(), self._rng)
+        if delivery is None or delivery is DISABLED:
+            await asyncio.sleep(0)  # so quick that a lane would let nobody else in
+        following = self._order.left(turn, row if row is not None and row.state == PENDING else None)
+        if following is not None:
+            self._line_up(following)
+        self._hand.drop(message)
+        self._ended(_Result(message, delivery, row, self._clock.now()))
+
+    def _returned(self, message: OutboxMessage) -> OutboxMessage:
+        """The row of one that waits in the outbox again, untried."""
+        self._outbox.may_have(message.created_at)
+        return replace(message, leased_until=None)
+
+    def _give_back(self, message: OutboxMessage) -> None:
+        self._results.append(_Result(message, None, self._returned(message), self._clock.now()))
         self._wake.set()
+
+    def _ended(self, result: _Result) -> None:
+        """While more is in hand, its record waits a little for those of others."""
+        self._results.append(result)
+        if not self._hand or len(self._results) >= RECORDED_TOGETHER:
+            self._wake.set()
+        elif self._recording is None:
+            loop = asyncio.get_running_loop()
+            self._recording = loop.call_later(RECORDED_WITHIN_S, self._wake.set)
 
     async def _send(self, message: OutboxMessage) -> Delivery | None:
         """None: it was not tried, because nothing is sent now."""
         if self._disabled:
             return DISABLED
-        if self._holds_back(self._clock.now()):
+        if self._holds_back(self._clock.now()) or not self._store.leading:
             return None
         try:
             delivery = await self._receiver.send(message)
@@ -227,33 +332,27 @@ class DeliveryWorker:
 
     def _tell(self, results: list[_Result]) -> None:
         """Count and log what is now on record."""
-        for row, delivery in ((r.row, r.delivery) for r in results):
-            if row.state == "sent":
-                self._metrics.notification(self.name, None, max(0.0, (row.ended_at or 0.0) - row.created_at))
-            elif row.state == "dead" and delivery is not None:
-                reason = "expired" if delivery.outcome == "retry" else delivery.outcome
-                self._metrics.notification(self.name, reason, None)
-                log.error(
-                    "notification_dead",
-                    receiver=self.name,
-                    message=row.id,
-                    reason=reason,
-                    error=row.last_error,
-                    tries=row.tries,
-                )
-            elif delivery is not None:
-                log.warning(
-                    "notification_failed",
-                    receiver=self.name,
-                    message=row.id,
-                    error=row.last_error,
-                    tries=row.tries,
-                    retry_in_s=round(row.next_try_at - self._clock.now(), 1),
-                )
+        for result in results:
+            self._troubles += not result.plain
+            if result.row is None:
+                latency_s = max(0.0, result.at - result.message.created_at)
+                self._metrics.notification(self.name, None, latency_s)
+            elif result.delivery is not None:
+                self._complain(result.row, result.delivery)
+
+    def _complain(self, row: OutboxMessage, delivery: Delivery) -> None:
+        told = {"receiver": self.name, "message": row.id, "error": row.last_error, "tries": row.tries}
+        if row.state == PENDING:
+            retry_in_s = round(row.next_try_at - self._clock.now(), 1)
+            log.warning("notification_failed", **told, retry_in_s=retry_in_s)
+            return
+        reason = "expired" if delivery.outcome == "retry" else delivery.outcome
+        self._metrics.notification(self.name, reason, None)
+        log.error("notification_dead", **told, reason=reason)
 
     async def _sleep(self, until: float | None) -> None:
         """Until woken, at most until an instant; None: the next result or message wakes it."""
-        if self._stop.is_set() and not self._in_hand:
+        if self._stop.is_set() and not self._hand:
             return
         wait_s = LONGEST_SLEEP_S
         if until is not None:

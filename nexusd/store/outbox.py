@@ -57,6 +57,19 @@ _FAILED = _MESSAGE.where(_RECEIVER, _IN_STATE, _t.tries > 0).order_by(_t.created
 _TAKE = sa.update(outbox).where(_ID).values(parameters(outbox, ("leased_until", "due_at")))
 _FINISHED = ("state", "tries", "next_try_at", "leased_until", "last_error", "ended_at", "due_at")
 _FINISH = sa.update(outbox).where(_ID).values(parameters(outbox, _FINISHED))
+_DELIVERED = (
+    sa.update(outbox)
+    .where(_ID)
+    .values(
+        parameters(outbox, ("state", "ended_at"))
+        | {
+            "tries": _t.tries + 1,
+            "leased_until": sa.null(),
+            "last_error": sa.null(),
+            "due_at": _t.next_try_at,
+        }
+    )
+)
 _RELEASE = (
     sa.update(outbox)
     .where(_IN_STATE, _t.leased_until.is_not(None))
@@ -119,18 +132,11 @@ class Outbox:
         )
         return [replace(message, leased_until=until) for message in oldest]
 
-    def finish(self, message: OutboxMessage) -> None:
-        values = {
-            "which": message.id,
-            "state": message.state,
-            "tries": message.tries,
-            "next_try_at": message.next_try_at,
-            "leased_until": None,
-            "last_error": message.last_error,
-            "ended_at": message.ended_at,
-            "due_at": message.next_try_at,
-        }
-        self._session.execute(_FINISH, values)
+    def finish(self, messages: Iterable[OutboxMessage]) -> None:
+        self._session.many(_FINISH, ({**_finished(message), "which": message.id} for message in messages))
+
+    def delivered(self, sent: Iterable[tuple[str, float]]) -> None:
+        self._session.many(_DELIVERED, ({"which": key, "state": SENT, "ended_at": at} for key, at in sent))
 
     def release_leases(self) -> None:
         self._session.execute(_RELEASE, {"in_state": PENDING})
@@ -199,6 +205,18 @@ class Outbox:
 
     def _all(self, statement: sa.Select[*tuple[object, ...]], values: Values) -> list[OutboxMessage]:
         return [OutboxMessage(*row) for row in self._session.rows(statement, values)]
+
+
+def _finished(message: OutboxMessage) -> Values:
+    return {
+        "state": message.state,
+        "tries": message.tries,
+        "next_try_at": message.next_try_at,
+        "leased_until": None,
+        "last_error": message.last_error,
+        "ended_at": message.ended_at,
+        "due_at": message.next_try_at,
+    }
 
 
 def _values(message: OutboxMessage) -> Values:

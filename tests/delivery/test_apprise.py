@@ -212,7 +212,7 @@ async def test_each_url_has_messages_of_its_own_and_one_that_hangs_delays_nobody
             rows = made.compose([MESSAGE] * 8 + [for_ops], office.clock.now())
             assert [r.receiver for r in rows] == ["chat/1", "chat/2"] * 8 + ["ops"]
             await office.add(*rows)
-            made.wake({r.receiver for r in rows})
+            made.added(rows)
             async with asyncio.timeout(10.0):
                 while len(quick.got) < 8 or not ops.got or not slow.got:
                     await asyncio.sleep(0.01)

@@ -21,7 +21,7 @@ import pytest
 from aiohttp import web
 
 from nexusd.core.alerting import Alerting
-from nexusd.core.notifications import Route, Routing
+from nexusd.core.notifications import Message, Route, Routing
 from nexusd.core.polls import INSTANCES, REGIONS, PollState
 from nexusd.core.records import Instance, Region
 from nexusd.core.rules_default import DEFAULT_RULES
@@ -87,6 +87,14 @@ class Mortal:
         return result
 
 
+class SlowDisk(Mortal):
+    """Commits so slowly that a webhook could be told meanwhile."""
+
+    async def run_leading(self, transaction: Callable[[Transaction], Any]) -> Any:
+        await asyncio.sleep(0.5)
+        return await super().run_leading(transaction)
+
+
 class MarksFirst(Mortal):
     """Broken: what is leased is marked as sent before it is."""
 
@@ -94,7 +102,7 @@ class MarksFirst(Mortal):
         def marking(tx: Transaction) -> Any:
             result = transaction(tx)
             for row in result[0] if isinstance(result, tuple) else ():
-                tx.outbox.finish(replace(row, state="sent", ended_at=0.0))
+                tx.outbox.finish([replace(row, state="sent", ended_at=0.0)])
             return result
 
         return await super().run_leading(marking)
@@ -125,12 +133,30 @@ class _Postponing:
         self._put_off.extend(messages)
 
 
+Compose = Callable[[Iterable[Message], float], list[OutboxMessage]]
+
+
+def composing(made: Deliveries) -> Compose:
+    return made.compose
+
+
+def handing_over_early(made: Deliveries) -> Compose:
+    """Broken: messages are handed to the workers before they are committed."""
+
+    def compose(messages: Iterable[Message], now: float) -> list[OutboxMessage]:
+        rows = made.compose(messages, now)
+        made.added(rows)
+        return rows
+
+    return compose
+
+
 @dataclass
 class Trouble:
     """Everything that outlives a daemon: the cloud, the disk, and what receivers have got.
 
     `got`: by receiver and message id the bodies that were taken. `cycle_store`, `delivery_store`: what is
-    between the daemon's parts and its store.
+    between the daemon's parts and its store. `compose`: how rows are made of messages.
     """
 
     folder: Path
@@ -139,6 +165,7 @@ class Trouble:
     cloud: FakeCloudApi
     cycle_store: type[Mortal] = Mortal
     delivery_store: type[Mortal] = Mortal
+    compose: Callable[[Deliveries], Compose] = composing
     urls: dict[str, str] = field(default_factory=dict)
     got: dict[str, dict[str, set[bytes]]] = field(
         default_factory=lambda: defaultdict(lambda: defaultdict(set))
@@ -164,9 +191,9 @@ class Trouble:
         metrics = NullMetrics()
         office = self.delivery_store(store, self.fate)
         made = Deliveries(DeliveryOptions(hooks), world, office, self.clock, self.random, metrics)
-        observers = Observers(lambda: None, lambda _: None, made.wake)
+        observers = Observers(lambda: None, lambda _: None, made.added)
         alerting = Alerting((RULE,), Routing(dict.fromkeys(RECEIVERS, True), (ROUTE,)))
-        parts = Parts(self.cloud, alerting, made.compose, INTERVALS_S, observers)
+        parts = Parts(self.cloud, alerting, self.compose(made), INTERVALS_S, observers)
         cycle = Cycle(world, self.cycle_store(store, self.fate), self.clock, metrics, parts)
         process = asyncio.ensure_future(_run(cycle, made))
         struck = asyncio.ensure_future(self.fate.struck.wait())
@@ -199,6 +226,15 @@ class Trouble:
                 known[row.receiver] |= _fingerprints(row.body)
         return {f"{receiver}: {mark}" for receiver in RECEIVERS for mark in fired - known[receiver]}
 
+    def told_twice(self) -> set[str]:
+        """What a receiver was told under more than one id; each alert here fires but once."""
+        ids: dict[str, set[str]] = defaultdict(set)
+        for receiver, got in self.got.items():
+            for key, bodies in got.items():
+                for mark in set().union(*map(_fingerprints, bodies)):
+                    ids[f"{receiver}: {mark}"].add(key)
+        return {told for told, keys in ids.items() if len(keys) > 1}
+
     def delivered(self, receiver: str) -> set[str]:
         """The fingerprints of the alerts that it was told."""
         bodies = [body for bodies in self.got[receiver].values() for body in bodies]
@@ -224,7 +260,7 @@ def _fingerprints(body: bytes) -> set[str]:
 
 
 async def killed_often(
-    folder: Path, alerts: int, kills: int, most_steps: int, **broken: type[Mortal]
+    folder: Path, alerts: int, kills: int, most_steps: int, **broken: Any
 ) -> tuple[Trouble, set[str]]:
     """As many instances stop, a few in each life; what the receivers lacked after any of them."""
     random, clock = Random(alerts), VirtualClock()
@@ -253,6 +289,7 @@ async def killed_often(
 
 def check(trouble: Trouble, alerts: int, kills: int) -> None:
     assert trouble.killed > 0.8 * kills
+    assert trouble.told_twice() == set()
     for receiver in RECEIVERS:
         assert len(trouble.delivered(receiver)) == alerts
         assert all(len(bodies) == 1 for bodies in trouble.got[receiver].values())
@@ -278,3 +315,16 @@ def test_who_marks_before_sending_or_adds_rows_later_is_caught(
 ) -> None:
     _, lacking = run_virtual(killed_often(tmp_path, alerts=30, kills=10, most_steps=40, **broken))
     assert lacking != set()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("compose", "caught"), [(composing, False), (handing_over_early, True)])
+def test_who_hands_over_what_is_not_committed_is_caught(
+    compose: Callable[[Deliveries], Compose],
+    caught: bool,  # noqa: FBT001 - a parametrized expectation
+    tmp_path: Path,
+) -> None:
+    trouble, _ = run_virtual(
+        killed_often(tmp_path, alerts=60, kills=20, most_steps=40, cycle_store=SlowDisk, compose=compose)
+    )
+    assert bool(trouble.told_twice()) is caught

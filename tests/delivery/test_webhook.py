@@ -190,6 +190,73 @@ async def test_a_connection_that_is_refused_or_lost_is_tried_again() -> None:
 
 
 @in_virtual_time
+async def test_a_connection_is_used_again() -> None:
+    ports = []
+
+    async def note(request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        ports.append(request.transport.get_extra_info("peername")[1])
+        return web.Response(text="thank you")
+
+    async with endpoint(note) as far_end, receiver(far_end.url) as ops:
+        for number in range(3):
+            assert (await ops.send(message(number))).outcome == "delivered"
+    assert len(set(ports)) == 1
+
+
+@in_virtual_time
+async def test_a_connection_whose_answer_was_not_read_to_its_end_is_not_used_again() -> None:
+    ports = []
+
+    async def chatty(request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        ports.append(request.transport.get_extra_info("peername")[1])
+        return web.Response(text="x" * 100_000)
+
+    async with endpoint(chatty) as far_end, receiver(far_end.url) as ops:
+        for number in range(3):
+            assert (await ops.send(message(number))).outcome == "delivered"
+    assert len(set(ports)) == 3
+
+
+async def said_by(*lines: bytes) -> Delivery:
+    """What comes of a message to whom answers so, whatever it is asked."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"}")
+        writer.write(b"".join(lines))
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with receiver(f"http://127.0.0.1:{port}/") as ops:
+            return await ops.send(message())
+
+
+@in_virtual_time
+async def test_an_informational_answer_is_not_the_answer() -> None:
+    early = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
+    assert (await said_by(early, b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n")).code == "503"
+
+
+@in_virtual_time
+async def test_an_answer_without_a_length_ends_with_the_connection() -> None:
+    assert await said_by(b"HTTP/1.0 200 OK\r\n\r\nwell") == Delivery("delivered", "200")
+
+
+@in_virtual_time
+async def test_a_head_without_end_is_not_read_on() -> None:
+    assert (await said_by(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 100_000)).code == "invalid"
+
+
+@pytest.mark.parametrize("headers", [{"X-A": "b\r\nX-C: d"}, {"X-A\nX-B": "c"}, {"X-A": "\0"}])
+def test_a_header_with_a_line_break_is_refused(headers: dict[str, str]) -> None:
+    with pytest.raises(InputError, match="line break"):
+        WebhookReceiver(WebhookOptions("ops", HttpOptions("https://example.com/", headers)), NoClock())
+
+
+@in_virtual_time
 async def test_what_is_not_tls_is_said_to_be_a_tls_failure() -> None:
     async with endpoint() as far_end:
         async with receiver(far_end.url.replace("http:", "https:")) as ops:

@@ -408,7 +408,7 @@ class MarksFirst(_Wrapped):
         def marking(tx: Transaction) -> tuple[list[OutboxMessage], float | None]:
             leased, due = transaction(tx)
             for row in leased:
-                tx.outbox.finish(replace(row, state="sent"))
+                tx.outbox.finish([replace(row, state="sent")])
             return leased, due
 
         return await self._store.run_leading(marking)

@@ -55,7 +55,7 @@ async def test_finishing_writes_the_outcome_and_gives_up_the_lease(store: SqlSto
     await add(store, message("a"))
     (leased,) = await store.run(lambda tx: tx.outbox.lease("ops", 10.0, 30.0, 1))
     failed = replace(leased, tries=1, next_try_at=15.0, last_error="503")
-    await store.run(lambda tx: tx.outbox.finish(failed))
+    await store.run(lambda tx: tx.outbox.finish([failed]))
     assert await store.run(lambda tx: tx.outbox.next_due("ops")) == 15.0
     assert await store.run(lambda tx: tx.outbox.page("pending", 5, 0)) == (
         [replace(failed, leased_until=None)],
@@ -63,6 +63,19 @@ async def test_finishing_writes_the_outcome_and_gives_up_the_lease(store: SqlSto
     )
     assert await lease(store, 14.9) == []
     assert await lease(store, 15.0) == ["a"]
+
+
+async def test_what_was_delivered_is_sent_after_one_try_more(store: SqlStore) -> None:
+    await add(store, message("a", tries=2, last_error="503"), message("b"), message("c"))
+    await store.run(lambda tx: tx.outbox.lease("ops", 10.0, 30.0, 2))
+    await store.run(lambda tx: tx.outbox.delivered([("a", 11.0), ("b", 12.0)]))
+    sent, _ = await store.run(lambda tx: tx.outbox.page("sent", 5, 0))
+    found = {row.id: row for row in sent}
+    assert found == {
+        "a": message("a", tries=3, state="sent", ended_at=11.0),
+        "b": message("b", tries=1, state="sent", ended_at=12.0),
+    }
+    assert await lease(store, 50.0) == ["c"]
 
 
 async def test_next_due_is_the_earliest_pending_and_counts_leases(store: SqlStore) -> None:
