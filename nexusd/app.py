@@ -290,8 +290,11 @@ class App:
 
     def _warn_of_restart(self, loaded: Settings) -> None:
         """What a reload cannot change while it runs."""
-        if loaded.store.url != self._engine.loaded.store.url:
+        before = self._engine.loaded
+        if loaded.store.url != before.store.url:
             log.warning("needs_a_restart", key="store.url")
+        if loaded.log.format != before.log.format:
+            log.warning("needs_a_restart", key="log.format")
         set_level(loaded.log.level)
 
 
