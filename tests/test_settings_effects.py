@@ -192,8 +192,8 @@ def put(content: dict[str, Any], path: str, value: Any) -> None:
 
 
 def effects(folder: Path, content: dict[str, Any]) -> list[object]:
-    """All that the parts are given. A compiled expression is equal to no other, so of it only that it is there,
-    and of a condition its text.
+    """All that the parts are given. A compiled expression is equal to no other, so of it only that it is
+    there, and of a condition its text.
     """
     (folder / "nexusd.yaml").write_text(yaml.safe_dump(content))
     settings = load(folder / "nexusd.yaml", {}, {})
