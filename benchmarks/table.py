@@ -34,7 +34,7 @@ class Limit:
         return value <= self.value if self.sense == "≤" else value >= self.value
 
     def __str__(self) -> str:
-        return f"{self.sense} {self.value:g} {self.unit or '×'}"
+        return f"{self.sense} {round(self.value, 3):,} {self.unit or '×'}"
 
 
 def at_most(value: float, unit: str = "") -> Limit:

@@ -498,6 +498,8 @@ class Metrics(Protocol):
 
     def loop_lag(self, lag_s: float) -> None: ...
 
+    def loop_tasks(self, count: int) -> None: ...
+
 
 class Placements(Protocol):
     """Taking placements in (`provisioning/intake.py`)."""

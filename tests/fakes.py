@@ -256,6 +256,9 @@ class RecordingMetrics:
         self._count("loop_lag")
         self.seconds["loop_lag"] = lag_s
 
+    def loop_tasks(self, count: int) -> None:
+        self._count("loop_tasks")
+
     def _count(self, *key: str) -> None:
         self.counts[key] += 1
 

@@ -1,4 +1,6 @@
-"""Measures how late the event loop is (`nexusd_event_loop_lag_seconds`). One root task in `app.py`."""
+"""Measures how late the event loop is, and counts its tasks (`nexusd_event_loop_lag_seconds`, `…_tasks`). One
+root task in `app.py`.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,8 @@ PERIOD_S = 0.5
 
 
 async def probe_lag(metrics: Metrics, stop: asyncio.Event, period_s: float = PERIOD_S) -> None:
-    """Until `stop` is set, ask to be woken every `period_s` and report by how much the loop was late.
+    """Until `stop` is set, ask to be woken every `period_s` and report by how much the loop was late, and how
+    many tasks it has that have not ended.
 
     A loop that is blocked for B seconds is seen as a lag of between B − `period_s` and B.
     """
@@ -19,3 +22,4 @@ async def probe_lag(metrics: Metrics, stop: asyncio.Event, period_s: float = PER
         due = loop.time() + period_s
         await asyncio.sleep(period_s)
         metrics.loop_lag(max(0.0, loop.time() - due))
+        metrics.loop_tasks(len(asyncio.all_tasks(loop)))

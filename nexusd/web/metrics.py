@@ -49,6 +49,7 @@ class MetricsRegistry:
         self._notification_codes = BoundedValues((*_CODES, *_TRANSPORT_FAILURES), 20)
         self._circuit_open = False
         self._reload_successful = True
+        self._loop_tasks = 0
         self._declare_polls()
         self._declare_outcomes()
         self._declare_notifications(names)
@@ -194,6 +195,9 @@ class MetricsRegistry:
     def loop_lag(self, lag_s: float) -> None:
         self._loop_lag.observe(lag_s)
 
+    def loop_tasks(self, count: int) -> None:
+        self._loop_tasks = count
+
     def reloaded(self, *, successful: bool) -> None:
         """The last reload's outcome; 1 from the start, which is itself a successful load."""
         self._reload_successful = successful
@@ -232,6 +236,11 @@ class MetricsRegistry:
                     "nexusd_config_last_reload_successful",
                     "1 when the last reading of the configuration was taken over.",
                     [((), self._reload_successful)],
+                ),
+                gauge(
+                    "nexusd_event_loop_tasks",
+                    "Tasks of the event loop that have not ended.",
+                    [((), self._loop_tasks)],
                 ),
             ]
         )

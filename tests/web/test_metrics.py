@@ -63,6 +63,7 @@ DOCUMENTED = [
     "outbox_messages",
     "outbox_oldest_timestamp_seconds",
     "event_loop_lag_seconds",
+    "event_loop_tasks",
     "leader",
     "config_last_reload_successful",
     "build_info",
