@@ -27,6 +27,7 @@ from nexusd.cycle import Cycle
 from nexusd.engine import Engine, Lasting
 from nexusd.ports import Clock, ReceiverTest, Transaction
 from nexusd.provisioning.supply import ANYTHING, Shortlists, Standing
+from nexusd.runtime import loop
 from nexusd.runtime.clock import SystemClock
 from nexusd.runtime.lag import probe_lag
 from nexusd.runtime.logs import LogOptions, logs_configured, set_level
@@ -60,7 +61,7 @@ def run(config: Path | None, overrides: Mapping[str, object]) -> None:
 
     loaded = load()
     with logs_configured(LogOptions(loaded.log.level, loaded.log.format)):
-        asyncio.run(serve(loaded, load))
+        loop.run(serve(loaded, load))
 
 
 async def serve(loaded: Settings, load: Load, stop: asyncio.Event | None = None) -> None:
@@ -246,6 +247,7 @@ class App:
         if not self._stop.is_set():
             self._notifier.ready(self._status())
             log.info("ready", url=self._engine.url)
+            loop.freeze()
         while not self._stop.is_set():
             await _pause(self._stop, 10.0)
             self._notifier.status(self._status())
