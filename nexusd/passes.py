@@ -116,7 +116,6 @@ def write_of(
     """The rows of one pass, as a function of the transaction that writes them."""
     delta = news.delta if news.delta is not None and news.delta.hold is None else None
     held = news.delta if news.delta is not None and news.delta.hold is not None else None
-    events = [event_of(change, now) for change in news.changes] + list(judged.events)
 
     def write(tx: Transaction) -> list[Event]:
         if news.regions is not None:
@@ -138,6 +137,6 @@ def write_of(
         tx.notification_log.save(judged.log)
         tx.notification_log.remove(judged.forgotten_log)
         tx.outbox.add(messages)
-        return events
+        return [*(event_of(change, now) for change in news.changes), *judged.events]
 
     return write

@@ -36,6 +36,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Awaitable, Callable, Iterable
+from typing import ParamSpec, TypeVar
 
 from nexusd.cloud.listing import Listing
 from nexusd.cloud.stitch import Page, Run, agree, fault, share_a_row, slide
@@ -52,6 +53,10 @@ _READS_PER_PAGE = 4
 _READS_BESIDES = 60
 _TRIES_OF_A_BAD_PAGE = 3
 _RUNS_A_STEP = 50
+_MOST_RUNS_ON_LOOP = 2_000
+
+T = TypeVar("T")
+P = ParamSpec("P")
 
 
 async def sweep(
@@ -91,7 +96,7 @@ class _Sweep:
         self._keep(await self._fetch(0))
         await self._read_all(self._plan())
         while True:
-            mends = self._mends()
+            mends = await self._beside(self._mends)
             if mends:
                 await self._read_all(mends)
                 continue
@@ -174,6 +179,12 @@ class _Sweep:
         self._outdated.setdefault(page.total, set()).update(earlier)
         earlier.add(page.total)
 
+    async def _beside(self, step: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+        """A step that looks at every page; on a thread when there are many. Nothing is read meanwhile."""
+        if len(self._runs) <= _MOST_RUNS_ON_LOOP:
+            return step(*arguments, **named)
+        return await asyncio.to_thread(step, *arguments, **named)
+
     # the chain
 
     def _mends(self) -> list[int]:
@@ -207,7 +218,7 @@ class _Sweep:
         """What the runs list: what `before` does but for some records, or else all of it anew."""
         runs = [run for _, run in sorted(self._runs.items())]
         if before is not None and len(before) == self._total:
-            renewed = before.renewed(runs)
+            renewed = await self._beside(before.renewed, runs)
             if renewed is not None:
                 return renewed
         return Listing.read(runs, await self._union())

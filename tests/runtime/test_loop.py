@@ -15,8 +15,10 @@ from nexusd.runtime import loop
 
 @pytest.fixture(autouse=True)
 def _thawed() -> Iterator[None]:
+    threshold = gc.get_threshold()
     yield
     gc.unfreeze()
+    gc.set_threshold(*threshold)
 
 
 async def _module(found: list[str]) -> None:
