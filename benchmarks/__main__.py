@@ -28,6 +28,7 @@ BENCHMARKS: dict[str, tuple[str, ...]] = {
     "starting": ("G8",),
     "alerting": ("G6",),
     "polling": ("G1",),
+    "scraping": ("G5",),
 }
 """Each module with the goals that it measures, in the order of running."""
 

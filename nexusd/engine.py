@@ -140,7 +140,7 @@ class Engine:
         """What the cycle takes from this configuration."""
         observers = Observers(
             regions=self._provisioner.wake,
-            swept=self._provisioner.swept,
+            swept=self._swept,
             outbox=self._deliveries.added,
             recorded=self._stream.wake,
         )
@@ -188,6 +188,7 @@ class Engine:
                     "cycle": until_stopped(cycle.run(), self.stop),
                     "leader": self._lead(cycle),
                     "event stream": until_stopped(self._stream.run(), self.stop),
+                    "web": until_stopped(self._web.keep_ready(), self.stop),
                 }
                 await run_until_stopped(tasks, self.stop, self.shutdown_timeout_s)
         finally:
@@ -292,6 +293,10 @@ class Engine:
             self._cycle.wake()
         if any(event.detail.get("to") in HURRIED for event in events):
             self._schedule.hurry(INSTANCES)
+
+    def _swept(self, vanished: frozenset[str]) -> None:
+        self._provisioner.swept(vanished)
+        self._web.swept()
 
     def _silences_changed(self) -> None:
         self._stream.wake()

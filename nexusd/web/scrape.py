@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import zlib
+from collections.abc import Callable
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 from prometheus_client.exposition import generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
+from nexusd.core.inventory import Inventory
 from nexusd.ports import Clock, Daemon, Store
 from nexusd.web.instance_metrics import InstanceMetrics
 from nexusd.web.metrics import MetricsRegistry
 from nexusd.web.options import WebOptions
+from nexusd.web.prepared import Prepared, gzipped, plain
 from nexusd.web.queries import quality
 from nexusd.web.state_metrics import Moment, StateMetrics, known_regions
 from nexusd.web.tallies import TallyReader
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
+NOTHING = Prepared()
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 _CLOSING = b"# EOF\n"
 _THREAD_ABOVE_BYTES = 65_536
 """Compressing more than this would stall the event loop; zlib lets go of the interpreter meanwhile."""
+_TAKEN_WITHIN_S = 60.0
+"""Who has not taken a whole answer by then is cut off."""
 
 
 class Scrape:
@@ -45,14 +50,23 @@ class Scrape:
         self._clock = clock
         self._tallies = tallies
         self._state = StateMetrics(options.version, options.receivers, options.alert_rules)
-        self._instances = InstanceMetrics(options.max_instances) if options.per_instance else None
+        self.instances = InstanceMetrics(options.max_instances, _inventory_of(daemon))
+        self._per_instance = options.per_instance
         self._process = CollectorRegistry()
         ProcessCollector(registry=self._process)
         PlatformCollector(registry=self._process)
 
-    async def handle(self, request: web.Request) -> web.Response:
+    async def keep_ready(self) -> None:
+        """Render what takes long as soon as it has changed. For ever."""
+        if self._per_instance:
+            await self.instances.keep_ready()
+        else:
+            await asyncio.Event().wait()
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
         openmetrics = _prefers_openmetrics(request.headers.get("Accept", ""))
-        body = await self._exposition(openmetrics=openmetrics)
+        prepared = await self.instances.latest() if self._per_instance else NOTHING
+        rest = await self._rest(openmetrics=openmetrics)
         headers = {
             "Content-Type": OPENMETRICS if openmetrics else TEXT,
             "Cache-Control": "no-store",
@@ -60,10 +74,11 @@ class Scrape:
         }
         if quality(request.headers.get("Accept-Encoding", ""), "gzip") > 0:
             headers["Content-Encoding"] = "gzip"
-            body = await _compressed(body)
-        return web.Response(body=body, headers=headers)
+            return await _answer(request, await _gzipped(prepared, rest), headers)
+        return await _answer(request, plain(prepared, rest), headers)
 
-    async def _exposition(self, *, openmetrics: bool) -> bytes:
+    async def _rest(self, *, openmetrics: bool) -> bytes:
+        """All but the series of single instances."""
         world = self._daemon.world
         moment = Moment(
             world,
@@ -75,10 +90,7 @@ class Scrape:
         )
         self._metrics.expect_regions(known_regions(world))
         text = self._state.render(moment) + self._metrics.render(openmetrics=openmetrics)
-        parts = [text.encode(errors="replace")]
-        if self._instances is not None:
-            parts.append(await self._instances.render(world.inventory))
-        return b"".join([*parts, self._of_process(openmetrics=openmetrics)])
+        return text.encode(errors="replace") + self._of_process(openmetrics=openmetrics)
 
     def _of_process(self, *, openmetrics: bool) -> bytes:
         """The families of the process and the interpreter, with the closing line where the format has one."""
@@ -93,13 +105,30 @@ def _prefers_openmetrics(accept: str) -> bool:
     return wanted > 0 and wanted >= quality(accept, "text/plain")
 
 
-async def _compressed(body: bytes) -> bytes:
-    if len(body) > _THREAD_ABOVE_BYTES:
-        return await asyncio.to_thread(_gzip, body)
-    return _gzip(body)
+async def _gzipped(prepared: Prepared, rest: bytes) -> list[bytes]:
+    if len(rest) > _THREAD_ABOVE_BYTES:
+        return await asyncio.to_thread(gzipped, prepared, rest)
+    return gzipped(prepared, rest)
 
 
-def _gzip(body: bytes) -> bytes:
-    """gzip at the fastest level: a scrape is read once, next door."""
-    compressor = zlib.compressobj(level=1, wbits=31)
-    return compressor.compress(body) + compressor.flush()
+async def _answer(request: web.Request, chunks: list[bytes], headers: dict[str, str]) -> web.StreamResponse:
+    """In chunks, so that ten megabytes are neither copied nor written at once."""
+    if len(chunks) == 1:
+        return web.Response(body=chunks[0], headers=headers)
+    response = web.StreamResponse(headers=headers)
+    response.content_length = sum(map(len, chunks))
+    await response.prepare(request)
+    if request.method == "HEAD":
+        return response
+    try:
+        async with asyncio.timeout(_TAKEN_WITHIN_S):
+            for chunk in chunks:
+                await response.write(chunk)
+    except TimeoutError:
+        if request.transport is not None:
+            request.transport.abort()
+    return response
+
+
+def _inventory_of(daemon: Daemon) -> Callable[[], Inventory]:
+    return lambda: daemon.world.inventory

@@ -96,7 +96,8 @@ class WebServer:
         app.add_routes(OutboxRoutes(options, daemon, store, clock).routes())
         app.add_routes(HistoryRoutes(store, telling.stream, clock, options.store_timeout_s).routes())
         app.add_routes(ProbeRoutes(daemon).routes())
-        app.add_routes([web.get("/metrics", Scrape(options, daemon, store, metrics, clock, tallies).handle)])
+        self._scrape = Scrape(options, daemon, store, metrics, clock, tallies)
+        app.add_routes([web.get("/metrics", self._scrape.handle)])
         app.add_routes(PageRoutes(options, daemon, store, clock, tallies).routes())
         self._runner = web.AppRunner(
             app,
@@ -115,6 +116,14 @@ class WebServer:
             await web.SockSite(self._runner, own, ssl_context=self._tls).start()
         self._addresses = [(address[0], address[1]) for address in self._runner.addresses]
         log.info("listening", url=self.url, tls=self._tls is not None)
+
+    async def keep_ready(self) -> None:
+        """Prepare what takes long before it is asked for. For ever."""
+        await self._scrape.keep_ready()
+
+    def swept(self) -> None:
+        """The instances were read again."""
+        self._scrape.instances.changed()
 
     @property
     def url(self) -> str:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import gzip
 import subprocess
-import time
-from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -22,7 +20,6 @@ from nexusd.core.fleets import Fleets, FleetSpec
 from nexusd.core.lifecycle import State
 from nexusd.core.records import Region
 from nexusd.web.exposition import escape, number
-from nexusd.web.instance_metrics import InstanceMetrics
 from nexusd.web.metrics import MAX_REGIONS, MetricsRegistry
 from tests.requirements import need_program
 from tests.web.fakes import EVERYWHERE, NOW, alert, instance, muted_world, placement, world_of
@@ -320,55 +317,6 @@ async def test_many_scrapes_at_once_read_the_store_once(site: Site) -> None:
 
 async def test_per_instance_series_are_not_there_unless_asked_for(site: Site) -> None:
     assert "nexusd_instance_info" not in _names(await site.get("/metrics"))
-
-
-async def test_per_instance_series_are_capped_and_the_rest_is_counted() -> None:
-    site = Site()
-    site.daemon.world = world_of((instance(n) for n in range(7)), EVERYWHERE)
-    async with site.running(per_instance=True, max_instances=5):
-        found = samples(await site.get("/metrics"))
-    assert sum(name == "nexusd_instance_info" for name, _ in found) == 5
-    assert sum(name == "nexusd_instance_status" for name, _ in found) == 5
-    assert found["nexusd_instance_series_dropped", ()] == 2
-
-
-async def test_hostile_names_come_back_as_they_were() -> None:
-    site = Site()
-    name = 'a"} 1\nnexusd_leader 7\\'
-    site.daemon.world = world_of([instance(1, status=name)], EVERYWHERE)
-    async with site.running(per_instance=True):
-        found = samples(await site.get("/metrics"))
-    assert found["nexusd_instance_status", (("instance_id", "inst_1"), ("status", name))] == 1
-    assert found["nexusd_leader", ()] == 1
-
-
-async def test_per_instance_series_follow_the_snapshot() -> None:
-    metrics = InstanceMetrics(100)
-    first = await metrics.render(world_of([instance(1)]).inventory)
-    same = world_of([instance(1)]).inventory
-    assert await metrics.render(same) is first
-    later = world_of([instance(1, "stopped")]).inventory
-    later.observed_at = NOW
-    assert b'status="stopped"' in await metrics.render(later)
-
-
-async def test_a_hundred_thousand_instances_do_not_hold_the_loop() -> None:
-    inventory = world_of(instance(n) for n in range(100_000)).inventory
-    turns: list[float] = []
-    done = asyncio.Event()
-
-    async def watch() -> None:
-        while not done.is_set():
-            turns.append(time.thread_time())
-            await asyncio.sleep(0)
-
-    async with asyncio.TaskGroup() as group:
-        group.create_task(watch())
-        await InstanceMetrics(100_000).render(inventory)
-        done.set()
-    gaps = sorted(after - before for before, after in pairwise(turns))
-    assert len(gaps) > 40
-    assert gaps[-1] < 0.1
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
