@@ -47,6 +47,10 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 
+SHORTEST_WAIT_S = 1.0
+"""Placements are not read oftener than this, however short the delay that is to be told."""
+
+
 @dataclass(frozen=True, slots=True)
 class Observers:
     """Who is told of a pass after its commit. `outbox`: of its messages. `recorded`: it had events."""
@@ -226,7 +230,7 @@ class Cycle:
         self._unsaved.append(Unsaved(write, messages))
         self._become(news, polls, judged, swept)
         more = self._unjudged.judged(known=facts.instances_known)
-        read_again_at = self._placements_read_at + LONGEST_WAIT_S
+        read_again_at = self._placements_read_at + self._read_again_s
         due = judged.next_due if judged.next_due is not None else read_again_at
         self._next_due = now if more else min(due, read_again_at)
         self._moved.set()
@@ -296,13 +300,18 @@ class Cycle:
         self._world.silences = memory.silences
         self._world.muting = memory.muting
 
+    @property
+    def _read_again_s(self) -> float:
+        """What is new in the queue wakes nobody, and is read before it can be late."""
+        return min(LONGEST_WAIT_S, max(SHORTEST_WAIT_S, self._parts.alerting.delayed_after_s))
+
     async def _read_store(self, now: float) -> None:
         """What alerts need of it: silences, which any replica may take in, at each pass; placements when some
         changed, the outbox likewise, and both when the last reading is old. What cannot be read stays as it
         was.
         """
         since = now - self._parts.alerting.failed_for_s
-        old = now >= self._placements_read_at + LONGEST_WAIT_S
+        old = now >= self._placements_read_at + self._read_again_s
         changes = self._parts.outbox_changes()
         placements = self._placements if not old else None
         backlog = self._backlog if not old and changes == self._backlog_read_of else None

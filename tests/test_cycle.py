@@ -63,8 +63,8 @@ class Watch:
         nobody = Observers(lambda: None, lambda _: None, lambda _: None)
         self.told: list[tuple[float, Message]] = []
         alerting = Alerting(tuple(DEFAULT_RULES.values()), Routing({"ops": True}))
-        parts = Parts(cloud, alerting, self._tell, INTERVALS_S, nobody, smoothing_s)
-        self.cycle = Cycle(self.world, store, clock, NullMetrics(), parts)
+        self.parts = Parts(cloud, alerting, self._tell, INTERVALS_S, nobody, smoothing_s)
+        self.cycle = Cycle(self.world, store, clock, NullMetrics(), self.parts)
 
     def _tell(self, messages: Iterable[Message], now: float) -> list[OutboxMessage]:
         self.told += [(now, message) for message in messages]
@@ -167,6 +167,21 @@ async def test_a_placement_that_nothing_ever_happens_to_is_told_as_delayed(tmp_p
         await asyncio.sleep(599.0)
         assert here.states("PlacementDelayed") == []
         await asyncio.sleep(2.0)
+        assert here.states("PlacementDelayed") == [AlertState.FIRING]
+
+
+@in_virtual_time
+async def test_a_short_delay_is_told_in_time_though_a_new_placement_wakes_nobody(tmp_path: Path) -> None:
+    async with watch(tmp_path) as here:
+        delayed = replace(DEFAULT_RULES["PlacementDelayed"], threshold=5.0)
+        here.cycle.reconfigure(replace(here.parts, alerting=replace(here.parts.alerting, rules=(delayed,))))
+        await asyncio.sleep(1.0)
+        now = here.clock.now()
+        queued = replace(HELD, state=State.QUEUED, created_at=now, updated_at=now)
+        await here.store.run(lambda tx: tx.placements.insert(queued))
+        await asyncio.sleep(4.9)
+        assert here.states("PlacementDelayed") == []
+        await asyncio.sleep(0.2)
         assert here.states("PlacementDelayed") == [AlertState.FIRING]
 
 

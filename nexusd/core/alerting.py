@@ -14,6 +14,7 @@ from nexusd.core.events import Event
 from nexusd.core.muting import UNMUTED, Muted, Muting, mute
 from nexusd.core.notifications import LoggedNotification, LogKey, Message, NotificationPlan, Routing, plan
 from nexusd.core.rules import Facts, Rule
+from nexusd.core.rules_placements import PLACEMENT_DELAYED
 from nexusd.core.silences import Silence
 
 AT_ONCE = 0.0
@@ -28,6 +29,12 @@ class Alerting:
     rules: tuple[Rule, ...]
     routing: Routing
     failed_for_s: float = 3600.0
+
+    @property
+    def delayed_after_s(self) -> float:
+        """The shortest time in the queue that is an alert: a placement must have been read by then."""
+        delays = (r.threshold or 0.0 for r in self.rules if r.name == PLACEMENT_DELAYED)
+        return min(delays, default=NEVER)
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,7 @@ _TABLE = (
     ),
     Rule("PlacementHeld", Condition(placements.placement_held, "placement_id"), "critical"),
     Rule(
-        "PlacementDelayed",
+        placements.PLACEMENT_DELAYED,
         Condition(placements.placement_delayed, "placement_id"),
         "warning",
         threshold=10 * _MINUTE_S,

@@ -8,6 +8,8 @@ from itertools import chain, repeat
 from nexusd.core.lifecycle import Placement, State
 from nexusd.core.rules import UNKNOWN, Facts, Finding, Judgement, Rule
 
+PLACEMENT_DELAYED = "PlacementDelayed"
+
 
 def placement_failed(facts: Facts, rule: Rule) -> Judgement:
     """It holds for `resolve_after` from the failure: nothing else could end it."""
