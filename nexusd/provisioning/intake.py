@@ -121,7 +121,7 @@ class Intake:
         try:
             compiled(request.where)
         except InputError as error:
-            raise InputError(str(error), error.field or "where") from error
+            raise InputError(f"where: {error}", "where") from error
 
 
 def _earlier(tx: Transaction, key: IdempotencyKey | None) -> Placement | None:

@@ -276,6 +276,7 @@ async def test_a_where_that_cannot_compile_names_its_field(tmp_path: Path) -> No
         with pytest.raises(InputError) as caught:
             await here.place(where="region.latancy_ms < 5")
         assert caught.value.field == "where"
+        assert str(caught.value).startswith("where: ")
 
 
 @in_virtual_time
