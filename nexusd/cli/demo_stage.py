@@ -140,6 +140,7 @@ def _configuration(cloud_url: str, receiver_url: str, listen: str, folder: Path)
         "polling.instances": "1s",
         "placement.settle": "4s",
         "alerts.rules": {"RegionUnhealthy": {"for": "1s"}, "NoEligibleRegion": {"for": "1s"}},
+        "fleets": [{"name": "web", "count": 4, "plan": "starter"}],
         "receivers": [{"name": "demo", "type": "webhook", "url": receiver_url}],
         "routes": [
             {

@@ -131,7 +131,7 @@ def _responses(operation: Operation, answer: Block, failure: Block) -> Block:
         content = {**failure, PLAIN: _TEXT} if status == HTTPStatus.BAD_REQUEST else failure
         responses[status] = _response(status, content, _WHY.get(status, {}))
     for status in operation.verdicts:
-        responses[status] = _response(status, {PLAIN: _TEXT}, {})
+        responses[status] = _response(status, dict.fromkeys(operation.media, _TEXT), {})
     return {str(status): responses[status] for status in sorted(responses)}
 
 

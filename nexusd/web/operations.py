@@ -47,8 +47,8 @@ class Operation:
     """`answer`: the type of a JSON answer. `media`: what is answered instead, or besides, as text.
 
     `access` and `failures`: the statuses of errors; under `/api/v2/` failures are JSON strings. `verdicts`:
-    those that are said in plain text. `headers`: those of the answer. A body that is not `demanded` may be
-    left out.
+    those that are said in the media of the answer. `headers`: those of the answer. A body that is not
+    `demanded` may be left out.
     """
 
     summary: str
@@ -90,6 +90,15 @@ _PAGE = (
     _integer("limit", (1, queries.MAX_LIMIT), queries.DEFAULT_LIMIT, "How many of the list."),
     _integer("offset", (0, queries.MAX_OFFSET), 0, "How many to leave out first."),
 )
+_SHOWN = (
+    _choice("show", ("alerts", "instances", "placements"), "The list."),
+    _integer("offset", (0, queries.MAX_OFFSET), 0, "How many of the list to leave out first."),
+    _text("region", "Of instances, the whole slug."),
+    _text("status", "Of instances, the whole status."),
+    _text("name", "Of instances, a part of the name in any case; of alerts, the whole name."),
+    _choice("state", tuple(State), "Of placements."),
+    _text("placement", "A placement's id."),
+)
 _REGION = _text("region", "The whole slug.")
 _STATUS = _text("status", "The whole status.")
 _FILTER = Parameter(
@@ -125,7 +134,13 @@ _SILENCE_ID = _id("The silence's id.")
 _LOCATION = {"Location": "Where the placement is."}
 
 OPERATIONS: Mapping[tuple[str, str], Operation] = {
-    ("GET", "/"): Operation("The status page.", media=(HTML,)),
+    ("GET", "/"): Operation(
+        "The status page: the overview, or by `show` a list, or by `placement` one placement.",
+        media=(HTML,),
+        parameters=_SHOWN,
+        failures=(400,),
+        verdicts=(404, 503),
+    ),
     ("GET", "/static/{name}"): Operation(
         "What the status page needs.",
         media=("text/css", "image/svg+xml", "text/javascript"),

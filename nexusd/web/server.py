@@ -98,7 +98,7 @@ class WebServer:
         app.add_routes(ProbeRoutes(daemon).routes())
         self._scrape = Scrape(options, daemon, store, metrics, clock, tallies)
         app.add_routes([web.get("/metrics", self._scrape.handle)])
-        app.add_routes(PageRoutes(options, daemon, store, clock, tallies).routes())
+        app.add_routes(PageRoutes(options, daemon, taking.placements, store, clock, tallies).routes())
         self._runner = web.AppRunner(
             app,
             access_log=None,

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import msgspec
 
 from nexusd.web import schemas
-from nexusd.web.operations import JSON, OPERATIONS, PLAIN, Operation
+from nexusd.web.operations import JSON, OPERATIONS, Operation
 
 DEFECTS = {500, 502}
 """Described nowhere: they are not meant to be."""
@@ -35,7 +35,7 @@ def check(method: str, path: str, status: int, headers: Mapping[str, str], body:
         elif headers.get("Content-Encoding") is None:
             msgspec.json.decode(body, type=operation.answer)
     elif status in operation.verdicts:
-        assert content_type == PLAIN
+        assert content_type in operation.media
     else:
         described = {*operation.access, *operation.failures}
         assert status in described | DEFECTS, f"{method} {template}: {status} is not described"

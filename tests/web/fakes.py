@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -19,6 +19,7 @@ from nexusd.core.matchers import parse_matcher
 from nexusd.core.muting import mute
 from nexusd.core.placement import Considered, Decision, PlacementRequest
 from nexusd.core.polls import INSTANCES, REGIONS, PollState
+from nexusd.core.recordings import RecordedAnswer
 from nexusd.core.records import Instance, Region
 from nexusd.core.regions import KnownRegion, RegionSnapshot
 from nexusd.core.settling import NOBODY, Doubt, Settled, newest
@@ -189,6 +190,9 @@ class FakePlacementsTable:
             for name, found in members.items()
         }
 
+    def oldest(self, state: State, limit: int) -> list[Placement]:
+        return [p for p in self.rows.values() if p.state is state][:limit]
+
     def counts(self) -> Mapping[State, int]:
         return Counter(p.state for p in self.rows.values())
 
@@ -275,6 +279,14 @@ class FakeSilencesTable:
         self.rows.update({s.id: s for s in changed})
 
 
+@dataclass
+class FakeRegionHistoryTable:
+    answers: list[RecordedAnswer] = field(default_factory=list)
+
+    def between(self, since: float, until: float) -> Iterator[RecordedAnswer]:
+        return (a for a in self.answers if a.until >= since and a.at <= until)
+
+
 class FakeStore:
     """One transaction: itself. `error` is raised by every run; `hangs` makes it never answer."""
 
@@ -283,6 +295,7 @@ class FakeStore:
         self.outbox = FakeOutboxTable()
         self.events = FakeEventsTable()
         self.silences = FakeSilencesTable()
+        self.region_history = FakeRegionHistoryTable()
         self.error: Exception | None = None
         self.hangs = False
         self.runs = 0

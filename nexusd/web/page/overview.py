@@ -1,0 +1,32 @@
+"""The page at a glance, in the order in which a person needs it who was just woken."""
+
+from __future__ import annotations
+
+import asyncio
+
+from nexusd.web.page import alerts, daemon, fleets, happened, instances, placements, regions
+from nexusd.web.page.html import Html, element, together
+from nexusd.web.page.reading import View
+from nexusd.web.page.verdict import Verdict, headline
+
+_WHOLE = (alerts.overview, regions.overview)
+_HALVES = (
+    (instances.overview, fleets.overview),
+    (placements.overview,),
+    (happened.overview, daemon.overview),
+)
+
+
+async def overview(view: View, verdict: Verdict) -> Html:
+    """Others have their turn between its parts."""
+    parts = [headline(view, verdict)]
+    for make in _WHOLE:
+        await asyncio.sleep(0)
+        parts.append(make(view))
+    for makers in _HALVES:
+        row = []
+        for make in makers:
+            await asyncio.sleep(0)
+            row.append(make(view))
+        parts.append(element("div", *row, class_="row") if len(row) > 1 else row[0])
+    return together(*parts)
