@@ -162,6 +162,7 @@ class App:
                 raise
             self._warn_of_restart(loaded)
             self._supersede(engine, listening)
+            self._lasting.metrics.reloaded(successful=True)  # nothing that is left to do can fail
 
     async def _listen_for(self, engine: Engine) -> Listening:
         """The sockets at hand when the address is the same. Raises `ConfigError`."""
@@ -222,7 +223,6 @@ class App:
             await self._engine.start(self._cycle, self._listening)
             if before is not None and before is not self._listening:
                 before.close()
-            self._lasting.metrics.reloaded(successful=True)
             log.info("configuration_reloaded")
 
     async def _stop_engine_with_daemon(self) -> None:

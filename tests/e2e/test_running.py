@@ -43,7 +43,7 @@ async def test_a_reload_takes_a_new_configuration_and_refuses_a_bad_one(tmp_path
         daemon.config.write_text(yaml.safe_dump(good))
         daemon.process.send_signal(signal.SIGHUP)
         async with asyncio.timeout(10.0):
-            while 'nexusd_poll_interval_seconds{resource="regions"} 0.4' not in await _metrics(daemon):
+            while 'nexusd_poll_interval_seconds{resource="regions"} 0.4' not in await _metrics(daemon.url):
                 await asyncio.sleep(0.05)
         assert await daemon.stop() == 0
 
@@ -61,6 +61,8 @@ async def test_a_reload_to_a_busy_address_changes_nothing(tmp_path: Path) -> Non
         assert "nexusd_config_last_reload_successful 0" in await daemon.text("/metrics")
         async with aiohttp.ClientSession() as http, http.post(f"{daemon.url}/-/reload") as answer:
             assert answer.status == 200  # it is free by now
+            while "nexusd_config_last_reload_successful 1" not in await _metrics(f"http://{busy}"):
+                await asyncio.sleep(0.05)
         async with asyncio.timeout(10.0), aiohttp.ClientSession() as http:
             while not await _answers(http, f"http://{busy}/-/healthy"):
                 await asyncio.sleep(0.05)
@@ -94,10 +96,11 @@ async def test_who_connects_during_a_reload_is_not_refused(tmp_path: Path) -> No
         assert await daemon.stop() == 0
 
 
-async def _metrics(daemon: DaemonProcess) -> str:
-    """Empty while the server is between two configurations."""
+async def _metrics(url: str) -> str:
+    """Empty while nobody is there yet."""
     try:
-        return await daemon.text("/metrics")
+        async with aiohttp.ClientSession() as http, http.get(f"{url}/metrics") as answer:
+            return await answer.text()
     except aiohttp.ClientError:
         return ""
 
