@@ -1,115 +1,140 @@
-"""One poll of a fleet, beside fetching and decoding the same pages with nothing around it.
+"""One poll of a fleet: nexusd's whole cycle beside the reference poll and Prometheus's service discovery, and
+beside itself with ten times the instances.
 
-The pages are served by a process of its own, so that only the reader is measured.
+Each is a process of its own, and so are the pages. The cycle has the real client, rules and a SQLite store;
+its pages overlap by one row, so it reads 1,011 where the reference poll reads 1,000. What has changed is the
+status of 1 % of the instances, spread evenly: half of them stopped, half run again, so that alerts begin and
+end, and events and records are committed.
 """
 
 from __future__ import annotations
 
-import asyncio
-import multiprocessing
-import random
-import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from multiprocessing.connection import Connection
-from typing import Any
+import statistics
+from collections.abc import Iterator
+from dataclasses import replace
 
-import aiohttp
-import msgspec
+from benchmarks.discovering import PROMETHEUS, refreshed
+from benchmarks.pages import PageServer, page_server
+from benchmarks.pollers import Polled, Poller, poller
+from benchmarks.rounds import ROUNDS, interleaved, median_round, missing, progress
+from benchmarks.table import Figure, Row, at_most, skipped
 
-from benchmarks.rounds import interleaved, median_round
-from benchmarks.table import Figure, Row, at_most
-from nexusd.cloud.client import CloudNexus
-from nexusd.cloud.key import LiteralKey
-from nexusd.cloud.options import CloudOptions
-from nexusd.core.inventory import Inventory, SweepPolicy, compare
-from nexusd.core.records import Instance
-from nexusd.emulator.cloud import Cloud
-from nexusd.emulator.options import DEMO_API_KEY, EmulatorOptions
-from nexusd.emulator.server import EmulatorServer
-from nexusd.runtime.clock import SystemClock
-
-INSTANCES = 20_000
+FLEET = 100_000
+LARGE = 1_000_000
 CONCURRENCY = 8
+ROUNDS_BESIDE_REFERENCE = 9
+"""More than elsewhere: a round takes half a second."""
+WIDE = 32
+DELAY_S = 0.02
+PAGES = FLEET // 100
 
 
 def rows() -> Iterator[Row]:
-    what = f"sweep and compare {INSTANCES:,} unchanged instances, CPU"
-    ours, floor = median_round(interleaved(what, sweep_cpu_s, floor_cpu_s), float)
-    yield Row("G1", what, Figure(ours, "s"), Figure(floor, "s", "aiohttp + msgspec"), at_most(1.3))
+    with page_server(FLEET) as pages:
+        with (
+            poller("reference", pages.url, CONCURRENCY) as reference,
+            poller("nexusd", pages.url, CONCURRENCY) as nexusd,
+        ):
+            yield from _beside_reference(pages, reference, nexusd)
+            changed, quiet = _changed(pages, nexusd), _quiet(nexusd)
+            memory = nexusd.process.rss_mb()
+        yield from _beside_prometheus(pages, changed, quiet, memory)
+        yield _with_latency(pages)
+    yield from _ten_times(changed, quiet)
 
 
-class _Page(msgspec.Struct):
-    data: list[Instance]
+def _beside_reference(pages: PageServer, reference: Poller, nexusd: Poller) -> Iterator[Row]:
+    what = f"a cycle, {FLEET:,} instances, 1 % changed, CPU"
+    measured = []
+    for number in range(ROUNDS_BESIDE_REFERENCE):
+        progress(f"{what}: round {number + 1} of {ROUNDS_BESIDE_REFERENCE}")
+        pages.change()
+        if number % 2:
+            theirs = reference.poll()
+            measured.append((nexusd.poll(), theirs))
+        else:
+            measured.append((nexusd.poll(), reference.poll()))
+    ours, theirs = median_round(measured, _cpu_s)
+    yield _beside("G1", what, ours, theirs, 1.3)
+    what = f"a cycle, {FLEET:,} instances, nothing changed, CPU"
+    rounds = interleaved(what, nexusd.poll, reference.poll, ROUNDS_BESIDE_REFERENCE)
+    ours, theirs = median_round(rounds, _cpu_s)
+    yield _beside("G2", what, ours, theirs, 0.75)
 
 
-class _NoMetrics:
-    def __getattr__(self, _name: str) -> Callable[..., None]:
-        return lambda *_arguments: None
+def _beside(goal: str, what: str, ours: Polled, theirs: Polled, limit: float) -> Row:
+    beside = Figure(theirs.cpu_s, "s", "the reference poll")
+    return Row(goal, what, Figure(ours.cpu_s, "s"), beside, at_most(limit))
 
 
-def _serve(pipe: Connection) -> None:
-    async def serve() -> None:
-        cloud = Cloud(EmulatorOptions(instances=INSTANCES))
-        async with EmulatorServer(cloud) as server:
-            cloud.prebuild()
-            pipe.send(server.url)
-            await asyncio.to_thread(pipe.recv)
-
-    asyncio.run(serve())
+def _cpu_s(polled: Polled) -> float:
+    return polled.cpu_s
 
 
-@contextmanager
-def _server() -> Iterator[str]:
-    ours, theirs = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=_serve, args=(theirs,), daemon=True)
-    process.start()
-    yield ours.recv()
-    ours.send("end")
-    process.join()
+def _changed(pages: PageServer, nexusd: Poller) -> Polled:
+    found = []
+    for _ in range(ROUNDS):
+        pages.change()
+        cost = nexusd.poll()
+        pages.change()
+        found.append(replace(cost, stall_s=nexusd.watch().stall_s))
+    return _median(found)
 
 
-def _cpu_s(work: Callable[[str], Awaitable[Any]]) -> float:
-    """CPU of the second of two passes, so that connections and caches are as they are in the long run."""
-
-    async def measured(url: str) -> float:
-        return float(await work(url))
-
-    with _server() as url:
-        return asyncio.run(measured(url))
+def _quiet(nexusd: Poller) -> Polled:
+    nexusd.poll()
+    return _median([replace(nexusd.poll(), stall_s=nexusd.watch().stall_s) for _ in range(ROUNDS)])
 
 
-def sweep_cpu_s() -> float:
-    async def work(url: str) -> float:
-        options = CloudOptions(url, max_concurrent_requests=CONCURRENCY, max_requests_per_second=1e5)
-        metrics: Any = _NoMetrics()
-        inventory = Inventory()
-        async with CloudNexus(
-            options, LiteralKey(DEMO_API_KEY), SystemClock(), random.Random(1), metrics
-        ) as api:
-            inventory.apply(compare(inventory, await api.sweep_instances(), SweepPolicy()))
-            began = time.process_time()
-            inventory.apply(compare(inventory, await api.sweep_instances(), SweepPolicy()))
-            return time.process_time() - began
-
-    return _cpu_s(work)
+def _median(found: list[Polled]) -> Polled:
+    """The longest stall is that of any: it must never happen."""
+    return Polled(
+        statistics.median(polled.cpu_s for polled in found),
+        statistics.median(polled.wall_s for polled in found),
+        max(polled.stall_s for polled in found),
+    )
 
 
-def floor_cpu_s() -> float:
-    async def work(url: str) -> float:
-        decoder, slots = msgspec.json.Decoder(_Page), asyncio.Semaphore(CONCURRENCY)
-        headers = {"Authorization": f"Bearer {DEMO_API_KEY}"}
-        async with aiohttp.ClientSession(headers=headers) as http:
+def _beside_prometheus(pages: PageServer, changed: Polled, quiet: Polled, memory: float) -> Iterator[Row]:
+    what = "Prometheus scaleway_sd"
+    reason = missing(PROMETHEUS)
+    if reason is not None:
+        yield skipped("G3", f"a cycle beside {what}", reason)
+        return
+    progress(f"{what}: {ROUNDS} refreshes")
+    theirs, their_memory = refreshed(pages.url)
+    beside = Figure(theirs.cpu_s, "s", what)
+    yield Row("G3", "the cycle with 1 % changed, CPU", Figure(changed.cpu_s, "s"), beside, at_most(0.10))
+    yield Row("G3", "the cycle with nothing changed, CPU", Figure(quiet.cpu_s, "s"), beside, at_most(0.10))
+    beside = Figure(their_memory, "MB", what)
+    yield Row("G3", "the cycle's process, memory", Figure(memory, "MB"), beside, at_most(0.2))
 
-            async def page(offset: int) -> int:
-                async with slots, http.get(f"{url}/instances?limit=100&offset={offset}") as answer:
-                    return len(decoder.decode(await answer.read()).data)
 
-            spent = 0.0
-            for _ in range(2):
-                began = time.process_time()
-                await asyncio.gather(*(page(offset) for offset in range(0, INSTANCES, 100)))
-                spent = time.process_time() - began
-            return spent
+def _with_latency(pages: PageServer) -> Row:
+    """Read as quickly as answers of 20 ms allow."""
+    what = f"a cycle, nothing changed, {DELAY_S * 1e3:.0f} ms a request, concurrency {WIDE}, wall"
+    progress(what)
+    with poller("nexusd", pages.url, WIDE) as nexusd:
+        pages.delay(DELAY_S)
+        wall_s = statistics.median(nexusd.poll().wall_s for _ in range(ROUNDS))
+        pages.delay(0.0)
+    least = Figure(PAGES / WIDE * DELAY_S, "s", f"{PAGES:,} pages / {WIDE} × {DELAY_S * 1e3:.0f} ms")
+    return Row("G2", what, Figure(wall_s, "s"), least, at_most(1.15))
 
-    return _cpu_s(work)
+
+def _ten_times(changed: Polled, quiet: Polled) -> Iterator[Row]:
+    progress(f"a cycle, {LARGE:,} instances")
+    with page_server(LARGE) as pages, poller("nexusd", pages.url, CONCURRENCY) as nexusd:
+        large_quiet = _quiet(nexusd)
+        large_changed = _changed(pages, nexusd)
+        for name, large, small in (
+            ("1 % changed", large_changed, changed),
+            ("nothing changed", large_quiet, quiet),
+        ):
+            beside = Figure(small.cpu_s, "s", f"{FLEET:,}")
+            what = f"a cycle, {LARGE:,} instances, {name}"
+            yield Row("G4", f"{what}, CPU", Figure(large.cpu_s, "s"), beside, at_most(11))
+            stall = Figure(large.stall_s * 1e3, "ms")
+            yield Row("G4", f"{what}, longest stall of the loop", stall, None, at_most(50, "ms"))
+        yield Row("G4", "its memory", Figure(nexusd.process.rss_mb(), "MB"), None, at_most(700, "MB"))
+        yield Row("", "its memory at its highest", Figure(nexusd.process.peak_mb(), "MB"))

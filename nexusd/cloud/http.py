@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass
+from functools import lru_cache
 from http import HTTPStatus
 from pathlib import Path
 
@@ -93,10 +94,7 @@ class Http:
         return self._posting
 
     def timeout(self, total_s: float) -> aiohttp.ClientTimeout:
-        connect_s = min(self._options.connect_timeout_s, total_s)
-        return aiohttp.ClientTimeout(
-            total=total_s, connect=connect_s, sock_connect=connect_s, ceil_threshold=1e9
-        )
+        return _timeout(total_s, min(self._options.connect_timeout_s, total_s))
 
     def error_answer(self, answer: Answer, retry_after_s: float | None) -> ErrorAnswer:
         """What an error says, with the key taken out should the API have quoted it, and then cut."""
@@ -128,6 +126,11 @@ class Http:
             trust_env=False,
             middlewares=(_never_repeat,),
         )
+
+
+@lru_cache(maxsize=8)
+def _timeout(total_s: float, connect_s: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=total_s, connect=connect_s, sock_connect=connect_s, ceil_threshold=1e9)
 
 
 class ConnectionLostError(aiohttp.ClientError):

@@ -22,13 +22,15 @@ class KeySource(Protocol):
 class LiteralKey:
     """A key given as a value."""
 
-    __slots__ = ("_key",)
+    __slots__ = ("_key", "_usable")
 
     def __init__(self, key: str) -> None:
         self._key = key.strip()
+        self._usable = ""
 
     def current(self) -> str:
-        return _checked(self._key, "the API key")
+        self._usable = self._usable or _checked(self._key, "the API key")
+        return self._usable
 
     def __repr__(self) -> str:
         return "LiteralKey(***)"
@@ -37,25 +39,26 @@ class LiteralKey:
 class KeyFile:
     """A key in a file, read again when the file's inode, size or modification time changes."""
 
-    __slots__ = ("_key", "_path", "_stamp")
+    __slots__ = ("_path", "_stamp", "_usable")
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._stamp: tuple[int, int, int, int] | None = None
-        self._key = ""
+        self._usable = ""
 
     def current(self) -> str:
         try:
             status = self._path.stat()
             stamp = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
             if stamp != self._stamp:
-                self._key = self._read()
+                self._stamp = None
+                self._usable = _checked(self._read(), f"the API key file {self._path}")
                 self._stamp = stamp
         except OSError as error:
             self._stamp = None
             reason = error.strerror or type(error).__name__
             raise UnauthorizedError(f"cannot read the API key file {self._path}: {reason}") from error
-        return _checked(self._key, f"the API key file {self._path}")
+        return self._usable
 
     def _read(self) -> str:
         with self._path.open("rb") as file:

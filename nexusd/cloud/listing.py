@@ -9,7 +9,8 @@ one before it, and no other: an id is then in two pages only where they overlap.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence, ValuesView
-from itertools import pairwise
+from itertools import compress, pairwise
+from operator import is_not
 
 from nexusd.cloud.stitch import Run
 from nexusd.core.inventory import Renewal
@@ -96,9 +97,9 @@ def _collect(before: Run, now: Run, records: dict[str, Instance]) -> bool:
         return True
     if old.offset != new.offset or len(old.rows) != len(new.rows):
         return False
-    for was, row in zip(old.rows, new.rows, strict=True):
-        if was is not row:
-            if was.id != row.id:
-                return False
-            records[row.id] = row
+    others = map(is_not, old.rows, new.rows)
+    for was, row in compress(zip(old.rows, new.rows, strict=True), others):
+        if was.id != row.id:
+            return False
+        records[row.id] = row
     return True

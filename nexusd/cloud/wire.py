@@ -41,6 +41,13 @@ class InstancePage(msgspec.Struct, frozen=True, gc=False):
     meta: Meta
 
 
+class RecordsPage(msgspec.Struct, frozen=True, gc=False):
+    """The same with each record as the bytes that it was sent as."""
+
+    data: list[msgspec.Raw]
+    meta: Meta
+
+
 class _LoosePage(msgspec.Struct, frozen=True):
     data: list[dict[str, object]]
     meta: Meta
@@ -67,6 +74,8 @@ class ErrorBody:
 
 
 _page_decoder = msgspec.json.Decoder(InstancePage)
+_records_page_decoder = msgspec.json.Decoder(RecordsPage)
+_record_decoder = msgspec.json.Decoder(Instance)
 _loose_page_decoder = msgspec.json.Decoder(_LoosePage)
 _regions_decoder = msgspec.json.Decoder(_RegionsAnswer)
 _any_decoder = msgspec.json.Decoder()
@@ -87,6 +96,24 @@ def decode_page(body: bytes, request: str) -> InstancePage:
     loose = _parse(_loose_page_decoder.decode, body, request, "partial")
     instances = [_instance(record, index, request) for index, record in enumerate(loose.data)]
     return InstancePage(instances, loose.meta)
+
+
+def split_page(body: bytes) -> RecordsPage | None:
+    """A page with its records not decoded yet; None when it is not as documented."""
+    try:
+        if not body.isascii():
+            body.decode()
+        return _records_page_decoder.decode(body)
+    except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def decode_record(record: msgspec.Raw) -> Instance | None:
+    """One of its records; None when it is not as documented: `decode_page` says what it is then."""
+    try:
+        return _record_decoder.decode(record)
+    except (msgspec.ValidationError, msgspec.DecodeError, RecursionError):
+        return None
 
 
 def decode_regions(body: bytes, request: str) -> dict[str, Region]:

@@ -7,16 +7,20 @@ fails leaves the snapshot as it was, and the next sweep finds the same differenc
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, KeysView, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, KeysView, Mapping
 from copy import copy
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import TypeVar
 
 from nexusd.core.changes import InstanceAppeared, InstanceChange, InstanceStatusChanged, InstanceVanished
 from nexusd.core.identifiers import fleet_of
-from nexusd.core.records import Instance
+from nexusd.core.records import TERMINATED, Instance
 
 K = TypeVar("K")
+
+_PLACE = attrgetter("region", "status")
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,8 +182,7 @@ class Inventory:
         """Start from what the store remembers of an earlier process. A hold is not remembered: its count
         of agreeing sweeps begins again.
         """
-        for instance in instances.values():
-            self._put(instance)
+        self._put(instances)
         self._missed = {i: n for i, n in missed.items() if n > 0 and i in self._instances}
         self.observed_at = observed_at
 
@@ -205,33 +208,35 @@ class Inventory:
             self._missed.pop(instance_id, None)
         if delta.hold is not None:
             return
-        for instance in delta.upserts.values():
-            self._put(instance)
+        self._put(delta.upserts)
         self._missed.update(delta.missed)
         if delta.lost_most:
             self.lost_most_at = delta.sweep.ended_at
-        for instance_id in delta.vanished:
-            self._drop(instance_id)
+        self._drop(delta.vanished)
         self.observed_at = delta.sweep.ended_at
         self.began_at = delta.sweep.began_at
         self.mark = delta.sweep.mark
 
-    def _put(self, instance: Instance) -> None:
-        before = self._instances.get(instance.id)
-        if before is not None:
-            self._count(before, -1)
-            if before.name != instance.name:
-                self._unname(before)
-        if before is None or before.name != instance.name:
-            self._name(instance)
-        self._instances[instance.id] = instance
-        self._count(instance, 1)
+    def _put(self, records: Mapping[str, Instance]) -> None:
+        replaced: list[Instance] = []
+        for instance_id, instance in records.items():
+            before = self._instances.get(instance_id)
+            if before is not None:
+                replaced.append(before)
+            if before is None or before.name != instance.name:
+                if before is not None:
+                    self._unname(before)
+                self._name(instance)
+        self._count(replaced, -1)
+        self._count(records.values(), 1)
+        self._instances.update(records)
 
-    def _drop(self, instance_id: str) -> None:
-        instance = self._instances.pop(instance_id)
-        self._missed.pop(instance_id, None)
-        self._count(instance, -1)
-        self._unname(instance)
+    def _drop(self, instance_ids: Iterable[str]) -> None:
+        dropped = [self._instances.pop(instance_id) for instance_id in instance_ids]
+        self._count(dropped, -1)
+        for instance in dropped:
+            self._missed.pop(instance.id, None)
+            self._unname(instance)
 
     def _name(self, instance: Instance) -> None:
         """A dictionary, in order, only where several have the name: a million of them would take 200 MB."""
@@ -248,11 +253,12 @@ class Inventory:
         else:
             del ids[instance.id]
 
-    def _count(self, instance: Instance, step: int) -> None:
-        _add(self._counts, (instance.region, instance.status), step)
-        if instance.live:
-            _add(self._live, instance.region, step)
-        if self._fleets:
+    def _count(self, instances: Collection[Instance], step: int) -> None:
+        for (region, status), count in Counter(map(_PLACE, instances)).items():
+            _add(self._counts, (region, status), step * count)
+            if status != TERMINATED:
+                _add(self._live, region, step * count)
+        for instance in instances if self._fleets else ():
             self._count_member(instance, step)
 
     def _count_member(self, instance: Instance, step: int) -> None:
