@@ -15,7 +15,9 @@ from nexusd.core.errors import NexusdError
 
 HARMLESS = frozenset({"none", "info"})
 """Severities of alerts with which nothing is wrong."""
-BRIEF = 24
+CALLED = ("name", "fleet", "receiver", "region")
+"""Labels that people know a thing by."""
+BRIEF = 28
 """Characters of what an alert is about, on a terminal."""
 NAMED = 3
 """Alerts named in the last line."""
@@ -117,11 +119,18 @@ def _severity(alert: dict[str, Any]) -> Any:
 
 def _row(alert: dict[str, Any]) -> tuple[Any, ...]:
     labels = part(alert, "labels")
-    about = ", ".join(f"{k}={v}" for k, v in labels.items() if k not in ("alertname", "severity"))
-    if on_terminal() and len(about) > BRIEF:
-        about = f"{about[: BRIEF - 1]}…"
     since = when(alert.get("fired_at") or alert.get("active_at"))
-    return labels.get("alertname"), labels.get("severity"), alert.get("state"), about, since
+    return labels.get("alertname"), labels.get("severity"), alert.get("state"), _about(labels), since
+
+
+def _about(labels: dict[str, Any]) -> str:
+    """On a terminal what a person calls it, cut to a width; in a pipe every label."""
+    rest = {key: value for key, value in labels.items() if key not in ("alertname", "severity")}
+    if not on_terminal():
+        return ", ".join(f"{key}={value}" for key, value in rest.items())
+    named = [show(rest[key]) for key in CALLED if key in rest]
+    about = " in ".join(named) or ", ".join(f"{key}={show(value)}" for key, value in rest.items())
+    return about if len(about) <= BRIEF else f"{about[: BRIEF - 1]}…"
 
 
 def _nonzero(counts: dict[str, Any]) -> dict[str, Any]:
