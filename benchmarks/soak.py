@@ -201,7 +201,7 @@ class Soak:
 
 async def names_made_twice(cloud: str) -> int:
     """Of those that nexusd makes, as the cloud lists them in the end."""
-    names: Counter[str] = Counter()
+    names: dict[str, str] = {}  # by id: one that moves while it is read is on two pages
     headers = {"Authorization": f"Bearer {DEMO_API_KEY}"}
     async with aiohttp.ClientSession(headers=headers) as http:
         total, offset = 1, 0
@@ -213,9 +213,8 @@ async def names_made_twice(cloud: str) -> int:
                 page = await answer.json()
             total, offset = page["meta"]["total"], offset + len(page["data"])
             ours = ("soak-", "web-", "batch-")
-            seen = {i["id"]: i["name"] for i in page["data"] if i["name"].startswith(ours)}
-            names.update(seen.values())
-    return sum(1 for count in names.values() if count > 1)
+            names |= {i["id"]: i["name"] for i in page["data"] if i["name"].startswith(ours)}
+    return sum(1 for count in Counter(names.values()).values() if count > 1)
 
 
 async def soaked(cloud: str, folder: Path, minutes: float) -> tuple[Record, int | None]:
@@ -254,14 +253,14 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=MINUTES, help="how long the day lasts")
     parser.add_argument("--instances", type=int, default=INSTANCES)
     parser.add_argument("--scenario", type=Path, help="the emulator's faults, instead of the day's own")
-    parser.add_argument("--keep", type=Path, help="a folder for the daemon's log and store")
+    parser.add_argument("--keep", type=Path, help="a new folder for the daemon's log and store")
     given = parser.parse_args()
     signal.signal(
         signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM)
     )  # so that what it started ends, too
     with tempfile.TemporaryDirectory() as made:
         folder = given.keep or Path(made)
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=given.keep is None)  # another cloud's store would be no beginning
         faults = given.scenario
         if faults is None:
             faults = folder / "scenario.yaml"

@@ -34,6 +34,8 @@ def _of_hour(hour: int, hour_s: float) -> Iterator[Fault]:
         yield {"at": _written((hour + BEGIN) * hour_s), "for": _written(share * hour_s), **fault}
 
 
+_EVER = "7d"
+"""Members stay away: one that came back after its absence was proven would have been made twice."""
 _LISTING = {"endpoint": "instances", "method": "GET"}
 _CREATE = {"endpoint": "instances", "method": "POST"}
 _TROUBLES: tuple[tuple[float, list[Fault]], ...] = (
@@ -64,7 +66,11 @@ _TROUBLES: tuple[tuple[float, list[Fault]], ...] = (
         0.5,
         [
             {"name": "instances stop", "instance": {"name": "prod-*", "status": "stopped", "take": 200}},
-            {"name": "members vanish", "instance": {"name": "web-*", "vanish": True, "take": 4}},
+            {
+                "name": "members vanish",
+                "for": _EVER,
+                "instance": {"name": "web-*", "vanish": True, "take": 4},
+            },
         ],
     ),
     (
