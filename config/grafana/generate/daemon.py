@@ -227,6 +227,14 @@ PROCESS = (
         "How late the event loop ran a timer. A request waits at least as long.",
         "s",
         quantiles("nexusd_event_loop_lag_seconds", "instance", "{{instance}}"),
+        width=8,
+    ),
+    Panel(
+        "Tasks",
+        "Of the event loop: one for each connection and each part of nexusd. One that only grows is a leak.",
+        "short",
+        (Query("nexusd_event_loop_tasks{@}", "{{instance}}"),),
+        width=8,
     ),
     Panel(
         "CPU",
@@ -239,6 +247,7 @@ PROCESS = (
                 "{{instance}}",
             ),
         ),
+        width=8,
     ),
     Panel(
         "Memory",
