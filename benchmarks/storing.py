@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import sqlite3
 import tempfile
@@ -11,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from benchmarks.rounds import interleaved, median_round
+from benchmarks.rounds import interleaved, median_of, median_round
 from benchmarks.table import Figure, Limit, Row, at_least
 from nexusd.core.events import Event, Subject
 from nexusd.core.placement import PlacementPolicy, PlacementRequest
@@ -23,10 +24,13 @@ from nexusd.store.opening import StoreOptions, open_store
 from nexusd.store.store import SqlStore
 
 FOR_S = 2.0
+DISK_FOR_S = 0.5
 CALLERS = 64
 
 
 def rows() -> Iterator[Row]:
+    synced = median_of("a 4 KiB write and its sync", disk_syncs_per_second)
+    yield Row("", "a 4 KiB write and its sync, to read the next rows by", Figure(synced, "/s"))
     yield beside_single_rows(
         f"the store, transactions of one row, synced, {CALLERS} callers",
         lambda: asyncio.run(one_row_transactions_per_second(CALLERS)),
@@ -83,6 +87,18 @@ async def _rate(callers: int, act: Callable[[str], Awaitable[object]]) -> float:
         return made
 
     return sum(await asyncio.gather(*(caller(number) for number in range(callers)))) / FOR_S
+
+
+def disk_syncs_per_second() -> float:
+    """What the disk does when nothing is in between."""
+    block = bytes(4096)
+    with tempfile.TemporaryFile(buffering=0) as file:
+        done, until = 0, time.perf_counter() + DISK_FOR_S
+        while time.perf_counter() < until:
+            file.write(block)
+            os.fdatasync(file.fileno())
+            done += 1
+    return done / DISK_FOR_S
 
 
 def single_row_commits_per_second() -> float:
