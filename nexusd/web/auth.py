@@ -7,12 +7,17 @@ a token; the write token may also read. Without a token a class is open to whom 
 - reading, while nexusd listens on loopback only, only with a loopback `Host` (or that of
   `server.external_url`).
 
+A browser cannot send a bearer by itself, but asks its user for a password: for reading the token may come as
+the password of `Basic`, under any name. Browsers send that along unasked, also where another site made them
+ask, so nothing but reading is done for it; and no other site gets to see the answer.
+
 So a web page that its user's browser was lured to can neither command nor, by rebinding a name of its own to
 127.0.0.1, read. JSON bodies, which a form cannot send, are demanded by `bodies`.
 """
 
 from __future__ import annotations
 
+import binascii
 import hmac
 from collections.abc import Callable
 from functools import lru_cache
@@ -28,6 +33,9 @@ _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _OPEN_PATH = "/-/healthy"
 _READING_PATH = "/api/v1/plan"
 """A POST that changes nothing, and needs what reading needs."""
+
+_PAGE_PATH = "/"
+"""Where a browser is told that it may ask for a password."""
 
 _FORM_TYPES = frozenset({"text/plain", "application/x-www-form-urlencoded", "multipart/form-data"})
 """What a page of another site can make a browser send unasked (Fetch standard: CORS-safelisted)."""
@@ -78,13 +86,16 @@ class Guard:
 
     def _check_token(self, request: web.Request, tokens: list[str]) -> None:
         given = _bearer(request)
+        if given is None and request.method in _SAFE_METHODS:
+            given = _password(request)
         if given is None:
-            raise _unauthorized("an Authorization header with a Bearer token is needed", 'realm="nexusd"')
+            message = "an Authorization header with a Bearer token is needed"
+            raise _unauthorized(message, 'realm="nexusd"', request)
         if _matches(given, tokens):
             return
         if _matches(given, self._read_tokens):
             raise RequestError(403, "FORBIDDEN", "the read token may only read; the write token is needed")
-        raise _unauthorized("the token is not right", 'realm="nexusd", error="invalid_token"')
+        raise _unauthorized("the token is not right", 'realm="nexusd", error="invalid_token"', request)
 
     def _check_reader(self, request: web.Request) -> None:
         hosts = request.headers.getall("Host", [])
@@ -120,14 +131,33 @@ class Guard:
         return _is_loopback(_host_name(hosts[0])) or hosts[0].lower() == self._external_host
 
 
-def _unauthorized(message: str, challenge: str) -> RequestError:
-    return RequestError(401, "UNAUTHORIZED", message, headers={"WWW-Authenticate": f"Bearer {challenge}"})
+def _unauthorized(message: str, challenge: str, request: web.Request) -> RequestError:
+    """The page challenges for a password alone: browsers look at the first scheme of a header only."""
+    challenge = f"Bearer {challenge}"
+    if request.path == _PAGE_PATH and _bearer(request) is None:
+        challenge = 'Basic realm="nexusd", charset="UTF-8"'
+    return RequestError(401, "UNAUTHORIZED", message, headers={"WWW-Authenticate": challenge})
 
 
 def _bearer(request: web.Request) -> str | None:
+    return _credentials(request, "bearer")
+
+
+def _password(request: web.Request) -> str | None:
+    """That of `Basic` (RFC 7617), whatever the name; None when there is none or it cannot be read."""
+    try:
+        given = binascii.a2b_base64(_credentials(request, "basic") or "", strict_mode=True)
+    except ValueError:
+        return None
+    _, _, password = given.decode("utf-8", "surrogateescape").partition(":")
+    return password or None
+
+
+def _credentials(request: web.Request, wanted: str) -> str | None:
+    """What the one `Authorization` header has for the scheme."""
     headers = request.headers.getall("Authorization", [])
-    scheme, _, token = headers[0].partition(" ") if len(headers) == 1 else ("", "", "")
-    return token.strip() if scheme.lower() == "bearer" and token.strip() else None
+    scheme, _, given = headers[0].partition(" ") if len(headers) == 1 else ("", "", "")
+    return given.strip() if scheme.lower() == wanted and given.strip() else None
 
 
 def _matches(given: str, tokens: list[str]) -> bool:
