@@ -29,6 +29,7 @@ BENCHMARKS: dict[str, tuple[str, ...]] = {
     "alerting": ("G6",),
     "polling": ("G1", "G2", "G3", "G4"),
     "scraping": ("G5",),
+    "lagging": ("G9",),
 }
 """Each module with the goals that it measures, in the order of running."""
 

@@ -59,7 +59,7 @@ def _server(number: int) -> bytes:
 class Pages:
     """What is listed, and the answers that were asked for before, ready to send."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, *, capacity: bool = True) -> None:
         self.count = count
         self.delay_s = 0.0
         self.turn = 0
@@ -67,7 +67,7 @@ class Pages:
         self._stopped: list[int] = []
         self._answers: dict[tuple[str, int, int], bytes] = {}
         rows = [
-            {"slug": slug, "name": slug, "status": "healthy", "avg_latency_ms": 20, "capacity": True}
+            {"slug": slug, "name": slug, "status": "healthy", "avg_latency_ms": 20, "capacity": capacity}
             for slug in REGIONS
         ]
         self._regions = _answer(json.dumps({"regions": rows}).encode())
@@ -163,8 +163,9 @@ class PageServer:
 
 
 @contextmanager
-def page_server(count: int) -> Iterator[PageServer]:
-    command = [sys.executable, "-m", "benchmarks.pages", str(count)]
+def page_server(count: int, *, capacity: bool = True) -> Iterator[PageServer]:
+    """`capacity`: of the regions; where there is none, placements wait."""
+    command = [sys.executable, "-m", "benchmarks.pages", str(count), str(int(capacity))]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
@@ -174,12 +175,12 @@ def page_server(count: int) -> Iterator[PageServer]:
         process.wait()
 
 
-async def _serve(count: int) -> None:
-    pages = Pages(count)
+async def _serve(count: int, *, capacity: bool) -> None:
+    pages = Pages(count, capacity=capacity)
     server = await asyncio.get_running_loop().create_server(lambda: _Connection(pages), "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    uvloop.run(_serve(int(sys.argv[1])))
+    uvloop.run(_serve(int(sys.argv[1]), capacity=sys.argv[2:] != ["0"]))
