@@ -137,7 +137,7 @@ def _misused(error: Any) -> int:
         print(error.format_message(), end="")  # the help; empty when typer has printed it, as with rich
         return 2
     command = error.ctx.command_path if error.ctx is not None else "nexusd"
-    message = " ".join(error.format_message().split()).rstrip(".")
+    message = " ".join(error.format_message().split()).rstrip(".").replace("Value error, ", "")
     print(f"nexusd: {message} (see '{command} --help')", file=sys.stderr)
     return 2
 

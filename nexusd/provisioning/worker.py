@@ -25,7 +25,7 @@ from nexusd.core.records import Instance
 from nexusd.core.world import World
 from nexusd.ports import Clock, CloudApi, Metrics, Store, Transaction
 from nexusd.provisioning.fleets import FleetKeeper
-from nexusd.provisioning.following import Follower, FollowOptions
+from nexusd.provisioning.following import FOLLOWED, Follower, FollowOptions
 from nexusd.provisioning.intake import state_event
 from nexusd.provisioning.journal import STORE_RETRY_S, Intent, Journal
 from nexusd.provisioning.queue import QueueReader, Waiting
@@ -281,6 +281,8 @@ class Provisioner:
         now = self._clock.now()
         after, finished = lifecycle.answered(placement, attempt, answer, now)
         self._world.pause = self._world.pause.after(answer, now)
+        if after.state in FOLLOWED:
+            self._follower.following = True  # known by the end of the sweep that this hurries
 
         def write() -> Awaitable[bool]:
             coolings = self._coolings(placement, attempt, answer)

@@ -91,6 +91,12 @@ def test_an_unknown_command_names_the_nearest(run: Run) -> None:
     assert ran.err.count("\n") == 1
 
 
+def test_a_value_that_is_none_of_those_offered_exits_2_with_one_line(run: Run) -> None:
+    ran = run("status", "-o", "yaml")
+    said = "Invalid value for '--output' / '-o': 'yaml' is not one of 'table', 'json'"
+    assert ran == (2, "", f"nexusd: {said} (see 'nexusd status --help')\n")
+
+
 def test_an_unknown_option_exits_2_with_one_line(run: Run) -> None:
     ran = run("status", "--frob")
     assert ran == (2, "", "nexusd: No such option: --frob (see 'nexusd status --help')\n")

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from nexusd.core.errors import UnavailableError
+from nexusd.core.events import Event
 from nexusd.core.inventory import SweepPolicy, compare
 from nexusd.core.lifecycle import Outcome, Placement, State
 from nexusd.core.placement import PlacementPolicy, PlacementRequest
@@ -46,9 +47,14 @@ class Site:
         self.store = store
         self.clock = clock
         self.world = World({name: PollState(name, 10.0, now) for name in (REGIONS, INSTANCES)})
-        self.worker = Provisioner(self.world, store, cloud, clock, NullMetrics(), options, lambda _: None)
+        self.worker = Provisioner(self.world, store, cloud, clock, NullMetrics(), options, self._tell)
+        self.told: list[tuple[list[Event], bool]] = []
         rng = random.Random(1)
         self.intake = Intake(self.world, store, clock, rng, options.policy, lambda _: self.worker.wake())
+
+    def _tell(self, events: list[Event]) -> None:
+        """Each with whether a placement was followed by then."""
+        self.told.append((events, self.worker.following))
 
     async def poll(self) -> None:
         """Once; what fails leaves the world as it is."""

@@ -32,6 +32,20 @@ async def test_a_placement_goes_to_the_nearest_region_and_is_followed_until_it_r
         assert await here.outcomes(accepted) == [("us-east-1", Outcome.CREATED)]
 
 
+@in_virtual_time
+async def test_what_is_created_is_followed_from_when_it_is_told(tmp_path: Path) -> None:
+    """Else the sweep that follows at once is over before, and the next comes an interval later."""
+    async with site(tmp_path) as here:
+        await here.until(await here.place(), State.PROVISIONING)
+        told = [
+            following
+            for events, following in here.told
+            for e in events
+            if e.detail.get("to") == "provisioning"
+        ]
+        assert told == [True]
+
+
 @pytest.mark.parametrize(
     "create",
     [LOST, Create(LOST.answer, listed_after_s=SETTLE_S - 1), WITHOUT_ID],
