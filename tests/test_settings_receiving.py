@@ -11,7 +11,8 @@ import pytest
 
 from nexusd.core.alerts import Alert, AlertState, fingerprint
 from nexusd.core.errors import ConfigError
-from nexusd.core.notifications import LoggedNotification, LogKey, Routing, plan
+from nexusd.core.notifications import LoggedNotification, LogKey, Routing
+from nexusd.core.planning import plan
 from nexusd.delivery.alertmanager import AlertmanagerOptions
 from nexusd.delivery.apprise import AppriseOptions
 from nexusd.delivery.heartbeat import HeartbeatOptions

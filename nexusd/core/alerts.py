@@ -1,10 +1,12 @@
-"""Alerts: from what rules find to pending, firing and resolved (product.md, section 4). Used by `cycle`.
+"""Alerts: from what rules find to pending, firing and resolved (product.md, section 4).
 
 (none) ──found──▶ pending ──held for `for`──▶ firing ──ended, or `resolve_after`──▶ resolved ──told──▶ settled
                      └──ended──▶ (none)          └── stays through `keep_firing_for`, and while flapping
 
 A settled alert is remembered for a while, to know how often it comes back. What cannot be known changes
 nothing: neither state nor, for a pending alert, the step to firing.
+
+Here is what becomes of one alert; `evaluation` says which of them a pass looks at.
 """
 
 from __future__ import annotations
@@ -70,56 +72,6 @@ class Alert:
         return self.state is not AlertState.FIRING and self.resolved_at is not None and not self.settled
 
 
-@dataclass(frozen=True, slots=True)
-class AlertUpdate:
-    """What a pass makes of the alerts. `alerts` is all of them after it, by fingerprint.
-
-    `changed`: the rows to write. `removed`: the fingerprints to delete (pending alerts whose condition
-    ended, settled ones that were remembered long enough). `next_due`: when to evaluate again if nothing else
-    asks for it.
-    """
-
-    alerts: Mapping[str, Alert]
-    changed: tuple[Alert, ...] = ()
-    removed: tuple[str, ...] = ()
-    events: tuple[Event, ...] = ()
-    next_due: float | None = None
-
-
-def evaluate(rules: Iterable[Rule], facts: Facts, alerts: Mapping[str, Alert]) -> AlertUpdate:
-    """One pass of all rules. An alert ends at once when its rule is disabled or gone, or now finds the same
-    under other labels (an instance was renamed, a severity was configured).
-    """
-    by_name = {rule.name: rule for rule in rules if rule.enabled}
-    judgements = {name: rule.condition.judge(facts, rule) for name, rule in by_name.items()}
-    dues = [j.due for j in judgements.values() if j.due is not None]
-    after: dict[str, Alert | None] = {}
-    subjects: set[tuple[str, str]] = set()
-    for name, judgement in judgements.items():
-        rule = by_name[name]
-        for finding in judgement.findings:
-            found = _found(rule, finding, alerts, facts.now)
-            after[found.fingerprint] = found
-            subjects.add((name, finding.labels.get(rule.condition.subject_label, "")))
-            dues += _dues(found, rule, rule.wait_s + finding.wait_s)
-    for fingerprint, alert in alerts.items():
-        if fingerprint in after:
-            continue
-        own = by_name.get(alert.name)
-        left: Alert | None
-        if alert.settled and alert.state is AlertState.RESOLVED:
-            left = alert if _forgotten_at(alert) > facts.now else None
-            dues.append(_forgotten_at(alert))
-        elif own is None or (own.name, alert.label(own.condition.subject_label)) in subjects:
-            left = _ended_at_once(alert, facts.now)
-        else:
-            left = _not_found(alert, own, judgements[own.name], facts)
-            dues += _dues(left, own, own.wait_s) if left is not None else ()
-        if left is not alert:
-            after[fingerprint] = left
-    return _update(alerts, after, facts.now, [d for d in dues if d > facts.now])
-
-
 _FNV_OFFSET = 14695981039346656037
 _FNV_PRIME = 1099511628211
 _MASK = (1 << 64) - 1
@@ -140,7 +92,8 @@ def _fingerprint(labels: Pairs) -> str:
     return f"{digest:016x}"
 
 
-def _forgotten_at(alert: Alert) -> float:
+def forgotten_at(alert: Alert) -> float:
+    """Until when a settled alert is remembered."""
     return (alert.resolved_at or 0.0) + flapping.REMEMBERED_S
 
 
@@ -149,7 +102,7 @@ def settle(alert: Alert) -> Alert:
     return replace(alert, settled=True)
 
 
-def _found(rule: Rule, finding: Finding, alerts: Mapping[str, Alert], now: float) -> Alert:
+def found(rule: Rule, finding: Finding, alerts: Mapping[str, Alert], now: float) -> Alert:
     """The alert while its condition holds."""
     labels = _labels(rule, finding)
     mark = fingerprint(labels)
@@ -210,7 +163,7 @@ def _annotations(rule: Rule, finding: Finding) -> Pairs:
     return tuple(sorted((name, value) for name, value in merged.items() if value))
 
 
-def _not_found(alert: Alert, rule: Rule, judgement: Judgement, facts: Facts) -> Alert | None:
+def not_found(alert: Alert, rule: Rule, judgement: Judgement, facts: Facts) -> Alert | None:
     """The alert when no finding was made for it; None when nothing is left of it."""
     subject = alert.label(rule.condition.subject_label)
     if not judgement.known or subject in judgement.unknown:
@@ -261,7 +214,7 @@ def _over(alert: Alert, now: float) -> Alert:
     return replace(_steady(alert), state=AlertState.RESOLVED, resolved_at=now, keep_firing_since=None)
 
 
-def _ended_at_once(alert: Alert, now: float) -> Alert | None:
+def ended_at_once(alert: Alert, now: float) -> Alert | None:
     """What becomes of an alert that no rule makes any more."""
     if alert.state is AlertState.FIRING:
         return _over(alert, now)
@@ -298,8 +251,8 @@ def _expires_at(alert: Alert, rule: Rule) -> float | None:
     return alert.fired_at + rule.resolve_after_s
 
 
-def _dues(alert: Alert, rule: Rule, wait_s: float) -> Iterator[float]:
-    """When time alone changes the alert."""
+def dues(alert: Alert, rule: Rule, wait_s: float) -> Iterator[float]:
+    """When time alone changes the alert. `wait_s`: how long its condition must hold before it fires."""
     if alert.state is AlertState.PENDING:
         yield alert.active_at + wait_s
     if alert.keep_firing_since is not None:
@@ -311,38 +264,12 @@ def _dues(alert: Alert, rule: Rule, wait_s: float) -> Iterator[float]:
         yield expires_at
 
 
-def _update(
-    before: Mapping[str, Alert],
-    after: Mapping[str, Alert | None],
-    now: float,
-    dues: list[float],
-) -> AlertUpdate:
-    different = {f: a for f, a in after.items() if a is not before.get(f)}
-    next_due = min(dues, default=None)
-    if not different:
-        return AlertUpdate(before, next_due=next_due)
-    kept = dict(before)
-    for mark, alert in different.items():
-        if alert is None:
-            del kept[mark]
-        else:
-            kept[mark] = alert
-    return AlertUpdate(
-        kept,
-        tuple(a for a in different.values() if a is not None),
-        tuple(mark for mark, a in different.items() if a is None),
-        tuple(_events(before, different, now)),
-        next_due,
-    )
-
-
-def _events(before: Mapping[str, Alert], after: Mapping[str, Alert | None], now: float) -> Iterator[Event]:
-    for mark, alert in after.items():
-        was = before.get(mark)
-        shown = alert if alert is not None else was
-        if shown is not None:
-            for change in _changes(was, alert):
-                yield event_of(shown, change, now)
+def events_of(was: Alert | None, alert: Alert | None, now: float) -> Iterator[Event]:
+    """What a change is in the history. None: it is not there."""
+    shown = alert if alert is not None else was
+    if shown is not None:
+        for change in _changes(was, alert):
+            yield event_of(shown, change, now)
 
 
 def _changes(was: Alert | None, alert: Alert | None) -> Iterator[str]:

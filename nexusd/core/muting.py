@@ -5,7 +5,7 @@ Used by `alerting`. The inhibitions are built in; `/api/v2/status` tells them in
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from nexusd.core.alerts import Alert, AlertState
@@ -82,17 +82,52 @@ def mute(alerts: Iterable[Alert], silences: Iterable[Silence], now: float) -> Mu
     """What is muted now, be it pending, firing or ended. Inhibition asks only for what fires: an alert that
     is itself muted still inhibits, as in Alertmanager.
     """
-    alerts, silences = tuple(alerts), tuple(silences)
-    sources = _sources(alerts, now)
-    active = [s for s in silences if s.state(now) is SilenceState.ACTIVE]
-    muted = {}
-    if sources or active:
+    known = {alert.fingerprint: alert for alert in alerts}
+    muting, _ = Mutes(known.values()).mute({}, known, silences, UNMUTED, now)
+    return muting
+
+
+class Mutes:
+    """What mutes, between two passes: as long as that is the same, only alerts that changed are looked at."""
+
+    def __init__(self, alerts: Iterable[Alert]) -> None:
+        self._inhibiting: dict[str, Alert] = {}
+        self._under: object = None
         for alert in alerts:
-            found = None if alert.settled else _muted(alert, sources, active)
-            if found is not None:
-                muted[alert.fingerprint] = found
-    dues = [due for due in _dues(alerts, silences) if due > now]
-    return Muting(muted, min(dues, default=None))
+            self._learn(alert.fingerprint, alert)
+
+    def mute(
+        self,
+        changed: Mapping[str, Alert | None],
+        alerts: Mapping[str, Alert],
+        silences: Iterable[Silence],
+        before: Muting,
+        now: float,
+    ) -> tuple[Muting, list[str]]:
+        """As `mute`, and of whom that differs from before. `changed`: of `alerts`, since then; None: gone."""
+        silences = tuple(silences)
+        for mark, alert in changed.items():
+            self._learn(mark, alert)
+        sources = _sources(self._inhibiting.values(), now)
+        active = [s for s in silences if s.state(now) is SilenceState.ACTIVE]
+        looked_at: Mapping[str, Alert | None] = changed
+        if (sources, active) != self._under:
+            self._under = sources, active
+            looked_at = {**dict.fromkeys(before.muted), **alerts} if sources or active or before.muted else {}
+        found = {mark: _muted(alert, sources, active) for mark, alert in looked_at.items()}
+        different = [mark for mark, muted in found.items() if muted != before.muted.get(mark)]
+        muted = before.muted
+        if different:
+            now_muted = {**before.muted, **{mark: found[mark] for mark in different}}
+            muted = {mark: by for mark, by in now_muted.items() if by is not None}
+        dues = [due for due in _dues(self._inhibiting.values(), silences) if due > now]
+        return Muting(muted, min(dues, default=None)), different
+
+    def _learn(self, mark: str, alert: Alert | None) -> None:
+        if alert is None:
+            self._inhibiting.pop(mark, None)
+        elif alert.name in _BY_SOURCE:
+            self._inhibiting[mark] = alert
 
 
 def suppressed(alerts: Iterable[Alert], muted: Mapping[str, Muted]) -> dict[str, int]:
@@ -125,7 +160,9 @@ def _inhibits(alert: Alert, now: float) -> bool:
     )
 
 
-def _muted(alert: Alert, sources: _Sources, active: Iterable[Silence]) -> Muted | None:
+def _muted(alert: Alert | None, sources: _Sources, active: Sequence[Silence]) -> Muted | None:
+    if alert is None or alert.settled or not (sources or active):
+        return None
     labels = dict(alert.labels)
     inhibited_by = tuple(
         mark
@@ -138,9 +175,9 @@ def _muted(alert: Alert, sources: _Sources, active: Iterable[Silence]) -> Muted 
     return Muted(inhibited_by, silenced_by) if inhibited_by or silenced_by else None
 
 
-def _dues(alerts: Iterable[Alert], silences: Iterable[Silence]) -> Iterator[float]:
-    for alert in alerts:
-        if alert.resolved_at is not None and alert.name in _BY_SOURCE:
+def _dues(inhibiting: Iterable[Alert], silences: Iterable[Silence]) -> Iterator[float]:
+    for alert in inhibiting:
+        if alert.resolved_at is not None:
             yield alert.resolved_at + LINGERS_S
     for silence in silences:
         yield silence.starts_at

@@ -14,7 +14,6 @@ from functools import cmp_to_key
 from nexusd.core import flapping
 from nexusd.core.alerts import Alert, AlertState
 from nexusd.core.matchers import OPERATORS, Matcher, all_match, quoted
-from nexusd.core.muting import UNMUTED, Muting
 from nexusd.core.rules_notifications import NOTIFICATIONS_FAILING
 
 ALL_LABELS = "..."
@@ -96,51 +95,6 @@ class NotificationPlan:
     next_due: float | None = None
 
 
-def plan(
-    alerts: Iterable[Alert],
-    routing: Routing,
-    log: Mapping[LogKey, LoggedNotification],
-    now: float,
-    muting: Muting = UNMUTED,
-) -> NotificationPlan:
-    """All messages that are due. `alerts` are those in any state.
-
-    What is muted is not told, and its end neither: who takes it for firing hears of that when the muting is
-    over, who never heard of it hears nothing.
-    """
-    alerts = [a for a in alerts if not a.settled]
-    messages: list[Message] = []
-    entries: dict[LogKey, LoggedNotification] = {}
-    dues: list[float] = []
-    untold: set[str] = set()
-    for key, group in _groups(alerts, routing, muting).items():
-        said = log.get(key)
-        news = _news(group, said)
-        due = _due(group, news, said)
-        if due is not None and due <= now:
-            message = _message(group, news, said, now)
-            messages += [message] if message is not None else []
-            at = said.at if message is None and said is not None else now
-            entries[key] = said = _entry(group, news, said, at)
-            due = _due(group, _news(group, said), said)
-        elif due is not None:
-            untold.update(a.fingerprint for a in news.ended)
-        untold.update(_held(group, said))
-        dues += [due] if due is not None else []
-    over = tuple(a.fingerprint for a in alerts if _over(a) and a.fingerprint not in untold)
-    left = {a.fingerprint for a in alerts}.difference(over)
-    idle = {
-        key for key, entry in {**log, **entries}.items() if left.isdisjoint(entry.firing | entry.resolved)
-    }
-    return NotificationPlan(
-        tuple(messages),
-        tuple(entry for key, entry in entries.items() if key not in idle),
-        over,
-        tuple(key for key in log if key in idle),
-        min(dues, default=None),
-    )
-
-
 def routes_of(routing: Routing) -> tuple[Route, ...]:
     """The routes that apply: the configured ones, or the one that stands for none."""
     if routing.routes:
@@ -167,54 +121,48 @@ class AlertGroup:
 
 def grouped(firing: Iterable[Alert], routing: Routing) -> list[AlertGroup]:
     """Firing alerts by receiver and group."""
-    groups = _groups(firing, routing, UNMUTED).values()
-    return [AlertGroup(group.receiver, group.labels, tuple(group.alerts)) for group in groups]
-
-
-def _over(alert: Alert) -> bool:
-    return alert.state is AlertState.RESOLVED and not alert.expired
+    places = Places(routing)
+    groups: dict[LogKey, Group] = {}
+    for alert in firing:
+        for place in places.of(alert):
+            groups.setdefault((place.receiver, place.key), place).alerts[alert.fingerprint] = alert
+    return [AlertGroup(g.receiver, g.labels, tuple(g.alerts.values())) for g in groups.values()]
 
 
 @dataclass(slots=True)
-class _Group:
-    """The alerts of one route and receiver that share `labels`: firing, or ended; the muted apart."""
+class Group:
+    """The alerts of one route and receiver that share `labels`: firing, or ended; the muted apart. By
+    fingerprint.
+    """
 
     route: Route
     receiver: str
     sends_resolved: bool
     key: str
     labels: Labels
-    alerts: list[Alert]
-    muted: list[Alert]
+    alerts: dict[str, Alert]
+    muted: dict[str, Alert]
 
     @property
     def firing(self) -> list[Alert]:
-        return [a for a in self.alerts if a.state is AlertState.FIRING]
+        return [a for a in self.alerts.values() if a.state is AlertState.FIRING]
 
 
-def _groups(alerts: Iterable[Alert], routing: Routing, muting: Muting) -> dict[LogKey, _Group]:
-    groups: dict[LogKey, _Group] = {}
-    routes = [(route, route.key if routing.routes else "{}") for route in routes_of(routing)]
-    written: dict[Labels, str] = {}
-    for alert in alerts:
-        if alert.state is not AlertState.FIRING and not alert.ended:
-            continue
-        for route, route_key in _routes_of(alert, routes):
+class Places:
+    """Which groups alerts belong to. That follows from their labels alone."""
+
+    def __init__(self, routing: Routing) -> None:
+        self._receivers = routing.receivers
+        self._routes = [(route, route.key if routing.routes else "{}") for route in routes_of(routing)]
+
+    def of(self, alert: Alert) -> Iterator[Group]:
+        """Each as a new one without alerts; some may be the same."""
+        for route, route_key in _routes_of(alert, self._routes):
             labels = _group_labels(alert, route)
-            if labels not in written:
-                written[labels] = _written(labels)
-            key = f"{route_key}:{written[labels]}"
+            key = f"{route_key}:{_written(labels)}"
             for receiver in route.receivers:
-                if receiver in routing.receivers and not _about(alert, receiver):
-                    group = groups.get((receiver, key))
-                    if group is None:
-                        sends_resolved = routing.receivers[receiver]
-                        group = _Group(route, receiver, sends_resolved, key, labels, [], [])
-                        groups[receiver, key] = group
-                    members = group.muted if alert in muting else group.alerts
-                    if not members or members[-1] is not alert:
-                        members.append(alert)
-    return groups
+                if receiver in self._receivers and not _about(alert, receiver):
+                    yield Group(route, receiver, self._receivers[receiver], key, labels, {}, {})
 
 
 def _about(alert: Alert, receiver: str) -> bool:
@@ -243,7 +191,7 @@ def _written(labels: Labels) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _News:
+class News:
     """What a receiver does not know yet of a group.
 
     `fired`: alerts that it does not take for firing, or not for flapping. `ended`: alerts that it takes for
@@ -255,13 +203,13 @@ class _News:
     ended: tuple[Alert, ...]
 
 
-def _news(group: _Group, said: LoggedNotification | None) -> _News:
+def news_for(group: Group, said: LoggedNotification | None) -> News:
     told_firing = said.firing if said is not None else frozenset()
-    return _News(
+    return News(
         tuple(a for a in group.firing if a.fingerprint not in told_firing or _flaps_unknown(a, said)),
         tuple(
             a
-            for a in group.alerts
+            for a in group.alerts.values()
             if a.ended
             and (a.fingerprint in told_firing or (group.sends_resolved and not _told_of_end(a, said)))
         ),
@@ -278,13 +226,13 @@ def _told_of_end(alert: Alert, said: LoggedNotification | None) -> bool:
     return said is not None and alert.fingerprint in said.resolved and _fired_at(alert) <= said.at
 
 
-def _held(group: _Group, said: LoggedNotification | None) -> Iterator[str]:
+def held(group: Group, said: LoggedNotification | None) -> Iterator[str]:
     """The muted alerts whose end is still to be told, once they are not muted."""
     if said is not None:
-        yield from (a.fingerprint for a in group.muted if a.ended and a.fingerprint in said.firing)
+        yield from (a.fingerprint for a in group.muted.values() if a.ended and a.fingerprint in said.firing)
 
 
-def _due(group: _Group, news: _News, said: LoggedNotification | None) -> float | None:
+def due_at(group: Group, news: News, said: LoggedNotification | None) -> float | None:
     """When the receiver is to be told about the group, None when there is nothing to tell."""
     dues = []
     changed = [_began_at(a, said) for a in news.fired] + [_ended_at(a, said, group.route) for a in news.ended]
@@ -317,7 +265,7 @@ def _ended_at(alert: Alert, said: LoggedNotification | None, route: Route) -> fl
     return alert.resolved_at + flapping.end_lasts_s(alert.changes, fired_s, route.group_interval_s)
 
 
-def _message(group: _Group, news: _News, said: LoggedNotification | None, now: float) -> Message | None:
+def message_of(group: Group, news: News, said: LoggedNotification | None, now: float) -> Message | None:
     """The firing alerts and those that ended; None when only ends are new and it is not told of ends."""
     ended = news.ended if group.sends_resolved else ()
     repeats = bool(group.firing) and said is not None and said.at + group.route.repeat_interval_s <= now
@@ -358,11 +306,11 @@ def _sign(*, before: bool) -> int:
     return -1 if before else 1
 
 
-def _entry(group: _Group, news: _News, said: LoggedNotification | None, at: float) -> LoggedNotification:
+def entry_of(group: Group, news: News, said: LoggedNotification | None, at: float) -> LoggedNotification:
     """What the receiver knows as of `at`."""
-    ended = {a.fingerprint for a in (*group.alerts, *group.muted) if a.ended}
+    ended = {a.fingerprint for a in (*group.alerts.values(), *group.muted.values()) if a.ended}
     known = said.resolved & ended if said is not None else frozenset()
-    muted = said.firing.intersection(a.fingerprint for a in group.muted) if said is not None else frozenset()
+    muted = said.firing.intersection(group.muted) if said is not None else frozenset()
     return LoggedNotification(
         group.receiver,
         group.key,

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from nexusd.core.after_sweep import after
-from nexusd.core.alerts import Alert, AlertState, AlertUpdate, evaluate
+from nexusd.core.alerts import Alert, AlertState
 from nexusd.core.backlog import Backlog
+from nexusd.core.evaluation import AlertUpdate, evaluate
 from nexusd.core.fleets import Fleets, FleetSpec, fleet_records
 from nexusd.core.inventory import Inventory, Sweep, SweepPolicy, compare
 from nexusd.core.judging import Unjudged

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from nexusd.core.alerting import Alerting, AlertMemory, judge
-from nexusd.core.alerts import Alert, AlertState, AlertUpdate
+from nexusd.core.alerting import Alerting, AlertMemory, AlertPass, judge
+from nexusd.core.alerts import Alert, AlertState
+from nexusd.core.evaluation import AlertUpdate
 from nexusd.core.notifications import Message, Routing
 from nexusd.core.rules import Facts, Rule
 from nexusd.core.silences import Silence
@@ -20,8 +21,9 @@ class Newsroom(Scene):
 
     def __init__(self, *rules: Rule, routing: Routing = OPS) -> None:
         super().__init__(*rules)
-        self.routing = routing
+        self.alerting = Alerting(self.rules, routing)
         self.memory = AlertMemory()
+        self.judged = AlertPass(self.memory)
         self.sent: list[tuple[float, Message]] = []
         self.events: list[str] = []
         self.due: float | None = None
@@ -36,12 +38,13 @@ class Newsroom(Scene):
             placements=self.placements,
             backlog=self.backlog,
         )
-        judged = judge(
-            Alerting(self.rules, self.routing),
-            self.looked_at(replace(facts, **more)),  # type: ignore[arg-type]
-            replace(self.memory, alerts=self.alerts),
-        )
-        self.memory = judged.memory
+        if self.alerting.rules != self.rules:
+            self.alerting = replace(self.alerting, rules=self.rules)
+            self.memory = self.memory.replanned()
+        if self.alerts != self.memory.alerts:
+            self.memory = replace(self.memory, alerts=self.alerts)
+        judged = judge(self.alerting, self.looked_at(replace(facts, **more)), self.memory)  # type: ignore[arg-type]
+        self.judged, self.memory = judged, judged.memory
         self.alerts = dict(judged.memory.alerts)
         self.due = judged.next_due
         self.events += [event.type for event in judged.events]

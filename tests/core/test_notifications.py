@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from nexusd.core.alerts import Alert, AlertState, fingerprint
 from nexusd.core.matchers import parse_matcher
-from nexusd.core.notifications import LoggedNotification, LogKey, Message, Route, Routing, plan
+from nexusd.core.notifications import LoggedNotification, LogKey, Message, Route, Routing
+from nexusd.core.planning import plan
 
 T0 = 1_000_000.0
 OPS = Routing({"ops": True})

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from nexusd.core.alerts import Alert, AlertState, fingerprint
 from nexusd.core.matchers import parse_matcher
 from nexusd.core.muting import mute
-from nexusd.core.notifications import LoggedNotification, LogKey, Message, Route, Routing, plan
+from nexusd.core.notifications import LoggedNotification, LogKey, Message, Route, Routing
+from nexusd.core.planning import plan
 from nexusd.core.silences import Silence
 
 START = 1_000_000.0

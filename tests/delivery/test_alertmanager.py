@@ -18,7 +18,8 @@ import pytest
 
 from nexusd.core.alerts import Alert, AlertState, fingerprint
 from nexusd.core.matchers import parse_matcher
-from nexusd.core.notifications import Route, Routing, plan
+from nexusd.core.notifications import Route, Routing
+from nexusd.core.planning import plan
 from nexusd.core.webhook_body import BodyOptions, webhook_body
 from tests.delivery.receivers import Endpoint, endpoint
 from tests.requirements import need_program
