@@ -269,6 +269,7 @@ class Cycle:
             unlooked=self._placements.unlooked if self._placements is not None else {},
             backlog=self._backlog,
             fleets=fleet_records(self._world.fleets, self._world.inventory, news.delta),
+            shared_names=self._world.shared_names,
         )
 
     async def _after_sweep(self, delta: Delta | None) -> AfterSweep:

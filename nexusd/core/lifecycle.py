@@ -268,12 +268,15 @@ def quiet_until(
 
 
 def match_instance(placement: Placement, attempt: Attempt, inventory: Inventory) -> Instance | None:
-    """The instance that the attempt made, if listed: name, region and what else is known agree.
+    """The instance that the attempt made, if listed; of several the oldest, and nothing is created."""
+    matches = match_instances(placement, attempt, inventory)
+    return min(matches, key=lambda i: (i.created_at or "", i.id), default=None)
 
-    Of several, the oldest: nothing is created either way.
-    """
+
+def match_instances(placement: Placement, attempt: Attempt, inventory: Inventory) -> list[Instance]:
+    """What the attempt may have made, as listed: name, region and what else is known agree."""
     request = placement.request
-    matches = [
+    return [
         instance
         for instance in inventory.named(request.name)
         if instance.region == attempt.region
@@ -281,7 +284,6 @@ def match_instance(placement: Placement, attempt: Attempt, inventory: Inventory)
         and instance.plan in {None, request.plan}
         and instance.image in {None, request.image}
     ]
-    return min(matches, key=lambda i: (i.created_at or "", i.id), default=None)
 
 
 def _provisioning(placement: Placement, region: str, instance_id: str | None, now: float) -> Placement:

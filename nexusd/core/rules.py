@@ -35,6 +35,7 @@ class Facts:
     refuse it. `placements`: those queued and held, and those that failed within the longest `resolve_after`;
     None when they were not read. `unlooked`: how many there are beyond these, by state. `backlog`: what
     receivers have not got; as `placements`. `fleets`: those declared, as they will be.
+    `shared_names`: the placement that found several instances of its name, by name.
     """
 
     now: float
@@ -49,6 +50,7 @@ class Facts:
     unlooked: Mapping[State, int] = field(default_factory=dict)
     backlog: tuple[Backlog, ...] | None = None
     fleets: tuple[Fleet, ...] = ()
+    shared_names: Mapping[str, Placement] = field(default_factory=dict)
 
     @property
     def regions_known(self) -> bool:

@@ -61,6 +61,11 @@ _TABLE = (
         "warning",
         threshold=10 * _MINUTE_S,
     ),
+    Rule(
+        "DuplicateName",
+        Condition(placements.duplicate_name, "name", placements.still_shared),
+        "warning",
+    ),
     Rule("FleetBelowCount", Condition(fleets.fleet_below_count, "fleet"), "critical", for_s=5 * _MINUTE_S),
     Rule(
         notifications.NOTIFICATIONS_FAILING,

@@ -70,6 +70,29 @@ def placement_delayed(facts: Facts, rule: Rule) -> Judgement:
     )
 
 
+def duplicate_name(facts: Facts, _rule: Rule) -> Judgement:
+    """A placement whose answer was lost was looked for by its name, and several instances have it."""
+    if not facts.instances_known:
+        return UNKNOWN
+    return Judgement(
+        tuple(
+            Finding(
+                _labels(p),
+                f"{name} is the name of several instances",
+                f"The answer to the create of {name} was lost, and several instances of that name were then "
+                f"listed in {p.region}. The oldest, {p.instance_id}, is taken for the one that was made.",
+            )
+            for name, p in facts.shared_names.items()
+            if still_shared(facts, name)
+        )
+    )
+
+
+def still_shared(facts: Facts, name: str) -> bool:
+    """It ends when at most one of them is left that is not terminated."""
+    return sum(instance.live for instance in facts.inventory.named(name)) > 1
+
+
 def _beyond(facts: Facts, state: State) -> Iterator[str]:
     """What the first alert says of those that have none, and nothing for each of the others."""
     more = facts.unlooked.get(state, 0)

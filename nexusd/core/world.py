@@ -9,6 +9,7 @@ from nexusd.core.alerts import Alert
 from nexusd.core.cooling import Coolings
 from nexusd.core.fleets import NO_FLEETS, Fleets
 from nexusd.core.inventory import Inventory
+from nexusd.core.lifecycle import Placement
 from nexusd.core.muting import UNMUTED, Muting
 from nexusd.core.pauses import NO_PAUSE, Pause
 from nexusd.core.polls import PollState
@@ -17,6 +18,7 @@ from nexusd.core.regions import NO_REGIONS, RegionSnapshot
 from nexusd.core.silences import Silence
 
 INCUMBENTS_KEPT = 1024
+SHARED_NAMES_KEPT = 1000
 
 
 @dataclass(slots=True)
@@ -30,6 +32,7 @@ class World:
     ones, and resolved ones a while longer), `silences` by id (those that are not over), `muting`: what is not
     told, `stopped_running`: ids of the known instances that were seen running and later not, `fleets`: those
     declared in the configuration.
+    `shared_names`: the placement that found several instances of its name, by name.
     """
 
     polls: dict[str, PollState]
@@ -43,6 +46,7 @@ class World:
     restored: RegionSnapshot | None = None
     pause: Pause = NO_PAUSE
     incumbents: dict[str, str] = field(default_factory=dict)
+    shared_names: dict[str, Placement] = field(default_factory=dict)
     fleets: Fleets = NO_FLEETS
 
     def known(self, instance_id: str) -> Instance | None:
@@ -55,6 +59,12 @@ class World:
         self.incumbents[constraint_class] = region
         if len(self.incumbents) > INCUMBENTS_KEPT:
             del self.incumbents[next(iter(self.incumbents))]
+
+    def found_several(self, placement: Placement) -> None:
+        """Several instances bear its name where it was looked for; of the last so many it is remembered."""
+        self.shared_names = {**self.shared_names, placement.request.name: placement}
+        if len(self.shared_names) > SHARED_NAMES_KEPT:
+            del self.shared_names[next(iter(self.shared_names))]
 
     def declare(self, fleets: Fleets) -> None:
         """These are the fleets from now on, and the inventory counts their members."""

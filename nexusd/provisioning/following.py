@@ -106,6 +106,8 @@ class Follower:
 
     async def _adopt(self, placement: Placement, after: Placement, adopted: Attempt) -> bool:
         """What was made after all shows as well as an answer that the region has capacity."""
+        if len(lifecycle.match_instances(placement, adopted, self._world.inventory)) > 1:
+            self._world.found_several(after)
         now = self._clock.now()
         coolings = after_success(self._world.cooling_off, adopted.region, placement.request.plan, now)
         return await self._journal.finish(placement, after, adopted, coolings)

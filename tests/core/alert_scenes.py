@@ -42,6 +42,7 @@ class Scene:
         self.placements: tuple[Placement, ...] = ()
         self.backlog: tuple[Backlog, ...] = ()
         self.key_refused = ""
+        self.shared_names: dict[str, Placement] = {}
         self.last = AlertUpdate({})
         self.unjudged = Unjudged()
         self._begin()
@@ -100,6 +101,7 @@ class Scene:
             self.inventory,
             frozenset(self.stopped_running),
             key_refused=self.key_refused,
+            shared_names=self.shared_names,
             placements=self.placements,
             backlog=self.backlog,
         )

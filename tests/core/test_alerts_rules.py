@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from nexusd.core.alerts import AlertState
 from nexusd.core.backlog import Backlog
@@ -59,6 +60,7 @@ def outage(scene: Scene, seconds: float, reason: str = "connect") -> None:
         ("PlacementFailed", 0, "critical", None, 3600),
         ("PlacementHeld", 0, "critical", None, None),
         ("PlacementDelayed", 0, "warning", 600, None),
+        ("DuplicateName", 0, "warning", None, None),
         ("FleetBelowCount", 300, "critical", None, None),
         ("NotificationsFailing", 0, "critical", 600, 86400),
     ],
@@ -487,6 +489,21 @@ class TestPlacements:
         scene.placements = (replace(scene.placements[0], state=State.CREATING),)
         scene.later(5.0).evaluate()
         assert scene.state("PlacementDelayed") == "resolved"
+
+    def test_a_shared_name_fires_until_one_instance_is_left_also_after_a_restart(self) -> None:
+        scene = Scene(only("DuplicateName"))
+        mine, other = instance(1), structs.replace(instance(2), name=instance(1).name)
+        scene.sweep(mine, other)
+        found = placement(State.PROVISIONING)
+        scene.shared_names = {mine.name: replace(found, request=replace(found.request, name=mine.name))}
+        scene.later(5.0).evaluate()
+        assert scene.state("DuplicateName") == "firing"
+        scene.shared_names = {}
+        scene.later(25.0).sweep(mine, other)
+        assert scene.state("DuplicateName") == "firing"
+        scene.later(30.0).sweep(mine, structs.replace(other, status="terminated"))
+        scene.later(5.0).evaluate()
+        assert scene.state("DuplicateName") == "resolved"
 
     def test_placements_that_were_not_read_change_nothing(self) -> None:
         scene = Scene(only("PlacementHeld"))

@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from nexusd.core.answers import Created
 from nexusd.core.errors import ConflictError, InputError, StoreUnavailableError, UnavailableError
@@ -184,6 +185,27 @@ async def test_a_dead_process_leaves_its_attempt_in_doubt_and_the_next_one_adopt
         placement = await here.until(accepted, State.PROVISIONING, within_s=30.0)
         assert placement.instance_id == cloud.existing("worker-01")[0].id
         await asyncio.sleep(2 * SETTLE_S)
+        assert len(cloud.requests) == 1
+
+
+@in_virtual_time
+async def test_of_several_instances_of_a_lost_name_the_oldest_is_adopted_and_it_is_told(
+    tmp_path: Path,
+) -> None:
+    clock = VirtualClock()
+    cloud = FakeCloudApi(clock, [EAST, WEST])
+    async with site(tmp_path, cloud) as here:
+        cloud.script_creates(Create(takes_s=5.0))
+        accepted = await here.place()
+        while not cloud.requests:
+            await asyncio.sleep(0.1)
+    (made,) = cloud.existing("worker-01")
+    cloud.put(structs.replace(made, created_at="2026-01-01T00:00:05Z"))
+    cloud.put(structs.replace(made, id="inst_other", created_at="2026-01-01T00:00:00Z"))
+    async with site(tmp_path, cloud) as here:
+        placement = await here.until(accepted, State.PROVISIONING, within_s=30.0)
+        assert placement.instance_id == "inst_other"
+        assert list(here.world.shared_names) == ["worker-01"]
         assert len(cloud.requests) == 1
 
 
