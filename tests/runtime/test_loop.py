@@ -15,8 +15,9 @@ from nexusd.runtime import loop
 
 @pytest.fixture(autouse=True)
 def _thawed() -> Iterator[None]:
-    threshold = gc.get_threshold()
+    threshold, interval_s = gc.get_threshold(), sys.getswitchinterval()
     yield
+    sys.setswitchinterval(interval_s)
     gc.unfreeze()
     gc.set_threshold(*threshold)
 
