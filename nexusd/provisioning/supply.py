@@ -156,7 +156,7 @@ class Standing:
             self._in_doubt,
             self._groups.get(group, {}),
             blocked=distrust(world.inventory, self._policy.max_inventory_age_s, now)
-            or _regions_unread(world)
+            or _unread(world)
             or world.pause.reason_at(now),
             incumbent=world.incumbents.get(request.constraint_class),
         )
@@ -167,7 +167,12 @@ def _fleets_in(world: World, group: str) -> list[str]:
     return [s.name for s in world.fleets.specs if s.spread is not None and s.spread.group == group]
 
 
-def _regions_unread(world: World) -> str | None:
-    """Why the regions are not known well enough, or None: only what this process has read has an age."""
-    unread = world.regions is world.restored and world.regions.observed_at is not None
-    return "the regions have not been read since nexusd began to place" if unread else None
+def _unread(world: World) -> str | None:
+    """Why regions or instances are not known well enough, or None: only what this process has read has an
+    age. What the store remembers was told by another process's clock.
+    """
+    if world.regions is world.restored and world.regions.observed_at is not None:
+        return "the regions have not been read since nexusd began to place"
+    if world.inventory.began_at is None:
+        return "the instances have not been read since nexusd began to place"
+    return None

@@ -10,6 +10,7 @@ from msgspec import structs
 
 from nexusd.core.answers import Created
 from nexusd.core.errors import ConflictError, InputError, StoreUnavailableError, UnavailableError
+from nexusd.core.inventory import Inventory
 from nexusd.core.lifecycle import Outcome, State
 from nexusd.core.placement import PlacementRequest
 from nexusd.core.polls import INSTANCES, REGIONS
@@ -409,3 +410,18 @@ async def test_regions_that_an_earlier_process_read_place_nothing_however_young_
         assert here.cloud.requests == []
         here.cloud.mend(REGIONS)
         await here.until(accepted, State.PROVISIONING, within_s=30.0)
+
+
+@in_virtual_time
+async def test_instances_that_an_earlier_process_listed_place_nothing_however_young_they_look(
+    tmp_path: Path,
+) -> None:
+    async with site(tmp_path) as here:
+        here.cloud.break_(INSTANCES, UnavailableError("down"))
+        here.world.inventory = Inventory()
+        here.world.inventory.restore({}, {}, here.clock.now())
+        accepted = await here.place()
+        await asyncio.sleep(60.0)
+        assert here.cloud.requests == []
+        here.cloud.mend(INSTANCES)
+        await here.until(accepted, State.PROVISIONING, within_s=60.0)
