@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from nexusd.core.identifiers import fleet_of
+from nexusd.core.identifiers import fleet_of, of_fleet
 from nexusd.core.inventory import Delta, Inventory, distrust
 from nexusd.core.lifecycle import Placement, State
 from nexusd.core.placement import DEFAULT_IMAGE, PlacementRequest, Spread
@@ -109,10 +109,10 @@ def fleet_records(fleets: Fleets, inventory: Inventory, delta: Delta | None) -> 
 def _follow(delta: Delta, inventory: Inventory, statuses: Mapping[str, Counter[str]]) -> None:
     for instance_id in (*delta.upserts, *delta.vanished):
         before, after = inventory.get(instance_id), delta.upserts.get(instance_id)
-        for instance, step in ((before, -1), (after, 1)):
-            counts = statuses.get(fleet_of(instance.name) or "") if instance is not None else None
-            if counts is not None and instance is not None:
-                counts[instance.status] += step
+        if before is not None and (counts := of_fleet(before.name, statuses)) is not None:
+            counts[before.status] -= 1
+        if after is not None and (counts := of_fleet(after.name, statuses)) is not None:
+            counts[after.status] += 1
 
 
 def _record(spec: FleetSpec, counts: Counter[str]) -> Fleet:
