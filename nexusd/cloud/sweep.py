@@ -53,7 +53,7 @@ _READS_PER_PAGE = 4
 _READS_BESIDES = 60
 _TRIES_OF_A_BAD_PAGE = 3
 _RUNS_A_STEP = 50
-_MOST_RUNS_ON_LOOP = 2_000
+_MOST_RUNS_ON_LOOP = 500
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -103,7 +103,7 @@ class _Sweep:
             listing = await self._listing(before)
             if len(listing) != self._total:
                 await self._search(frozenset(listing))
-            elif doubtful := self._doubtful():
+            elif doubtful := await self._beside(self._doubtful):
                 await self._read_all(doubtful)
             else:
                 return _without_blank_id(listing)
@@ -216,7 +216,7 @@ class _Sweep:
 
     async def _listing(self, before: Listing | None) -> Listing:
         """What the runs list: what `before` does but for some records, or else all of it anew."""
-        runs = [run for _, run in sorted(self._runs.items())]
+        runs = [self._runs[offset] for offset in sorted(self._runs)]
         if before is not None and len(before) == self._total:
             renewed = await self._beside(before.renewed, runs)
             if renewed is not None:
