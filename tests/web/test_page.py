@@ -113,6 +113,17 @@ async def test_alerts_say_since_when_and_what_mutes_them(site: Site) -> None:
     assert 'instance_id="inst_1" | active | ada: being moved | in 60 min' in text
 
 
+async def test_what_mutes_others_comes_before_its_like_and_what_is_muted_last(site: Site) -> None:
+    site.daemon.world = muted_world()
+    text = (await read(site)).text
+    shown = [
+        "RegionUnhealthy in eu-west-2",
+        "InstanceStopped in us-east-1",
+        "InstanceStopped in eu-west-2",
+    ]
+    assert sorted(shown, key=text.index) == shown
+
+
 async def test_the_fleet_is_counted_by_region_and_status(site: Site) -> None:
     site.daemon.world = world_of([instance(1), instance(2), instance(3, "odd")], EVERYWHERE)
     site.daemon.world.inventory.hold = Hold(NOW, 1, frozenset(map(str, range(20))), 30)

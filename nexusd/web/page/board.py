@@ -19,7 +19,8 @@ AT_ONCE = 1_000
 class Board:
     """Without those of severity `none`: a watchdog that fires is as it should be.
 
-    `ordered`: the firing and pending ones, the most pressing first. `groups`: how many by name and state.
+    `ordered`: the firing and pending ones, the most pressing first: what is muted last, and of those that are
+    alike what mutes others first, since it is likely their cause. `groups`: how many by name and state.
     `told`: those firing that are not muted, by severity; `muted`: how many firing are.
     """
 
@@ -40,7 +41,8 @@ class Board:
         return sum(n for (_, each), n in self.groups.items() if each is state)
 
 
-_Keyed = tuple[tuple[bool, int, float, str], Alert]
+_Order = tuple[bool, bool, int, bool, float, str]
+_Keyed = tuple[_Order, Alert]
 
 
 async def board_of(alerts: Mapping[str, Alert], muting: Muting) -> Board:
@@ -49,6 +51,7 @@ async def board_of(alerts: Mapping[str, Alert], muting: Muting) -> Board:
     groups: Counter[tuple[str, AlertState]] = Counter()
     told: Counter[str] = Counter()
     muted = 0
+    causes = {mark for each in muting.muted.values() for mark in each.inhibited_by}
     for count, alert in enumerate(tuple(alerts.values()), 1):
         if count % AT_ONCE == 0:
             await asyncio.sleep(0)
@@ -56,7 +59,8 @@ async def board_of(alerts: Mapping[str, Alert], muting: Muting) -> Board:
         if alert.state is AlertState.RESOLVED or severity == "none":
             continue
         groups[alert.name, alert.state] += 1
-        keyed.append((urgency(alert), alert))
+        quiet, rank, active_at, mark = urgency(alert)
+        keyed.append(((alert in muting, quiet, rank, mark not in causes, active_at, mark), alert))
         if alert.state is not AlertState.FIRING:
             continue
         if alert in muting:
@@ -67,5 +71,5 @@ async def board_of(alerts: Mapping[str, Alert], muting: Muting) -> Board:
     return Board(tuple(alert for _, alert in keyed), groups, told, muted)
 
 
-def _urgency(keyed: _Keyed) -> tuple[bool, int, float, str]:
+def _urgency(keyed: _Keyed) -> _Order:
     return keyed[0]

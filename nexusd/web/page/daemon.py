@@ -8,7 +8,7 @@ from nexusd.core.polls import PollState
 from nexusd.web.page.frame import section
 from nexusd.web.page.html import Cell, Html, Row, element, table, together
 from nexusd.web.page.reading import View
-from nexusd.web.page.words import Kind, age, ago, duration, milliseconds, status
+from nexusd.web.page.words import Kind, age, ago, milliseconds, status
 from nexusd.web.status import started_at
 
 MAX_RECEIVERS = 50
@@ -34,7 +34,7 @@ def _poll(poll: PollState, view: View) -> Row:
     cells = (
         together(
             element("b", poll.resource),
-            element("span", f"every {duration(poll.interval_s)}", class_="remark"),
+            element("span", f"every {poll.interval_s:g} s", class_="remark"),
         ),
         _state(poll, view),
         Cell(age(poll.succeeded_at, view.shaper, "not read yet"), "number"),

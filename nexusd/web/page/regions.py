@@ -67,7 +67,7 @@ def _row(region: Region, judged: Considered, view: View) -> Row:
         Cell(_latency(region, judged), "number"),
         Cell(drawing(course, view.courses.slot_s) or "not known", "drawn"),
         Cell(instances, "number"),
-        Cell(where_next(judged), "long"),
+        Cell(where_next(judged), None if judged.eligible else "long"),
     )
     return Row(region.slug, cells)
 
