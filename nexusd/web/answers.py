@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 
 import msgspec
@@ -17,6 +18,8 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 RETRY_AFTER_S = 5
 """What a client is told to wait when the store is away."""
+_TAKEN_WITHIN_S = 60.0
+"""Who has not taken a whole answer by then is cut off."""
 
 
 class RequestError(Exception):
@@ -47,6 +50,27 @@ def answer(
         content_type="application/json",
         headers={"Cache-Control": "no-store", **(headers or {})},
     )
+
+
+async def answer_in_chunks(
+    request: web.Request, chunks: Sequence[bytes], headers: Mapping[str, str]
+) -> web.StreamResponse:
+    """So that ten megabytes are neither copied nor written at once."""
+    if len(chunks) == 1:
+        return web.Response(body=chunks[0], headers=headers)
+    response = web.StreamResponse(headers=headers)
+    response.content_length = sum(map(len, chunks))
+    await response.prepare(request)
+    if request.method == "HEAD":
+        return response
+    try:
+        async with asyncio.timeout(_TAKEN_WITHIN_S):
+            for chunk in chunks:
+                await response.write(chunk)
+    except TimeoutError:
+        if request.transport is not None:
+            request.transport.abort()
+    return response
 
 
 def error_answer(error: RequestError) -> web.Response:

@@ -12,6 +12,7 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 
 from nexusd.core.inventory import Inventory
 from nexusd.ports import Clock, Daemon, Store
+from nexusd.web.answers import answer_in_chunks
 from nexusd.web.instance_metrics import InstanceMetrics
 from nexusd.web.metrics import MetricsRegistry
 from nexusd.web.options import WebOptions
@@ -26,8 +27,6 @@ OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 _CLOSING = b"# EOF\n"
 _THREAD_ABOVE_BYTES = 65_536
 """Compressing more than this would stall the event loop; zlib lets go of the interpreter meanwhile."""
-_TAKEN_WITHIN_S = 60.0
-"""Who has not taken a whole answer by then is cut off."""
 
 
 class Scrape:
@@ -74,8 +73,8 @@ class Scrape:
         }
         if quality(request.headers.get("Accept-Encoding", ""), "gzip") > 0:
             headers["Content-Encoding"] = "gzip"
-            return await _answer(request, await _gzipped(prepared, rest), headers)
-        return await _answer(request, plain(prepared, rest), headers)
+            return await answer_in_chunks(request, await _gzipped(prepared, rest), headers)
+        return await answer_in_chunks(request, plain(prepared, rest), headers)
 
     async def _rest(self, *, openmetrics: bool) -> bytes:
         """All but the series of single instances."""
@@ -109,25 +108,6 @@ async def _gzipped(prepared: Prepared, rest: bytes) -> list[bytes]:
     if len(rest) > _THREAD_ABOVE_BYTES:
         return await asyncio.to_thread(gzipped, prepared, rest)
     return gzipped(prepared, rest)
-
-
-async def _answer(request: web.Request, chunks: list[bytes], headers: dict[str, str]) -> web.StreamResponse:
-    """In chunks, so that ten megabytes are neither copied nor written at once."""
-    if len(chunks) == 1:
-        return web.Response(body=chunks[0], headers=headers)
-    response = web.StreamResponse(headers=headers)
-    response.content_length = sum(map(len, chunks))
-    await response.prepare(request)
-    if request.method == "HEAD":
-        return response
-    try:
-        async with asyncio.timeout(_TAKEN_WITHIN_S):
-            for chunk in chunks:
-                await response.write(chunk)
-    except TimeoutError:
-        if request.transport is not None:
-            request.transport.abort()
-    return response
 
 
 def _inventory_of(daemon: Daemon) -> Callable[[], Inventory]:
