@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from nexusd.emulator.calls import CreateOrder
 from nexusd.emulator.cloud import Cloud
 from nexusd.emulator.effects import Answer, Drop
 from nexusd.emulator.faults import Fault, Match, Schedule
@@ -115,7 +116,10 @@ class Scene:
         self.cloud.add_fault(Fault(Drop("after_commit"), Match("instances", "POST", name="lost")))
         await self.daemon.place("lost")
         await self.watch.until("NexusdPlacementHeld", "NexusdSnapshotStale")
+        (made,) = self.cloud.instances_named("lost")
+        self.cloud.create(CreateOrder("lost", made.region, "pro"))
         self.cloud.clear_faults()
+        await self.watch.until("NexusdDuplicateName")
 
     async def most_instances_gone(self) -> None:
         for instance in list(self.cloud.instances())[10:40]:
