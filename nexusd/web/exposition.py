@@ -73,7 +73,9 @@ class BoundedValues:
 
 
 class Counter:
-    """A family of counters. `name` is without `_total`."""
+    """A family of counters. `name` is without `_total`. Rendered when it has changed: with a thousand regions
+    there are tens of thousands of series, and most stand still.
+    """
 
     def __init__(self, name: str, text: str, label_names: tuple[str, ...] = ()) -> None:
         self._name = name
@@ -81,6 +83,7 @@ class Counter:
         self._label_names = label_names
         self._values: dict[tuple[str, ...], float] = {}
         self._series: dict[tuple[str, ...], str] = {}
+        self._lines: str | None = None
 
     def zero(self, *values: str) -> None:
         """Make the series exist."""
@@ -92,11 +95,14 @@ class Counter:
             labels = tuple(zip(self._label_names, values, strict=True))
             self._series[values] = series(f"{self._name}_total", labels)
         self._values[values] += amount
+        self._lines = None
 
     def render(self, *, openmetrics: bool) -> str:
         family = self._name if openmetrics else f"{self._name}_total"
-        lines = "".join(f"{self._series[key]} {number(value)}\n" for key, value in self._values.items())
-        return header(family, "counter", self._text) + lines
+        if self._lines is None:
+            values = self._values.items()
+            self._lines = "".join(f"{self._series[key]} {number(value)}\n" for key, value in values)
+        return header(family, "counter", self._text) + self._lines
 
 
 class Histogram:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from heapq import nsmallest
 
@@ -45,12 +45,15 @@ class StateMetrics:
         self._alert_rules = alert_rules
         self._instance_statuses = BoundedValues(INSTANCE_STATUSES)
         self._region_statuses = BoundedValues((HEALTHY,))
+        self._counts: Mapping[tuple[str, str], int] | None = None
+        self._slugs: list[str] = []
+        self._counted = ""
 
     def render(self, moment: Moment) -> str:
         slugs = known_regions(moment.world)
         return "".join(
             [
-                *self._instances(moment, slugs),
+                self._instances(moment, slugs),
                 *self._regions(moment),
                 *self._polls(moment),
                 *self._placements(moment, slugs),
@@ -66,9 +69,16 @@ class StateMetrics:
             ]
         )
 
-    def _instances(self, moment: Moment, slugs: list[str]) -> Iterator[str]:
-        shown = set(slugs)
+    def _instances(self, moment: Moment, slugs: list[str]) -> str:
+        """Rendered when a count has changed."""
         counts = moment.world.inventory.counts
+        if counts != self._counts or slugs != self._slugs:
+            self._counts, self._slugs = dict(counts), slugs
+            self._counted = self._instances_of(counts, slugs)
+        return self._counted
+
+    def _instances_of(self, counts: Mapping[tuple[str, str], int], slugs: list[str]) -> str:
+        shown = set(slugs)
         for status in sorted({status for _, status in counts}):
             self._instance_statuses.fold(status)
         zeros = [
@@ -83,7 +93,7 @@ class StateMetrics:
             )
             for (region, status), count in counts.items()
         ]
-        yield gauge(
+        return gauge(
             "nexusd_instances",
             f"Instances by region and status. {FROM_SNAPSHOT}",
             tally([*zeros, *found]).items(),

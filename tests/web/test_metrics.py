@@ -300,6 +300,31 @@ async def test_more_regions_than_anybody_has_end_as_other(site: Site) -> None:
     assert found["nexusd_instances", (("region", "other"), ("status", "running"))] == extra
 
 
+async def test_ten_thousand_hostile_regions_and_statuses_make_no_more_series_than_the_bounds(
+    site: Site,
+) -> None:
+    names = (f'"\n}} {n}' for n in range(10_000))
+    site.daemon.world = world_of(instance(n, region=name, status=name) for n, name in enumerate(names))
+    lines = (await site.get("/metrics")).text.splitlines()
+    shown = [line for line in lines if line.startswith("nexusd_instances{")]
+    assert len(shown) <= (MAX_REGIONS + 1) * (5 + 10 + 1)
+    assert sum(int(line.rpartition(" ")[2]) for line in shown) == 10_000
+    transitions = sum(line.startswith("nexusd_instance_transitions_total{") for line in lines)
+    assert transitions == MAX_REGIONS * 20
+
+
+async def test_what_moves_between_two_scrapes_is_shown(site: Site) -> None:
+    site.daemon.world = world_of([instance(1)])
+    before = samples(await site.get("/metrics"))
+    site.daemon.world = world_of([instance(1), instance(2, "stopped")])
+    site.metrics.instances_changed("us-east-1", "running", "stopped", 3)
+    after = samples(await site.get("/metrics"))
+    stopped = ("nexusd_instances", (("region", "us-east-1"), ("status", "stopped")))
+    assert (before[stopped], after[stopped]) == (0, 1)
+    moved = (("from", "running"), ("region", "us-east-1"), ("to", "stopped"))
+    assert after["nexusd_instance_transitions_total", moved] == 3
+
+
 async def test_a_store_that_is_away_costs_no_scrape_and_keeps_the_last_counts() -> None:
     async with _busy().running(store_timeout_s=0.02) as site:
         await site.get("/metrics")
