@@ -322,6 +322,20 @@ async def test_who_has_the_page_gets_it_again_only_when_something_changed(site: 
     assert "RegionUnhealthy" in answer.text
 
 
+async def test_what_changes_while_the_page_is_put_together_is_shown_by_the_next(site: Site) -> None:
+    judged = site.daemon.eligibility
+
+    def meanwhile() -> tuple[Considered, ...]:
+        site.daemon.world.alerts = site.daemon.world.alerts or {"1": alert()}
+        return judged()
+
+    site.daemon.eligibility = meanwhile  # type: ignore[method-assign]
+    first = await site.get("/")
+    site.clock.advance(1.0)
+    answer = await site.get("/", headers={"If-None-Match": first.headers["ETag"]})
+    assert "RegionUnhealthy" in answer.text
+
+
 async def test_times_go_on_for_who_asks_without_a_mark(site: Site) -> None:
     site.daemon.world.alerts = {"1": alert(state=AlertState.PENDING)}
     assert "5 min ago" in (await read(site)).text

@@ -173,7 +173,7 @@ class Reading:
         before = self._view.number if self._view is not None else 0
         world, tallies = view.world, replace(view.tallies, counted_at=None)
         seen = _Seen(
-            (world.alerts, world.muting, world.silences, world.regions, world.inventory),
+            (view.board, world.silences, world.regions, world.inventory),
             (
                 dict(world.polls),
                 world.inventory.observed_at,
