@@ -111,6 +111,14 @@ class Scene:
         await self.watch.until("NexusdPlacementFailed", "NexusdPlacementDelayed", "NexusdFleetBelowCount")
         await self.watch.until("NexusdNotificationsFailing")
 
+    async def a_namesake_of_a_lost_create(self) -> None:
+        self.cloud.add_fault(Fault(Drop("after_commit"), Match("instances", "POST", name="twice")))
+        await self.daemon.place("twice")
+        while not (made := self.cloud.instances_named("twice")):
+            await asyncio.sleep(0.01)
+        self.cloud.create(CreateOrder("twice", made[0].region, "pro"))
+        await self.watch.until("NexusdDuplicateName")
+
     async def listings_that_cannot_be_read_after_a_lost_create(self) -> None:
         self.cloud.add_fault(Fault(Answer(200, body=b"no JSON"), Match("instances", "GET")))
         self.cloud.add_fault(Fault(Drop("after_commit"), Match("instances", "POST", name="lost")))
@@ -183,6 +191,7 @@ async def test_every_expression_returns_data(tmp_path: Path) -> None:
         await on.watch.until("nexusd:snapshot", "NexusdWatchdog")
         await on.trouble_with_regions_and_instances()
         await on.trouble_with_placements()
+        await on.a_namesake_of_a_lost_create()
         await on.listings_that_cannot_be_read_after_a_lost_create()
         await on.most_instances_gone()
         await on.no_region()
