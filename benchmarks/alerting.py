@@ -46,6 +46,7 @@ from nexusd.cycle import Cycle, Observers, Parts
 from nexusd.delivery.deliveries import Deliveries, DeliveryOptions
 from nexusd.delivery.http import HttpOptions
 from nexusd.delivery.webhook import WebhookOptions
+from nexusd.runtime import loop
 from nexusd.runtime.clock import SystemClock
 from nexusd.store.opening import StoreOptions, open_store
 from nexusd.web.metrics import MetricsRegistry
@@ -338,12 +339,13 @@ def _run_nexusd(pipe: Connection, webhook: str, feed: Feed) -> None:
     async def run() -> None:
         async with _watch(webhook, feed) as watch:
             await watch.begin()
+            loop.freeze()
             pipe.send(os.getpid())
             await asyncio.to_thread(pipe.recv)
             pipe.send(await watch.tell(feed))
             await asyncio.to_thread(pipe.recv)
 
-    asyncio.run(run())
+    loop.run(run())
 
 
 @asynccontextmanager

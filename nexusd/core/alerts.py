@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
+from typing import Any
 
 from nexusd.core import flapping
 from nexusd.core.events import Event, Subject
@@ -75,6 +76,8 @@ class Alert:
 _FNV_OFFSET = 14695981039346656037
 _FNV_PRIME = 1099511628211
 _MASK = (1 << 64) - 1
+_REMEMBERED = 4096
+_FEW_VALUES = frozenset({"alertname", "severity", "region", "fleet", "receiver"})
 
 
 def fingerprint(labels: Iterable[tuple[str, str]]) -> str:
@@ -82,14 +85,36 @@ def fingerprint(labels: Iterable[tuple[str, str]]) -> str:
     return _fingerprint(tuple(sorted(labels)))
 
 
-@lru_cache(4096)
+@lru_cache(_REMEMBERED)
 def _fingerprint(labels: Pairs) -> str:
-    """20 µs; what goes on is found again at each pass."""
+    """What goes on is found again at each pass."""
     digest = _FNV_OFFSET
     for name, value in labels:
-        for byte in b"%b\xff%b\xff" % (name.encode("utf-8", "replace"), value.encode("utf-8", "replace")):
-            digest = (digest ^ byte) * _FNV_PRIME & _MASK
+        digest = _hashed_before(digest, name)
+        digest = _hashed_before(digest, value) if name in _FEW_VALUES else _hashed(digest, value)
     return f"{digest:016x}"
+
+
+def _hashed(digest: int, text: str) -> int:
+    """The digest after the text and 0xff."""
+    for byte in b"%b\xff" % text.encode("utf-8", "replace"):
+        digest = (digest ^ byte) * _FNV_PRIME & _MASK
+    return digest
+
+
+def _hashed_before(digest: int, text: str) -> int:
+    """The same for a text that comes again and again."""
+    factor, addend = _effect(text, digest & 0xFF)
+    return digest * factor + addend & _MASK
+
+
+@lru_cache(_REMEMBERED)
+def _effect(text: str, low: int) -> tuple[int, int]:
+    """What a text makes of any digest whose lowest byte is `low`: it times the first, plus the second. FNV's
+    exclusive or touches the lowest byte alone; all above it is only multiplied.
+    """
+    factor = pow(_FNV_PRIME, len(text.encode("utf-8", "replace")) + 1, _MASK + 1)
+    return factor, _hashed(low, text) - low * factor
 
 
 def forgotten_at(alert: Alert) -> float:
@@ -130,9 +155,9 @@ def _seen_again(alert: Alert, now: float) -> Alert:
     return _changed(back, now) if _end_counted(alert) else back
 
 
-def _changed(alert: Alert, now: float) -> Alert:
-    """It has begun or ended; perhaps once too often."""
-    alert = replace(alert, changes=flapping.with_change(alert.changes, now))
+def _changed(alert: Alert, now: float, **more: Any) -> Alert:
+    """It has begun or ended; perhaps once too often. `more`: what becomes of it besides."""
+    alert = replace(alert, changes=flapping.with_change(alert.changes, now), **more)
     if alert.flapping_since is not None or not flapping.too_often(alert.changes):
         return alert
     return replace(alert, flapping_since=now, annotations=flapping.marked(alert.annotations))
@@ -200,8 +225,7 @@ def _continues(alert: Alert, rule: Rule, facts: Facts, subject: str) -> bool:
 def _holding(alert: Alert, rule: Rule, wait_s: float, now: float) -> Alert:
     """What time makes of an alert whose condition holds."""
     if alert.state is AlertState.PENDING and alert.active_at + wait_s <= now:
-        began = replace(alert, state=AlertState.FIRING, fired_at=now, resolved_at=None, settled=False)
-        alert = _changed(began, now)
+        alert = _changed(alert, now, state=AlertState.FIRING, fired_at=now, resolved_at=None, settled=False)
     if not _flaps(alert, now):
         alert = _steady(alert)
     expires_at = _expires_at(alert, rule)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 
 import msgspec
 
@@ -66,6 +67,7 @@ def webhook_body(message: Message, options: BodyOptions, utc_offset_s: float) ->
     return msgspec.json.encode(body)
 
 
+@lru_cache(1024)
 def rfc3339(instant: float) -> str:
     """UTC with a Z, to the microsecond, without a fraction that is zero."""
     return datetime.fromtimestamp(instant, UTC).replace(tzinfo=None).isoformat() + "Z"

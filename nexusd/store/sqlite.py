@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain, islice
+from operator import itemgetter
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -14,7 +17,7 @@ from sqlalchemy.pool import NullPool
 
 from nexusd.core.errors import StartError, StoreBrokenError, StoreError, StoreUnavailableError
 from nexusd.store.database import one_line
-from nexusd.store.statements import Insert, Session, Values
+from nexusd.store.statements import Insert, Session, Statement, Upsert, Values
 
 _UNAVAILABLE = frozenset(
     {
@@ -42,6 +45,11 @@ _SETTINGS = (
 )
 
 
+BLOCK = 20
+"""Rows inserted by one statement; of more it is not quicker."""
+_ROW = re.compile(r"VALUES \((:\w+(?:, :\w+)*)\)")
+
+
 class SqliteSession(Session):
     _begin = "BEGIN IMMEDIATE"  # waits for the lock at once, bounded, instead of failing half-way
 
@@ -49,6 +57,7 @@ class SqliteSession(Session):
         super().__init__(connection, dialect)
         self._path = path
         self._file = _identity(path)
+        self._blocks: dict[Statement, _Block] = {}
 
     def begin(self) -> None:
         # With a write-ahead log SQLite itself does not notice, and what it commits is gone with the file.
@@ -58,15 +67,54 @@ class SqliteSession(Session):
             raise moved
         super().begin()
 
+    def many(self, statement: Statement, rows: Iterable[Values]) -> int:
+        """New rows go in blocks: half the time of one at a time, and a thread that runs beside this one gets
+        and gives the interpreter once a block, not once a row.
+        """
+        block = self._block(statement)
+        if block is None:
+            return super().many(statement, rows)
+        count = 0
+        remaining = iter(rows)
+        for values in iter(lambda: list(islice(remaining, BLOCK)), []):
+            self.wrote = True
+            if len(values) == BLOCK:
+                self._cursor.execute(block.sql, block.flat(values))
+                count += self._cursor.rowcount
+            else:
+                count += super().many(statement, values)
+        return count
+
     def _insert_numbered(self, statement: Insert, rows: Sequence[Values]) -> list[int]:
-        """The rowid: a quarter quicker than RETURNING, which builds a table of what it returns."""
-        cursor = self._cursor
-        sql, _ = self._compile(statement)
-        numbers: list[int] = []
-        for values in rows:
-            cursor.execute(sql, values)
-            numbers.append(cursor.lastrowid)
-        return numbers
+        """Of what one transaction inserts the numbers follow one another: nobody writes beside it."""
+        self.many(statement, rows)
+        last: int = self._cursor.execute("SELECT last_insert_rowid()").fetchone()[0]
+        return list(range(last - len(rows) + 1, last + 1))
+
+    def _block(self, statement: Statement) -> _Block | None:
+        """The statement for many rows; None for one that inserts none."""
+        if not isinstance(statement, Insert | Upsert):
+            return None
+        block = self._blocks.get(statement)
+        if block is None:
+            block = self._blocks[statement] = _Block(self._compile(statement)[0])
+        return block
+
+
+class _Block:
+    """`BLOCK` rows of the values of a statement for one."""
+
+    def __init__(self, sql: str) -> None:
+        row = _ROW.search(sql)
+        if row is None:
+            raise ValueError(f"a statement that inserts no row: {sql}")
+        names = [name.strip().removeprefix(":") for name in row[1].split(",")]
+        marks = f"({', '.join('?' * len(names))})"
+        self.sql = f"{sql[: row.start()]}VALUES {', '.join([marks] * BLOCK)}{sql[row.end() :]}"
+        self._row = itemgetter(*names)
+
+    def flat(self, rows: Iterable[Values]) -> list[object]:
+        return list(chain.from_iterable(map(self._row, rows)))
 
 
 class SqliteReader(SqliteSession):

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nexusd.core import flapping
-from nexusd.core.alerts import Alert, AlertState
+from nexusd.core.alerts import Alert, AlertState, fingerprint
 from nexusd.core.polls import INSTANCES, REGIONS
 from nexusd.core.records import Instance, Region
 from nexusd.core.rules import Condition, Facts, Judgement, Rule
@@ -162,3 +162,14 @@ def test_the_checks_notice_a_machine_that_takes_unknown_for_false() -> None:
 
 def test_the_same_script_passes_the_right_machine() -> None:
     check_all(Scene(*RULES), SCRIPT)
+
+
+@given(
+    st.dictionaries(st.sampled_from(("alertname", "name", "region", "x", "severity")), st.text(), max_size=5)
+)
+def test_a_fingerprint_is_the_hash_of_all_its_bytes(labels: dict[str, str]) -> None:
+    digest = 14695981039346656037
+    for name, value in sorted(labels.items()):
+        for byte in b"%b\xff%b\xff" % (name.encode(), value.encode("utf-8", "replace")):
+            digest = (digest ^ byte) * 1099511628211 % 2**64
+    assert fingerprint(labels.items()) == f"{digest:016x}"

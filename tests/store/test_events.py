@@ -31,6 +31,13 @@ async def test_appended_events_get_growing_ids_in_order(store: SqlStore) -> None
     assert await store.run(lambda tx: tx.events.since(ids[1], None, 10)) == second
 
 
+async def test_of_very_many_each_has_the_id_that_was_given_back(store: SqlStore) -> None:
+    await append(store, event(1.0), event(2.0))
+    await store.run(lambda tx: tx.events.forget(3.0))
+    appended = await append(store, *(event(4.0, n=n) for n in range(67)))
+    assert await store.run(lambda tx: tx.events.since(0, None, 1000)) == appended
+
+
 async def test_events_since_an_id_begin_after_it(store: SqlStore) -> None:
     stored = await append(store, *(event(float(n)) for n in range(5)))
     assert await store.run(lambda tx: tx.events.since(stored[1].id, None, 2)) == stored[2:4]
