@@ -25,6 +25,7 @@ from nexusd.core.inventory import Delta, Inventory, SweepPolicy, compare, compar
 from nexusd.core.judging import Unjudged
 from nexusd.core.notifications import Message
 from nexusd.core.polls import INSTANCES, REGIONS, PollState
+from nexusd.core.records import Fleet
 from nexusd.core.regions import next_snapshot
 from nexusd.core.rules import Facts
 from nexusd.core.silences import Silence
@@ -221,7 +222,7 @@ class Cycle:
         now = self._clock.now()
         await self._read_store(now)
         polls = {**self._world.polls, news.poll.resource: news.poll} if news.poll else self._world.polls
-        facts = self._facts(news, polls, now)
+        facts = self._facts(news, polls, await self._fleets(news.delta), now)
         size = len(facts.looked_at) + len(self._memory.alerts)
         judged = await _beside(size, judge, self._parts.alerting, facts, self._memory)
         swept = await self._after_sweep(news.delta)
@@ -255,7 +256,13 @@ class Cycle:
             notifications=len(messages),
         )
 
-    def _facts(self, news: News, polls: Mapping[str, PollState], now: float) -> Facts:
+    async def _fleets(self, delta: Delta | None) -> tuple[Fleet, ...]:
+        size = len(delta.upserts) if delta is not None else 0
+        return await _beside(size, fleet_records, self._world.fleets, self._world.inventory, delta)
+
+    def _facts(
+        self, news: News, polls: Mapping[str, PollState], fleets: tuple[Fleet, ...], now: float
+    ) -> Facts:
         return Facts(
             now=now,
             polls=polls,
@@ -268,7 +275,7 @@ class Cycle:
             placements=self._placements.placements if self._placements is not None else None,
             unlooked=self._placements.unlooked if self._placements is not None else {},
             backlog=self._backlog,
-            fleets=fleet_records(self._world.fleets, self._world.inventory, news.delta),
+            fleets=fleets,
             shared_names=self._world.shared_names,
         )
 

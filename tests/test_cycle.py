@@ -16,6 +16,7 @@ from nexusd.core.alerting import Alerting
 from nexusd.core.alerts import AlertState
 from nexusd.core.errors import UnavailableError
 from nexusd.core.events import Event
+from nexusd.core.fleets import Fleets, FleetSpec
 from nexusd.core.lifecycle import Attempt, Placement, State, Verdict
 from nexusd.core.matchers import parse_matcher
 from nexusd.core.notifications import Message, Routing
@@ -25,7 +26,7 @@ from nexusd.core.records import Instance, Region
 from nexusd.core.rules_default import DEFAULT_RULES
 from nexusd.core.silences import Silence
 from nexusd.core.world import World
-from nexusd.cycle import Cycle, Observers, Parts
+from nexusd.cycle import MOST_ON_LOOP, Cycle, Observers, Parts
 from nexusd.ports import OutboxMessage, Transaction
 from nexusd.provisioning.intake import Intake
 from nexusd.store.executors import InlineExecutor
@@ -353,3 +354,20 @@ async def test_an_outage_over_ten_thousand_instances_is_one_message_and_one_when
             ("CloudAPIUnreachable", "firing"),
             ("CloudAPIUnreachable", "resolved"),
         ]
+
+
+@pytest.mark.parametrize("strangers", [0, MOST_ON_LOOP])
+@in_virtual_time
+async def test_a_fleet_is_counted_in_sweeps_of_any_size(tmp_path: Path, strangers: int) -> None:
+    """Large ones are looked at on a thread."""
+    async with watch(tmp_path) as here:
+        here.cycle.reconfigure(replace(here.parts, fleets=Fleets((FleetSpec("web", 2, "pro"),))))
+        for n in range(strangers):
+            here.cloud.put(Instance(f"inst_{n}", f"prod-{n}", "running", "us-east-1"))
+        here.cloud.put(Instance("inst_a", "web-aaaaa", "running", "us-east-1"))
+        await here.poll()
+        assert here.states("FleetBelowCount") == [AlertState.PENDING]
+        here.cloud.put(Instance("inst_b", "web-bbbbb", "running", "us-east-1"))
+        await asyncio.sleep(30.0)
+        await here.poll()
+        assert here.states("FleetBelowCount") == []
