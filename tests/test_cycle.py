@@ -222,6 +222,7 @@ async def test_a_poll_that_failed_is_a_gap_in_what_is_recorded(tmp_path: Path) -
         assert [a.until - a.at for a in recorded] == [0.0, 0.0]
 
 
+@pytest.mark.slow
 @in_virtual_time
 async def test_many_changes_at_once_are_judged_in_steps_and_at_once(tmp_path: Path) -> None:
     async with watch(tmp_path) as here:

@@ -28,6 +28,7 @@ OFFERED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("line", "offered"), OFFERED)
 def test_a_shell_is_offered_what_may_follow(line: str, offered: list[str]) -> None:
     words = str(len(line.split()) - 1)
@@ -35,17 +36,20 @@ def test_a_shell_is_offered_what_may_follow(line: str, offered: list[str]) -> No
     assert ran.stdout.split() == offered
 
 
+@pytest.mark.slow
 def test_zsh_is_offered_the_help_beside_it() -> None:
     ran = nexusd(_NEXUSD_COMPLETE="complete_zsh", _TYPER_COMPLETE_ARGS="nexusd outbox ")
     assert '"replay":"Try a dead notification again' in ran.stdout
 
 
+@pytest.mark.slow
 def test_fish_is_offered_the_help_beside_it() -> None:
     action = {"_TYPER_COMPLETE_FISH_ACTION": "get-args", "_TYPER_COMPLETE_ARGS": "nexusd outbox "}
     ran = nexusd(_NEXUSD_COMPLETE="complete_fish", **action)
     assert "list\tNotifications, newest first." in ran.stdout.splitlines()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_a_script_is_offered_for(shell: str) -> None:
     ran = nexusd("--show-completion", shell, _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1")
@@ -53,6 +57,7 @@ def test_a_script_is_offered_for(shell: str) -> None:
     assert f"_NEXUSD_COMPLETE=complete_{shell}" in ran.stdout
 
 
+@pytest.mark.slow
 def test_bash_completes_with_the_script_that_it_is_given() -> None:
     script = f"""
         nexusd() {{ {sys.executable} -m nexusd "$@"; }}
@@ -91,6 +96,7 @@ def imported_by_completing(line: str) -> set[str]:
     return set(json.loads(ran.stderr.splitlines()[-1]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "line", ["nexusd p", *(f"nexusd {name} --" for name in ("place", "replay", "run", "demo", "simulate"))]
 )

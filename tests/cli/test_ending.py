@@ -33,6 +33,7 @@ def _many(daemon: FakeDaemon) -> None:
     daemon.on("GET", "/metrics", Answer(raw=b"nexusd_leader 1\n" * 100_000))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_many")
 @pytest.mark.parametrize("arguments", ["instances --limit 0", "instances --limit 0 -o json", "metrics"])
 def test_a_reader_that_has_seen_enough_ends_it_quietly(arguments: str) -> None:
@@ -40,6 +41,7 @@ def test_a_reader_that_has_seen_enough_ends_it_quietly(arguments: str) -> None:
     assert (ran.returncode, ran.stderr) == (0, "")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_many")
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 @pytest.mark.parametrize("arguments", ["instances", "instances -o json", "--version"])

@@ -181,6 +181,7 @@ def test_a_bad_configuration_exits_2(run: Run, tmp_path: Path) -> None:
     assert run("replay", "--config", str(tmp_path / "nexusd.yaml")).code == 2
 
 
+@pytest.mark.slow
 def test_a_person_at_a_terminal_sees_a_table(recorded: str) -> None:
     code, shown = on_a_terminal("replay", "--store", recorded, "--avoid-regions", "us-east-1")
     assert code == 0

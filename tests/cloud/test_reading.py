@@ -217,6 +217,7 @@ async def test_a_compressed_answer_is_read() -> None:
         assert (await c.api.read_regions()).regions.keys() == {"us-east-1"}
 
 
+@pytest.mark.slow
 @in_virtual_time
 async def test_a_gzip_bomb_is_refused_while_memory_stays_flat() -> None:
     squeezer = zlib.compressobj(9, wbits=31)

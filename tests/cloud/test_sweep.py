@@ -65,6 +65,7 @@ async def test_a_sweep_that_trusts_totals_without_shared_rows_says_untrue_things
     assert await _untrue(1000, 0.4, lambda source: _attempt(source, 8)) > 0
 
 
+@pytest.mark.slow
 async def test_two_hundred_sweeps_of_5000_drifting_instances_are_true_and_nearly_all_complete() -> None:
     source = DriftingList(5000, seed=7, churn=0.04)
     complete = reads = 0

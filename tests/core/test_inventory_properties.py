@@ -112,6 +112,7 @@ def caught(wrong: Callable[[History], bool]) -> bool:
     return bool(find(histories, wrong, settings=found))
 
 
+@pytest.mark.slow
 def test_the_model_catches_misses_that_are_counted_across_a_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     apply = Inventory.apply
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from nexusd.core.inventory import Inventory, Sweep, SweepPolicy, compare
 from nexusd.core.judging import AT_ONCE, Unjudged
 from nexusd.core.records import Instance
@@ -68,6 +70,7 @@ def test_all_anew_forgets_what_waited() -> None:
     assert sum(len(ids) for ids in taken(unjudged, inventory)) == AT_ONCE + 1
 
 
+@pytest.mark.slow
 def test_ten_thousand_that_stop_at_once_are_all_found() -> None:
     scene = Scene(only("InstanceStopped"))
     scene.sweep(*(instance(n) for n in range(5 * AT_ONCE)))

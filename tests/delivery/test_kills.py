@@ -295,6 +295,7 @@ def check(trouble: Trouble, alerts: int, kills: int) -> None:
         assert all(len(bodies) == 1 for bodies in trouble.got[receiver].values())
 
 
+@pytest.mark.slow
 def test_twenty_kills_lose_nothing(tmp_path: Path) -> None:
     trouble, lacking = run_virtual(killed_often(tmp_path, alerts=60, kills=20, most_steps=40))
     assert lacking == set()

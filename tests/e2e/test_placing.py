@@ -43,6 +43,7 @@ async def test_a_create_whose_answer_is_lost_makes_one_instance_that_is_adopted(
         assert (ended["state"], ended["instance_id"]) == ("running", made.id)
 
 
+@pytest.mark.slow
 async def test_a_killed_daemon_goes_on_where_it_was(tmp_path: Path) -> None:
     cloud = Cloud(OPTIONS)
     cloud.add_fault(Fault(LateAnswer(0.3), CREATES))
@@ -57,6 +58,7 @@ async def test_a_killed_daemon_goes_on_where_it_was(tmp_path: Path) -> None:
         assert [len(cloud.instances_named(f"worker-{n}")) for n in range(5)] == [1] * 5
 
 
+@pytest.mark.slow
 async def test_the_key_is_nowhere_in_what_is_written_or_served(tmp_path: Path) -> None:
     cloud = Cloud(OPTIONS)
     quoting = Answer(401, "UNAUTHORIZED", f"the key {KEY} is not valid")

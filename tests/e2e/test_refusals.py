@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from nexusd.emulator.cloud import Cloud
 from nexusd.emulator.effects import Answer
 from nexusd.emulator.faults import Fault
@@ -15,6 +17,7 @@ from tests.e2e.test_placing import CREATES, OPTIONS
 SEVERAL_PASSES_S = 1.5
 
 
+@pytest.mark.slow
 async def test_a_rejected_request_is_sent_once_and_fails_with_the_providers_words(tmp_path: Path) -> None:
     cloud = Cloud(OPTIONS)
     details = ({"field": "image", "message": "is\nretired"},)
@@ -29,6 +32,7 @@ async def test_a_rejected_request_is_sent_once_and_fails_with_the_providers_word
     assert len(cloud.creates) == 1
 
 
+@pytest.mark.slow
 async def test_a_refused_key_is_tried_once_and_the_providers_words_are_told(tmp_path: Path) -> None:
     cloud = Cloud(OPTIONS)
     cloud.add_fault(Fault(Answer(401, "UNAUTHORIZED", "the key was revoked on Monday"), CREATES))

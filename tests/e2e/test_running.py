@@ -32,6 +32,7 @@ async def test_it_serves_what_it_polled_and_stops_in_order(tmp_path: Path) -> No
     assert "Traceback" not in daemon.log.read_text()
 
 
+@pytest.mark.slow
 async def test_a_reload_takes_a_new_configuration_and_refuses_a_bad_one(tmp_path: Path) -> None:
     async with EmulatorServer(Cloud(OPTIONS)) as server, DaemonProcess(tmp_path, server.url) as daemon:
         good = yaml.safe_load(daemon.config.read_text())
@@ -48,6 +49,7 @@ async def test_a_reload_takes_a_new_configuration_and_refuses_a_bad_one(tmp_path
         assert await daemon.stop() == 0
 
 
+@pytest.mark.slow
 async def test_a_reload_to_a_busy_address_changes_nothing(tmp_path: Path) -> None:
     async with EmulatorServer(Cloud(OPTIONS)) as server, DaemonProcess(tmp_path, server.url) as daemon:
         good = yaml.safe_load(daemon.config.read_text())
@@ -83,6 +85,7 @@ async def _answers_at(url: str) -> bool:
         return await _answers(http, f"{url}/-/healthy")
 
 
+@pytest.mark.slow
 async def test_who_connects_during_a_reload_is_not_refused(tmp_path: Path) -> None:
     async with EmulatorServer(Cloud(OPTIONS)) as server, DaemonProcess(tmp_path, server.url) as daemon:
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as http:
@@ -105,6 +108,7 @@ async def _metrics(url: str) -> str:
         return ""
 
 
+@pytest.mark.slow
 async def test_a_rotated_key_is_picked_up(tmp_path: Path) -> None:
     cloud = Cloud(OPTIONS)
     async with EmulatorServer(cloud) as server, DaemonProcess(tmp_path, server.url) as daemon:
@@ -116,6 +120,7 @@ async def test_a_rotated_key_is_picked_up(tmp_path: Path) -> None:
         await daemon.ready()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -139,6 +144,7 @@ async def test_what_keeps_it_from_starting_is_one_line_and_exit_1(
     assert "Traceback" not in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("configuration", "said"),
     [
@@ -159,6 +165,7 @@ async def test_a_bad_configuration_is_one_line_and_exit_2(
     assert len(err.splitlines()) == 1
 
 
+@pytest.mark.slow
 async def test_a_second_daemon_on_the_same_store_exits(tmp_path: Path) -> None:
     async with EmulatorServer(Cloud(OPTIONS)) as server, DaemonProcess(tmp_path, server.url):
         store = f"sqlite:///{tmp_path / 'nexusd.db'}"

@@ -92,6 +92,7 @@ async def test_the_scenario_s_times_count_from_when_it_serves(tmp_path: Path) ->
     assert "1 fault\n" in printed
 
 
+@pytest.mark.slow
 async def test_a_busy_port_is_one_line_and_exit_code_1() -> None:
     async with EmulatorServer(a_cloud()) as server:
         code, error = await failure("--listen", f"127.0.0.1:{server.port}")
@@ -101,6 +102,7 @@ async def test_a_busy_port_is_one_line_and_exit_code_1() -> None:
     )
 
 
+@pytest.mark.slow
 async def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
     scenario = tmp_path / "s.yaml"
     scenario.write_text("faults:\n  - latncy: 1s")

@@ -333,6 +333,7 @@ async def test_the_wait_after_failures_survives_a_restart(tmp_path: Path) -> Non
     assert len(cloud.requests) == tried
 
 
+@pytest.mark.slow
 @in_virtual_time
 async def test_instances_that_never_run_are_replaced_with_pauses(tmp_path: Path) -> None:
     async with site(tmp_path, replace(WEB, count=1)) as here:

@@ -71,6 +71,7 @@ async def test_a_dry_region_with_a_thousand_queued_gets_ten_posts_an_hour_at_mos
         assert (await states(here))[State.QUEUED] == 1000
 
 
+@pytest.mark.slow
 @in_virtual_time
 async def test_a_region_that_answers_nothing_definite_is_not_hammered_either(tmp_path: Path) -> None:
     async with site(tmp_path, options=FAST) as here:
@@ -81,6 +82,7 @@ async def test_a_region_that_answers_nothing_definite_is_not_hammered_either(tmp
         assert 1 <= posts.most_in_an_hour("us-east-1") <= 10
 
 
+@pytest.mark.slow
 @in_virtual_time
 async def test_a_region_that_recovers_is_at_the_full_rate_within_five_successes(tmp_path: Path) -> None:
     async with site(tmp_path, options=FAST) as here:

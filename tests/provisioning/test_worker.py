@@ -111,6 +111,7 @@ async def test_a_verification_that_can_never_end_is_held(tmp_path: Path) -> None
         await here.until(accepted, State.PROVISIONING)
 
 
+@pytest.mark.slow
 @in_virtual_time
 async def test_an_outage_longer_than_hold_after_holds_nothing(tmp_path: Path) -> None:
     async with site(tmp_path) as here:

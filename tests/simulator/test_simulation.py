@@ -47,6 +47,7 @@ def hash_of_a_process(hash_seed: str) -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.slow
 def test_nothing_breaks_though_everything_goes_wrong(tmp_path: Path) -> None:
     result = run(SimulationOptions(2, SHORT_DAYS), tmp_path)
     assert result.breach is None

@@ -42,6 +42,7 @@ asyncio.run(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]))
 """
 
 
+@pytest.mark.slow
 async def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/nexusd.db"
     writer = subprocess.Popen(

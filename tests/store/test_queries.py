@@ -80,6 +80,7 @@ _STATES = (
 )
 
 
+@pytest.mark.slow
 async def test_the_queue_costs_the_same_with_twenty_thousand_waiting_as_with_a_hundred(
     tmp_path: Path,
 ) -> None:

@@ -134,6 +134,7 @@ async def test_the_head_of_a_large_answer_has_no_body() -> None:
         assert (await site.ask("HEAD", "/metrics")).body == b""
 
 
+@pytest.mark.slow
 async def test_a_hundred_thousand_instances_do_not_hold_the_loop() -> None:
     snapshot = Snapshot(*(instance(n) for n in range(100_000)))
     turns: list[float] = []
