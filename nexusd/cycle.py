@@ -295,7 +295,7 @@ class Cycle:
             if swept.inventory is not None:
                 world.inventory = swept.inventory
             else:
-                world.inventory.apply(news.delta)
+                world.inventory.apply(news.delta, swept.net)
             world.stopped_running |= swept.stopped_running
             world.stopped_running -= news.delta.vanished
             for (region, was, now), count in swept.transitions.items():

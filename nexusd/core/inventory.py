@@ -8,7 +8,7 @@ fails leaves the snapshot as it was, and the next sweep finds the same differenc
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, KeysView, Mapping
+from collections.abc import Iterable, Iterator, KeysView, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from operator import attrgetter
@@ -21,6 +21,8 @@ from nexusd.core.records import TERMINATED, Instance
 K = TypeVar("K")
 
 _PLACE = attrgetter("region", "status")
+Place = tuple[str, str]
+"""Region and status."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,18 @@ class Delta:
     changes: tuple[InstanceChange, ...] = ()
     hold: Hold | None = None
     lost_most: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Net:
+    """What a delta moves in an inventory: how many more there are by region and status, likewise of each
+    fleet, and the records that give up their name or take one.
+    """
+
+    places: Mapping[Place, int]
+    members: Mapping[str, Mapping[Place, int]]
+    unnamed: Sequence[Instance]
+    named: Sequence[Instance]
 
 
 class Inventory:
@@ -169,8 +183,9 @@ class Inventory:
     def count_fleets(self, names: Iterable[str]) -> None:
         """Count the members of these fleets from now on. Looks at every instance, once."""
         self._fleets = {name: {} for name in names}
-        for instance in self._instances.values() if self._fleets else ():
-            self._count_member(instance, 1)
+        if self._fleets:
+            members = self._members_of(self._instances.values(), ())
+            self._fleets = {name: dict(counts) for name, counts in members.items()}
 
     def fleet(self, name: str) -> Mapping[tuple[str, str], int]:
         """The members of a fleet by (region, status), terminated ones included; zero counts are absent."""
@@ -182,7 +197,8 @@ class Inventory:
         """Start from what the store remembers of an earlier process. A hold is not remembered: its count
         of agreeing sweeps begins again.
         """
-        self._put(instances)
+        self._move(self.net(instances))
+        self._instances.update(instances)
         self._missed = {i: n for i, n in missed.items() if n > 0 and i in self._instances}
         self.observed_at = observed_at
 
@@ -201,42 +217,61 @@ class Inventory:
         changed.apply(delta)
         return changed
 
-    def apply(self, delta: Delta) -> None:
-        """Make the snapshot that `compare` computed the current one."""
+    def apply(self, delta: Delta, net: Net | None = None) -> None:
+        """Make the snapshot that `compare` computed the current one. `net`: of the delta, if it is known."""
         self.hold = delta.hold
         for instance_id in delta.returned:
             self._missed.pop(instance_id, None)
         if delta.hold is not None:
             return
-        self._put(delta.upserts)
+        self._move(net if net is not None else self.net(delta.upserts, delta.vanished))
+        self._instances.update(delta.upserts)
         self._missed.update(delta.missed)
         if delta.lost_most:
             self.lost_most_at = delta.sweep.ended_at
-        self._drop(delta.vanished)
+        for instance_id in delta.vanished:
+            del self._instances[instance_id]
+            self._missed.pop(instance_id, None)
         self.observed_at = delta.sweep.ended_at
         self.began_at = delta.sweep.began_at
         self.mark = delta.sweep.mark
 
-    def _put(self, records: Mapping[str, Instance]) -> None:
-        replaced: list[Instance] = []
-        for instance_id, instance in records.items():
-            before = self._instances.get(instance_id)
+    def net(self, put: Mapping[str, Instance], dropped: Iterable[str] = ()) -> Net:
+        """What putting and dropping these would move. Only reads."""
+        gone = [self._instances[i] for i in dropped]
+        named, unnamed = [], list(gone)
+        for before, instance in zip(map(self._instances.get, put), put.values(), strict=True):
             if before is not None:
-                replaced.append(before)
+                gone.append(before)
             if before is None or before.name != instance.name:
+                named.append(instance)
                 if before is not None:
-                    self._unname(before)
-                self._name(instance)
-        self._count(replaced, -1)
-        self._count(records.values(), 1)
-        self._instances.update(records)
+                    unnamed.append(before)
+        places = Counter(map(_PLACE, put.values()))
+        places.subtract(Counter(map(_PLACE, gone)))
+        return Net(places, self._members_of(put.values(), gone) if self._fleets else {}, unnamed, named)
 
-    def _drop(self, instance_ids: Iterable[str]) -> None:
-        dropped = [self._instances.pop(instance_id) for instance_id in instance_ids]
-        self._count(dropped, -1)
-        for instance in dropped:
-            self._missed.pop(instance.id, None)
+    def _members_of(self, put: Iterable[Instance], gone: Iterable[Instance]) -> dict[str, Counter[Place]]:
+        members = {name: Counter[Place]() for name in self._fleets}
+        for instances, step in ((gone, -1), (put, 1)):
+            for instance in instances:
+                fleet = fleet_of(instance.name)
+                if fleet in members:
+                    members[fleet][instance.region, instance.status] += step
+        return members
+
+    def _move(self, net: Net) -> None:
+        for (region, status), step in net.places.items():
+            _add(self._counts, (region, status), step)
+            if status != TERMINATED:
+                _add(self._live, region, step)
+        for name, counts in net.members.items():
+            for place, step in counts.items():
+                _add(self._fleets[name], place, step)
+        for instance in net.unnamed:
             self._unname(instance)
+        for instance in net.named:
+            self._name(instance)
 
     def _name(self, instance: Instance) -> None:
         """A dictionary, in order, only where several have the name: a million of them would take 200 MB."""
@@ -253,20 +288,6 @@ class Inventory:
         else:
             del ids[instance.id]
 
-    def _count(self, instances: Collection[Instance], step: int) -> None:
-        for (region, status), count in Counter(map(_PLACE, instances)).items():
-            _add(self._counts, (region, status), step * count)
-            if status != TERMINATED:
-                _add(self._live, region, step * count)
-        for instance in instances if self._fleets else ():
-            self._count_member(instance, step)
-
-    def _count_member(self, instance: Instance, step: int) -> None:
-        fleet = fleet_of(instance.name)
-        counts = self._fleets.get(fleet) if fleet is not None else None
-        if counts is not None:
-            _add(counts, (instance.region, instance.status), step)
-
 
 def _add(counts: dict[K, int], key: K, step: int) -> None:
     """Zero counts are removed."""
@@ -274,7 +295,7 @@ def _add(counts: dict[K, int], key: K, step: int) -> None:
     if total:
         counts[key] = total
     else:
-        del counts[key]
+        counts.pop(key, None)
 
 
 def distrust(inventory: Inventory, max_age_s: float, now: float) -> str | None:
