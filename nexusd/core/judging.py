@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from nexusd.core.inventory import Delta, Inventory
 
-AT_ONCE = 2_000
+AT_ONCE = 1_000
 """A rule of the user's own takes about 10 µs an instance."""
 
 

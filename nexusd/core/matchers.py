@@ -13,6 +13,7 @@ from nexusd.core.patterns import Pattern, pattern
 OPERATORS = ("=", "!=", "=~", "!~")
 """In Alertmanager's order."""
 _SYNTAX = re.compile(r"\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*(=~|!~|!=|=)\s*(.*?)\s*", re.DOTALL)
+_TO_ESCAPE = re.compile(r'[\\"\n]')
 _ESCAPES = {"n": "\n", '"': '"', "\\": "\\"}
 
 
@@ -61,8 +62,9 @@ def matcher(name: str, operator: str, value: str) -> Matcher:
 
 def quoted(value: str) -> str:
     """A label's value as Prometheus and Alertmanager write it."""
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    return f'"{escaped}"'
+    if _TO_ESCAPE.search(value) is not None:
+        value = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{value}"'
 
 
 def all_match(matchers: tuple[Matcher, ...], labels: Mapping[str, str]) -> bool:

@@ -143,10 +143,6 @@ class Group:
     alerts: dict[str, Alert]
     muted: dict[str, Alert]
 
-    @property
-    def firing(self) -> list[Alert]:
-        return [a for a in self.alerts.values() if a.state is AlertState.FIRING]
-
 
 class Places:
     """Which groups alerts belong to. That follows from their labels alone."""
@@ -196,23 +192,26 @@ class News:
 
     `fired`: alerts that it does not take for firing, or not for flapping. `ended`: alerts that it takes for
     firing; and those that it was never told of and that ended before it could be, if it is told of ends at
-    all (they did fire).
+    all (they did fire). `firing`: all that fire, known or not.
     """
 
     fired: tuple[Alert, ...]
     ended: tuple[Alert, ...]
+    firing: tuple[Alert, ...]
 
 
 def news_for(group: Group, said: LoggedNotification | None) -> News:
     told_firing = said.firing if said is not None else frozenset()
+    firing = tuple([a for a in group.alerts.values() if a.state is AlertState.FIRING])
     return News(
-        tuple(a for a in group.firing if a.fingerprint not in told_firing or _flaps_unknown(a, said)),
+        tuple(a for a in firing if a.fingerprint not in told_firing or _flaps_unknown(a, said)),
         tuple(
             a
             for a in group.alerts.values()
             if a.ended
             and (a.fingerprint in told_firing or (group.sends_resolved and not _told_of_end(a, said)))
         ),
+        firing,
     )
 
 
@@ -240,7 +239,7 @@ def due_at(group: Group, news: News, said: LoggedNotification | None) -> float |
     if changed:
         earliest = open_since + group.route.group_interval_s if open_since is not None else 0.0
         dues.append(max(min(changed) + group.route.group_wait_s, earliest))
-    if open_since is not None and group.firing:
+    if open_since is not None and news.firing:
         dues.append(open_since + group.route.repeat_interval_s)
     return min(dues, default=None)
 
@@ -268,10 +267,10 @@ def _ended_at(alert: Alert, said: LoggedNotification | None, route: Route) -> fl
 def message_of(group: Group, news: News, said: LoggedNotification | None, now: float) -> Message | None:
     """The firing alerts and those that ended; None when only ends are new and it is not told of ends."""
     ended = news.ended if group.sends_resolved else ()
-    repeats = bool(group.firing) and said is not None and said.at + group.route.repeat_interval_s <= now
+    repeats = bool(news.firing) and said is not None and said.at + group.route.repeat_interval_s <= now
     if not (news.fired or ended or repeats):
         return None
-    return Message(group.receiver, group.key, group.labels, in_order((*group.firing, *ended)))
+    return Message(group.receiver, group.key, group.labels, in_order((*news.firing, *ended)))
 
 
 _FIRST_LABELS = ("job", "instance")
@@ -281,6 +280,8 @@ def in_order(alerts: tuple[Alert, ...]) -> tuple[Alert, ...]:
     """As Alertmanager lists the alerts of a message: by `job` and `instance`, then by how many labels they
     have, then by these.
     """
+    if len(alerts) == 1:
+        return alerts
     names = {tuple(name for name, _ in alert.labels) for alert in alerts}
     if len(names) == 1 and set(_FIRST_LABELS).isdisjoint(names.pop()):
         return tuple(sorted(alerts, key=lambda alert: alert.labels))
@@ -315,6 +316,6 @@ def entry_of(group: Group, news: News, said: LoggedNotification | None, at: floa
         group.receiver,
         group.key,
         at,
-        muted.union(a.fingerprint for a in group.firing),
+        muted.union(a.fingerprint for a in news.firing),
         known.union(a.fingerprint for a in news.ended),
     )
