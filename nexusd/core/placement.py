@@ -324,7 +324,7 @@ class _Judge:
         return reasons
 
     def _cooling(self, slug: str, under_way: int) -> Iterator[str]:
-        for place in ((slug, ""), (slug, self._request.plan)):
+        for place in dict.fromkeys([(slug, ""), (slug, self._request.plan)]):
             why = cooling_reason(self._supply.cooling_off.get(place), under_way, self._now)
             if why is not None:
                 yield why

@@ -125,7 +125,7 @@ def _expected(detail: ErrorDetails) -> str:
         case "string_too_short":
             return "text that is not empty"
         case "too_short":
-            return f"a list of at least {context['min_length']}"
+            return f"a list of at least {context['min_length']}, got {context['actual_length']}"
         case "duration" | "expected":
             return detail["msg"]
     return detail["msg"][:1].lower() + detail["msg"][1:]
@@ -141,7 +141,7 @@ def _given(detail: ErrorDetails, *, secret: bool) -> str:
     if isinstance(value, dict):
         return ", got keys and values"
     if isinstance(value, list | tuple):
-        return ", got a list"
+        return "" if detail["type"] == "too_short" else ", got a list"
     if value is None:
         return ", got nothing"
     if secret or detail["type"] in _SHAPES:

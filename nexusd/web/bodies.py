@@ -191,6 +191,11 @@ async def _read(request: web.Request, options: WebOptions) -> bytes:
         raise RequestError(415, "UNSUPPORTED_MEDIA_TYPE", "Content-Type: application/json is expected")
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise RequestError(415, "UNSUPPORTED_MEDIA_TYPE", "Content-Encoding: no encoding is taken")
+    return await read_bounded(request, options)
+
+
+async def read_bounded(request: web.Request, options: WebOptions) -> bytes:
+    """Any bytes. Raises `RequestError` 413, and 408."""
     if request.content.is_eof():
         return await request.read()  # small ones come with their headers: nothing is waited for
     try:

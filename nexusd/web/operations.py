@@ -154,7 +154,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("GET", "/-/ready"): Operation(
         "Whether what is served can be relied on.", media=(PLAIN,), verdicts=(503,)
     ),
-    ("POST", "/-/reload"): Operation("Read the configuration again.", media=(PLAIN,), failures=(400, 415)),
+    ("POST", "/-/reload"): Operation("Read the configuration again.", media=(PLAIN,), failures=_BODY),
     ("GET", "/api/v1/openapi.json"): Operation("This description.", answer=dict[str, Any]),
     ("GET", "/api/v1/status"): Operation("The daemon at a glance.", answer=schemas.Status),
     ("GET", "/api/v1/regions"): Operation("Regions, and why they are eligible or not.", schemas.Regions),

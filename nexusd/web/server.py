@@ -95,7 +95,7 @@ class WebServer:
         app.add_routes(AlertmanagerRoutes(options, daemon, taking.silences, store, clock).routes())
         app.add_routes(OutboxRoutes(options, daemon, store, clock).routes())
         app.add_routes(HistoryRoutes(store, telling.stream, clock, options.store_timeout_s).routes())
-        app.add_routes(ProbeRoutes(daemon).routes())
+        app.add_routes(ProbeRoutes(daemon, options).routes())
         self._scrape = Scrape(options, daemon, store, metrics, clock, tallies)
         app.add_routes([web.get("/metrics", self._scrape.handle)])
         app.add_routes(PageRoutes(options, daemon, taking.placements, store, clock, tallies).routes())

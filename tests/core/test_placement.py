@@ -110,6 +110,13 @@ def test_a_region_that_cools_off_is_passed_over_until_it_has() -> None:
     assert decide(REQUEST, cooling, POLICY, NOW + 1.0).region == "a"
 
 
+def test_without_a_plan_a_region_that_cools_off_says_so_once() -> None:
+    resting = supply(region("a"))
+    cooling = Supply(resting.regions, cooling_off={("a", ""): CoolingOff("a", NOW + 1.0, 1, "NO_CAPACITY")})
+    anything = replace(REQUEST, plan="")
+    assert reasons(decide(anything, cooling, POLICY, NOW), "a") == ("cooling off after NO_CAPACITY",)
+
+
 def test_a_half_open_region_takes_one_attempt_at_a_time() -> None:
     cooling = {("a", ""): CoolingOff("a", NOW - 1.0, 1, "NO_CAPACITY")}
     snapshot = supply(region("a")).regions

@@ -52,7 +52,7 @@ async def test_head_answers_like_get_without_a_body(site: Site, path: str) -> No
     assert int(answer.headers["Content-Length"]) > 0
 
 
-@pytest.mark.parametrize("path", ["/api/v1/placements", "/api/v1/plan"])
+@pytest.mark.parametrize("path", ["/api/v1/placements", "/api/v1/plan", "/-/reload"])
 @pytest.mark.parametrize("chunked", [True, False])
 async def test_a_body_over_one_mebibyte_is_a_413(site: Site, path: str, chunked: bool) -> None:
     async def pieces() -> Any:
