@@ -155,9 +155,17 @@ def _sources(alerts: Iterable[Alert], now: float) -> _Sources:
 
 
 def _inhibits(alert: Alert, now: float) -> bool:
-    return alert.state is AlertState.FIRING or (
-        alert.resolved_at is not None and now < alert.resolved_at + LINGERS_S
-    )
+    ended_at = _ended_at(alert)
+    return alert.state is AlertState.FIRING if ended_at is None else now < ended_at + LINGERS_S
+
+
+def _ended_at(alert: Alert) -> float | None:
+    """When that ended which it says; None while it holds. One that flaps fires on after that, for a quarter of
+    an hour: what others say meanwhile is news.
+    """
+    if alert.state is not AlertState.FIRING:
+        return alert.resolved_at
+    return alert.keep_firing_since if alert.flapping_since is not None else None
 
 
 def _muted(alert: Alert | None, sources: _Sources, active: Sequence[Silence]) -> Muted | None:
@@ -177,8 +185,9 @@ def _muted(alert: Alert | None, sources: _Sources, active: Sequence[Silence]) ->
 
 def _dues(inhibiting: Iterable[Alert], silences: Iterable[Silence]) -> Iterator[float]:
     for alert in inhibiting:
-        if alert.resolved_at is not None:
-            yield alert.resolved_at + LINGERS_S
+        ended_at = _ended_at(alert)
+        if ended_at is not None:
+            yield ended_at + LINGERS_S
     for silence in silences:
         yield silence.starts_at
         yield silence.ends_at

@@ -17,6 +17,7 @@ from tests.core.newsroom import Newsroom, states
 
 T0 = 1_000_000.0
 MINUTE = 60.0
+HOUR = 3600.0
 FIRING, RESOLVED = AlertState.FIRING, AlertState.RESOLVED
 
 
@@ -109,6 +110,15 @@ class TestInhibition:
         assert muted(over, stopped, now=T0 + 100.0 + LINGERS_S - 1.0) == ["InstanceStopped"]
         assert mute([over, stopped], (), T0 + 100.0).next_due == T0 + 100.0 + LINGERS_S
         assert muted(over, stopped, now=T0 + 100.0 + LINGERS_S) == []
+
+    def test_one_that_flaps_inhibits_only_while_what_it_says_holds(self) -> None:
+        stopped = fired("InstanceStopped", instance_id="inst_1", region="eu-west-2")
+        flaps = replace(UNHEALTHY, flapping_since=T0)
+        assert muted(flaps, stopped, now=T0 + HOUR) == ["InstanceStopped"]
+        calm = replace(flaps, keep_firing_since=T0 + 100.0)
+        assert muted(calm, stopped, now=T0 + 100.0 + LINGERS_S - 1.0) == ["InstanceStopped"]
+        assert mute([calm, stopped], (), T0 + 100.0).next_due == T0 + 100.0 + LINGERS_S
+        assert muted(calm, stopped, now=T0 + 100.0 + LINGERS_S) == []
 
 
 class TestSilences:
