@@ -160,8 +160,8 @@ def _inhibits(alert: Alert, now: float) -> bool:
 
 
 def _ended_at(alert: Alert) -> float | None:
-    """When that ended which it says; None while it holds. One that flaps fires on after that, for a quarter of
-    an hour: what others say meanwhile is news.
+    """When that ended which it says; None while it holds. One that flaps fires on after that, for a quarter
+    of an hour: what others say meanwhile is news.
     """
     if alert.state is not AlertState.FIRING:
         return alert.resolved_at
