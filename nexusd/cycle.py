@@ -9,7 +9,7 @@ same differences again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ParamSpec, TypeVar
 
@@ -226,7 +226,7 @@ class Cycle:
         size = len(facts.looked_at) + len(self._memory.alerts)
         judged = await _beside(size, judge, self._parts.alerting, facts, self._memory)
         swept = await self._after_sweep(news.delta)
-        messages = self._parts.compose(judged.messages, now)
+        messages = [row async for row in self._composed(judged.messages, now)]
         write = write_of(news, judged, messages, swept.first_running, now)
         self._unsaved.append(Unsaved(write, messages))
         self._become(news, polls, judged, swept)
@@ -239,6 +239,12 @@ class Cycle:
             self._log_pass(news, judged, messages)
         await self._save()
         self.progressed_at = self._clock.now()
+
+    async def _composed(self, messages: Sequence[Message], now: float) -> AsyncIterator[OutboxMessage]:
+        for some in _batched(messages):
+            for row in self._parts.compose(some, now):
+                yield row
+            await asyncio.sleep(0)
 
     def _log_pass(self, news: News, judged: AlertPass, messages: list[OutboxMessage]) -> None:
         """The one canonical line of a poll's pass."""
@@ -362,10 +368,17 @@ class Cycle:
             )
             return False
         del self._unsaved[: len(unsaved)]
-        self._parts.observers.outbox(message for one in unsaved for message in one.messages)
         if recorded:
             self._parts.observers.recorded()
+        for some in _batched([message for one in unsaved for message in one.messages]):
+            self._parts.observers.outbox(some)
+            await asyncio.sleep(0)
         return True
+
+
+def _batched(messages: Sequence[T]) -> Iterator[Sequence[T]]:
+    """So many at once that others wait for a few ms at most."""
+    return (messages[at : at + MOST_ON_LOOP] for at in range(0, len(messages), MOST_ON_LOOP))
 
 
 async def _beside(size: int, step: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
