@@ -25,6 +25,8 @@ from tests.delivery.receivers import Endpoint, endpoint
 from tests.e2e.daemon import KEY, DaemonProcess, run_to_end
 
 SECRETS = ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "an older one"]
+UNHURRIED = {"regions": "1s", "instances": "1s"}
+"""So that a slow start is no outage, which would inhibit what is waited for."""
 STOPPED = {"matchers": ['alertname="InstanceStopped"'], "group_wait": "0s", "group_interval": "1s"}
 
 
@@ -61,7 +63,7 @@ async def test_every_kind_of_receiver_is_told_and_the_commands_show_it(tmp_path:
             {"name": "chat", "type": "apprise", "urls": [f"{chat}/s3cret"]},
         ]
         routes = [{"receivers": ["ops", "am", "chat"], **STOPPED}]
-        more = {"receivers": receivers, "routes": routes}
+        more = {"receivers": receivers, "routes": routes, "polling": UNHURRIED}
         async with DaemonProcess(tmp_path, server.url, more) as daemon:
             cloud.stop_instance(cloud.instances()[0].id)
             told = [far[name] for name in ("ops", "am", "chat")]
@@ -100,6 +102,7 @@ async def test_a_dead_message_is_shown_and_replayed(tmp_path: Path) -> None:
         more = {
             "receivers": [{"name": "ops", "type": "webhook", "url": ops.url}],
             "routes": [{"receivers": ["ops"], **STOPPED}],
+            "polling": UNHURRIED,
         }
         async with DaemonProcess(tmp_path, server.url, more) as daemon:
             cloud.stop_instance(cloud.instances()[0].id)
