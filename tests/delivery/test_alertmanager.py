@@ -46,6 +46,12 @@ def alert(alertname: str, **labels: str) -> Alert:
     return Alert(fingerprint(pairs), pairs, annotations, AlertState.FIRING, now, now)
 
 
+def just_begun(old: Alert) -> Alert:
+    """Of a group whose first alert is older than `group_wait` Alertmanager tells at once, without the others."""
+    now = datetime.now(UTC).timestamp()
+    return replace(old, active_at=now, fired_at=now)
+
+
 ROUTE = "receiver: ops, group_by: [alertname], group_wait: 0s, group_interval: 1s"
 
 
@@ -251,14 +257,14 @@ async def test_a_message_that_is_cut_is_the_same_json(tmp_path: Path) -> None:
     ids=["several labels", "all labels", "none", "a route with matchers"],
 )
 async def test_groups_are_the_same(tmp_path: Path, written: str, route: Route) -> None:
-    some = [
-        alert("RegionUnhealthy", region="eu-west-2"),
-        alert("RegionLatencyHigh", region="eu-west-2"),
-        alert("RegionUnhealthy", region="eu-north-1"),
-    ]
-    tree = f"receiver: ops, group_wait: 1s, routes: [{{receiver: ops, {written}}}]"
-    mine = all_of_ours(*some, routing=Routing({"ops": True}, (route,)))
+    tree = f"receiver: ops, group_wait: 2s, routes: [{{receiver: ops, {written}}}]"
     async with endpoint() as far_end, alertmanager(tmp_path, far_end.url, tree) as url:
+        some = [
+            just_begun(alert("RegionUnhealthy", region="eu-west-2")),
+            just_begun(alert("RegionLatencyHigh", region="eu-west-2")),
+            just_begun(alert("RegionUnhealthy", region="eu-north-1")),
+        ]
+        mine = all_of_ours(*some, routing=Routing({"ops": True}, (route,)))
         await post_alerts(url, *some)
         theirs = await received(far_end, len(mine))
     assert {body["groupKey"]: without_times(body) for body in mine} == {
