@@ -47,7 +47,7 @@ def alert(alertname: str, **labels: str) -> Alert:
 
 
 def just_begun(old: Alert) -> Alert:
-    """Of a group whose first alert is older than `group_wait` Alertmanager tells at once, without the others."""
+    """Of a group whose first alert is older than `group_wait` Alertmanager tells at once, without the rest."""
     now = datetime.now(UTC).timestamp()
     return replace(old, active_at=now, fired_at=now)
 
