@@ -47,7 +47,7 @@ def alert(alertname: str, **labels: str) -> Alert:
 
 
 def just_begun(old: Alert) -> Alert:
-    """Of a group whose first alert is older than `group_wait` Alertmanager tells at once, without the rest."""
+    """Alertmanager does not wait for more alerts of a group whose first is older than `group_wait`."""
     now = datetime.now(UTC).timestamp()
     return replace(old, active_at=now, fired_at=now)
 

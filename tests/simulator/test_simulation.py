@@ -19,6 +19,7 @@ ALL = frozenset(Fault)
 TELLING = {
     "half-the-settle-time": frozenset({Fault.LOST_ANSWER, Fault.LATE_REQUEST, Fault.LIST_LAG}),
     "hammer-dry-regions": frozenset({Fault.DRY}),
+    "trust-stale-data": frozenset({Fault.PARTIAL_SWEEP, Fault.PARTITION, Fault.EMPTY_LIST}),
 }
 """The faults that show it soonest, where most of a run with all of them would show nothing."""
 
