@@ -45,30 +45,62 @@ _Order = tuple[bool, bool, int, bool, float, str]
 _Keyed = tuple[_Order, Alert]
 
 
-async def board_of(alerts: Mapping[str, Alert], muting: Muting) -> Board:
-    """Others have their turn meanwhile."""
-    keyed: list[_Keyed] = []
-    groups: Counter[tuple[str, AlertState]] = Counter()
-    told: Counter[str] = Counter()
-    muted = 0
-    causes = {mark for each in muting.muted.values() for mark in each.inhibited_by}
-    for count, alert in enumerate(tuple(alerts.values()), 1):
-        if count % AT_ONCE == 0:
-            await asyncio.sleep(0)
-        severity = alert.label("severity")
-        if alert.state is AlertState.RESOLVED or severity == "none":
-            continue
-        groups[alert.name, alert.state] += 1
-        quiet, rank, active_at, mark = urgency(alert)
-        keyed.append(((alert in muting, quiet, rank, mark not in causes, active_at, mark), alert))
-        if alert.state is not AlertState.FIRING:
-            continue
-        if alert in muting:
-            muted += 1
-        else:
-            told[severity] += 1
-    keyed.sort(key=_urgency)
-    return Board(tuple(alert for _, alert in keyed), groups, told, muted)
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What the board takes from one alert, as long as it does not change. `shown`: it fires or is pending,
+    and its severity is not `none`.
+    """
+
+    alert: Alert
+    shown: bool
+    group: tuple[str, AlertState]
+    severity: str
+    quiet: bool
+    rank: int
+
+
+def _look(alert: Alert) -> _Look:
+    severity = alert.label("severity")
+    quiet, rank, _, _ = urgency(alert)
+    shown = alert.state is not AlertState.RESOLVED and severity != "none"
+    return _Look(alert, shown, (alert.name, alert.state), severity, quiet, rank)
+
+
+class Boards:
+    """Makes boards. Of thousands of alerts few change between two: only these are looked into."""
+
+    def __init__(self) -> None:
+        self._looks: dict[str, _Look] = {}
+
+    async def of(self, alerts: Mapping[str, Alert], muting: Muting) -> Board:
+        """Others have their turn meanwhile."""
+        keyed: list[_Keyed] = []
+        groups: Counter[tuple[str, AlertState]] = Counter()
+        told: Counter[str] = Counter()
+        muted = 0
+        causes = {mark for each in muting.muted.values() for mark in each.inhibited_by}
+        looks: dict[str, _Look] = {}
+        for count, (mark, alert) in enumerate(tuple(alerts.items()), 1):
+            if count % AT_ONCE == 0:
+                await asyncio.sleep(0)
+            look = self._looks.get(mark)
+            if look is None or look.alert is not alert:
+                look = _look(alert)
+            looks[mark] = look
+            if not look.shown:
+                continue
+            groups[look.group] += 1
+            mute = mark in muting.muted
+            keyed.append(((mute, look.quiet, look.rank, mark not in causes, alert.active_at, mark), alert))
+            if look.quiet:
+                continue
+            if mute:
+                muted += 1
+            else:
+                told[look.severity] += 1
+        keyed.sort(key=_urgency)
+        self._looks = looks
+        return Board(tuple(alert for _, alert in keyed), groups, told, muted)
 
 
 def _urgency(keyed: _Keyed) -> _Order:

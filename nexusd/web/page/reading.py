@@ -18,7 +18,7 @@ from nexusd.core.placement import Considered, Decision
 from nexusd.core.polls import REGIONS
 from nexusd.core.world import World
 from nexusd.ports import Clock, Daemon, Store, Transaction
-from nexusd.web.page.board import Board, board_of
+from nexusd.web.page.board import Board, Boards
 from nexusd.web.page.course import POLLS_A_SLOT, Courses
 from nexusd.web.shapes import Shaper
 from nexusd.web.tallies import Tallies, TallyReader, read_within
@@ -129,6 +129,7 @@ class Reading:
         self._clock = clock
         self._tallies = tallies
         self._lock = asyncio.Lock()
+        self._boards = Boards()
         self._boarded = _Boarded()
         self._courses = Courses(slot_s=0.0)
         self._decided: _Decided = {}
@@ -148,11 +149,14 @@ class Reading:
         return await read_within(self._store, STORE_TIMEOUT_S, transaction)
 
     async def _read(self) -> View:
-        tallies = await self._tallies.latest()
-        stored = await self._stored(self._daemon.world.fleets.names[:MAX_FLEETS])
-        if stored is not None:
-            await self._read_courses()
-        board = await self._board()
+        """All at once: what waits for the store behind a long commit waits once."""
+        fleets = self._daemon.world.fleets.names[:MAX_FLEETS]
+        async with asyncio.TaskGroup() as group:
+            counting = group.create_task(self._tallies.latest(), name="page tallies")
+            reading = group.create_task(self._stored(fleets), name="page store")
+            group.create_task(self._read_courses(), name="page courses")
+            ordering = group.create_task(self._board(), name="page alerts")
+        tallies, stored, board = counting.result(), reading.result(), ordering.result()
         world, now = self._daemon.world, self._clock.now()
         return View(
             version=self._version,
@@ -193,7 +197,7 @@ class Reading:
         alerts, muting = self._daemon.world.alerts, self._daemon.world.muting
         known = self._boarded
         if alerts is not known.alerts or muting is not known.muting:
-            self._boarded = _Boarded(alerts, muting, await board_of(alerts, muting))
+            self._boarded = _Boarded(alerts, muting, await self._boards.of(alerts, muting))
         return self._boarded.board
 
     async def _stored(self, fleets: tuple[str, ...]) -> Stored | None:

@@ -1,0 +1,64 @@
+"""All alerts at a glance, from what changed of them: as if all were looked at anew."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nexusd.core.alerts import Alert, AlertState
+from nexusd.core.muting import Muted, Muting
+from nexusd.web.page.board import Boards
+
+NAMES = ("RegionUnhealthy", "InstanceStopped", "Watchdog")
+SEVERITIES = ("critical", "warning", "none", "odd")
+MARKS = st.integers(0, 5)
+
+
+def made(mark: int, name: str, severity: str, state: AlertState, at: float) -> Alert:
+    labels = tuple(sorted({"alertname": name, "severity": severity, "n": str(mark)}.items()))
+    return Alert(f"{mark:016x}", labels, (), state, at, at)
+
+
+ALERTS = st.dictionaries(
+    MARKS,
+    st.tuples(
+        st.sampled_from(NAMES),
+        st.sampled_from(SEVERITIES),
+        st.sampled_from(list(AlertState)),
+        st.sampled_from([1.0, 2.0, 3.0]),
+    ),
+)
+
+
+@given(st.lists(st.tuples(ALERTS, st.sets(MARKS), MARKS), min_size=1, max_size=4))
+@settings(max_examples=60, deadline=None)
+async def test_a_board_is_as_if_all_were_looked_at_anew(
+    course: list[tuple[dict[int, tuple[str, str, AlertState, float]], set[int], int]],
+) -> None:
+    boards = Boards()
+    for given_alerts, muted, cause in course:
+        alerts = {a.fingerprint: a for a in (made(mark, *what) for mark, what in given_alerts.items())}
+        muting = Muting({f"{mark:016x}": Muted(inhibited_by=(f"{cause:016x}",)) for mark in muted})
+        assert await boards.of(alerts, muting) == await Boards().of(alerts, muting)
+
+
+async def test_an_alert_that_changed_is_looked_at_again() -> None:
+    boards = Boards()
+    alert = made(1, "RegionUnhealthy", "warning", AlertState.PENDING, 1.0)
+    assert (await boards.of({alert.fingerprint: alert}, Muting())).pending == 1
+    fires = replace(alert, state=AlertState.FIRING)
+    board = await boards.of({alert.fingerprint: fires}, Muting())
+    assert (board.pending, board.firing, board.told) == (0, 1, {"warning": 1})
+
+
+async def test_what_is_not_muted_comes_first_and_a_cause_before_what_it_may_cause() -> None:
+    cause = made(1, "RegionUnhealthy", "warning", AlertState.FIRING, 3.0)
+    other = made(2, "InstanceStopped", "warning", AlertState.FIRING, 1.0)
+    muted = made(3, "InstanceStopped", "critical", AlertState.FIRING, 1.0)
+    alerts = {a.fingerprint: a for a in (muted, other, cause)}
+    muting = Muting({muted.fingerprint: Muted(inhibited_by=(cause.fingerprint,))})
+    board = await Boards().of(alerts, muting)
+    assert board.ordered == (cause, other, muted)
+    assert (board.muted, board.told) == (1, {"warning": 2})
