@@ -18,15 +18,10 @@ _HALVES = (
 
 
 async def overview(view: View, verdict: Verdict) -> Html:
-    """Others have their turn between its parts."""
-    parts = [headline(view, verdict)]
-    for make in _WHOLE:
-        await asyncio.sleep(0)
-        parts.append(make(view))
+    """Others have their turn once: while a poll is under way each turn of theirs takes milliseconds."""
+    parts = [headline(view, verdict), *(make(view) for make in _WHOLE)]
+    await asyncio.sleep(0)
     for makers in _HALVES:
-        row = []
-        for make in makers:
-            await asyncio.sleep(0)
-            row.append(make(view))
+        row = [make(view) for make in makers]
         parts.append(element("div", *row, class_="row") if len(row) > 1 else row[0])
     return together(*parts)
