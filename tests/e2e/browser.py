@@ -9,9 +9,21 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from playwright.async_api import BrowserContext, ConsoleMessage, Error, Page, Request, async_playwright
-
 from tests.requirements import need_program
+
+try:
+    from axe_playwright_python.async_playwright import Axe
+    from playwright.async_api import (
+        BrowserContext,
+        ConsoleMessage,
+        Error,
+        Page,
+        Request,
+        async_playwright,
+        expect,
+    )
+except ModuleNotFoundError:  # a user's test environment is without them: `need(Axe, …)` says so
+    Axe = BrowserContext = ConsoleMessage = Error = Page = Request = async_playwright = expect = None
 
 ARGUMENTS = (
     "--headless",

@@ -12,19 +12,23 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import BrowserContext, Page, expect
 
 from nexusd.emulator.cloud import Cloud
 from nexusd.emulator.options import EmulatorOptions
 from nexusd.emulator.server import EmulatorServer
-from tests.e2e.browser import Seen, browser
+from tests.e2e.browser import Axe, BrowserContext, Page, Seen, browser, expect
 from tests.e2e.daemon import KEY, DaemonProcess, environment, free_port
+from tests.requirements import need
 
 pytestmark = pytest.mark.slow
 
 SECTIONS = ("alerts", "regions", "instances", "fleets", "placements", "events", "daemon")
 WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+
+
+@pytest.fixture(autouse=True)
+def _installed() -> None:
+    need(Axe, "playwright and axe-playwright-python are not installed")
 
 
 @asynccontextmanager
