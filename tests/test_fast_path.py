@@ -275,7 +275,7 @@ def _disagrees(life: Life, migrated: Path) -> str | None:
     with tempfile.TemporaryDirectory() as folder, ExitStack() as patches:
         shutil.copy(migrated / "nexusd.db", folder)
         if life.beside:
-            patches.enter_context(patch.object(cycle_module, "MOST_ON_LOOP", 0))
+            patches.enter_context(patch.object(cycle_module, "MOST_ON_LOOP", 1))
             patches.enter_context(patch.object(after_sweep, "MOST_IN_PLACE", 1))
         return run_virtual(_live(life, Path(folder)))
 
