@@ -537,6 +537,7 @@ def test_aliases_cannot_explode() -> None:
         parse("\n".join(levels), "f")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["a: &a [*a]", "a: " + "[" * 100_000, "a: " + "{a: " * 500])
 def test_nesting_is_bounded(text: str) -> None:
     with pytest.raises(ConfigError):

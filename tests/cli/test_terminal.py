@@ -10,6 +10,8 @@ import termios
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
+
 from tests.cli.daemon import Answer, FakeDaemon, page, placement
 
 ROOT = Path(__file__).parent.parent.parent
@@ -129,6 +131,7 @@ def test_markup_in_a_name_is_text(daemon: FakeDaemon) -> None:
     assert "[red]x[/red][link=http://evil]" in shown
 
 
+@pytest.mark.slow
 def test_waiting_shows_live_progress(daemon: FakeDaemon) -> None:
     daemon.on("POST", "/api/v1/placements", Answer(placement(), 202))
     daemon.on("GET", "/api/v1/placements/plc_01j", Answer(placement("running")))

@@ -28,6 +28,7 @@ specs = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(specs, st.integers(0, 2**32))
 @settings(max_examples=150, deadline=None)
 def test_a_fleet_never_makes_more_than_declared(spec: FleetSpec, seed: int) -> None:
@@ -36,6 +37,7 @@ def test_a_fleet_never_makes_more_than_declared(spec: FleetSpec, seed: int) -> N
         life.step()
 
 
+@pytest.mark.slow
 @given(specs.filter(lambda spec: spec.max_replacements > 0), st.integers(0, 2**32))
 @settings(max_examples=100, deadline=None)
 def test_when_trouble_ends_every_fleet_has_what_was_declared(spec: FleetSpec, seed: int) -> None:

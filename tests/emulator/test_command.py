@@ -59,6 +59,7 @@ def url_of(printed: str) -> str:
     return printed.split()[2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_it_says_where_it_is_and_ends_cleanly(number: signal.Signals) -> None:
     async with emulating("--instances", "7") as (process, printed):

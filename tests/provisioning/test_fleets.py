@@ -288,6 +288,7 @@ async def test_a_lost_create_is_adopted_and_the_fleet_is_complete(tmp_path: Path
         assert len(here.cloud.existing()) == 2
 
 
+@pytest.mark.slow
 @in_virtual_time
 async def test_a_rejected_fleet_tries_one_create_now_and_then(tmp_path: Path) -> None:
     async with site(tmp_path, WEB) as here:
@@ -424,6 +425,7 @@ async def test_two_fleets_are_kept_apart(tmp_path: Path) -> None:
         assert sorted(names) == ["web", "web", "web-eu", "web-eu", "web-eu"]
 
 
+@pytest.mark.slow
 @in_virtual_time
 async def test_many_are_asked_for_a_hundred_at_a_time(tmp_path: Path) -> None:
     async with site(tmp_path, replace(WEB, count=300)) as here:

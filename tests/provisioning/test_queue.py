@@ -137,6 +137,7 @@ async def test_a_quota_of_a_plan_leaves_the_regions_other_plans_alone(tmp_path: 
         assert "cooling off after QUOTA_EXCEEDED (1)" in waiting.reason
 
 
+@pytest.mark.slow
 @in_virtual_time
 async def test_a_quota_of_the_account_stops_all_regions_but_for_a_probe(tmp_path: Path) -> None:
     async with site(tmp_path, options=FAST) as here:
@@ -160,6 +161,7 @@ async def test_what_cannot_be_placed_holds_up_nothing_behind_it(tmp_path: Path) 
         await here.until(late, State.PROVISIONING, within_s=10.0)
 
 
+@pytest.mark.slow
 @in_virtual_time
 async def test_a_class_beyond_what_a_pass_looks_at_has_its_turn(tmp_path: Path) -> None:
     async with site(tmp_path, options=FAST) as here:
@@ -186,6 +188,7 @@ async def test_a_higher_priority_goes_first_across_classes(tmp_path: Path) -> No
         assert [request.name for request in here.cloud.requests] == ["high", "middle", "low"]
 
 
+@pytest.mark.slow
 @in_virtual_time
 async def test_a_pass_reads_no_more_of_a_long_queue_than_of_a_short_one(tmp_path: Path) -> None:
     async with site(tmp_path) as here:

@@ -55,6 +55,7 @@ def test_nothing_breaks_though_everything_goes_wrong(tmp_path: Path) -> None:
     assert sum(result.ended.values()) > 100
 
 
+@pytest.mark.slow
 def test_without_faults_every_placement_that_is_not_cancelled_runs_or_says_why(tmp_path: Path) -> None:
     result = run(SimulationOptions(1, SHORT_DAYS, frozenset()), tmp_path)
     assert result.breach is None

@@ -276,6 +276,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["before", "inside"])
 async def test_a_leader_that_was_stopped_and_goes_on_writes_nothing(
     replicas: Replicas, cluster: Cluster, postgres_url: str, moment: str
@@ -302,6 +303,7 @@ async def test_a_leader_that_was_stopped_and_goes_on_writes_nothing(
     assert await written(successor) == ["Stale", "Stale", "Successor"]
 
 
+@pytest.mark.slow
 async def test_an_expired_leader_stuck_where_the_server_does_not_end_it_is_evicted(
     replicas: Replicas, cluster: Cluster, postgres_url: str, clock: FakeClock
 ) -> None:

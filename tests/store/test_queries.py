@@ -49,6 +49,7 @@ async def test_an_index_answers_it_in_order_on_sqlite(query: str, tmp_path: Path
     assert "TEMP B-TREE" not in plan
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("query", PLANS)
 async def test_an_index_answers_it_in_order_on_postgresql(query: str, postgres_url: str) -> None:
     statement, values, index = PLANS[query]

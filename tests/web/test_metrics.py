@@ -291,6 +291,7 @@ async def test_unknown_values_from_outside_end_as_other(site: Site) -> None:
     assert len(found) < 1500
 
 
+@pytest.mark.slow
 async def test_more_regions_than_anybody_has_end_as_other(site: Site) -> None:
     extra = 50
     site.daemon.world = world_of(instance(n, region=f"r{n:05}") for n in range(MAX_REGIONS + extra))

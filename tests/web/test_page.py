@@ -357,6 +357,7 @@ async def test_the_page_is_compressed_for_who_takes_that(site: Site) -> None:
     assert b"All is well" in gzip.decompress(answer.body)
 
 
+@pytest.mark.slow
 async def test_a_hundred_thousand_instances_do_not_make_it_long(site: Site) -> None:
     site.daemon.world = world_of((instance(n, region=f"r{n % 500:03}") for n in range(100_000)), EVERYWHERE)
     site.daemon.world.alerts = {str(n): alert(instance_id=str(n)) for n in range(10_000)}
