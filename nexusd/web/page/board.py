@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from nexusd.core.alerts import Alert, AlertState
-from nexusd.core.muting import Muting
+from nexusd.core.muting import UNMUTED, Muting
 from nexusd.web.status import urgency
 
 AT_ONCE = 1_000
@@ -70,10 +70,19 @@ class Boards:
     """Makes boards. Of thousands of alerts few change between two: only these are looked into."""
 
     def __init__(self) -> None:
+        self._alerts: Mapping[str, Alert] = {}
+        self._muting = UNMUTED
+        self._board = Board()
         self._looks: dict[str, _Look] = {}
 
     async def of(self, alerts: Mapping[str, Alert], muting: Muting) -> Board:
-        """Others have their turn meanwhile."""
+        """The one of before where nothing was replaced since. Others have their turn meanwhile."""
+        if alerts is not self._alerts or muting is not self._muting:
+            self._board = await self._made(alerts, muting)
+            self._alerts, self._muting = alerts, muting
+        return self._board
+
+    async def _made(self, alerts: Mapping[str, Alert], muting: Muting) -> Board:
         keyed: list[_Keyed] = []
         groups: Counter[tuple[str, AlertState]] = Counter()
         told: Counter[str] = Counter()

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TypeVar
 
-from nexusd.core.alerts import Alert
 from nexusd.core.errors import StoreError
 from nexusd.core.events import Event
 from nexusd.core.fleets import FleetPlacements, FleetState, plan_fleets
 from nexusd.core.lifecycle import Placement, State
-from nexusd.core.muting import UNMUTED, Muting
 from nexusd.core.placement import Considered, Decision
 from nexusd.core.polls import REGIONS
 from nexusd.core.world import World
@@ -110,13 +108,6 @@ def _decided(tx: Transaction, placements: Iterable[Placement], known: _Decided) 
     return found
 
 
-@dataclass(slots=True)
-class _Boarded:
-    alerts: Mapping[str, Alert] = field(default_factory=dict)
-    muting: Muting = UNMUTED
-    board: Board = field(default_factory=Board)
-
-
 class Reading:
     """Makes views."""
 
@@ -130,7 +121,6 @@ class Reading:
         self._tallies = tallies
         self._lock = asyncio.Lock()
         self._boards = Boards()
-        self._boarded = _Boarded()
         self._courses = Courses(slot_s=0.0)
         self._decided: _Decided = {}
         self._seen = _Seen((), ())
@@ -150,12 +140,13 @@ class Reading:
 
     async def _read(self) -> View:
         """All at once: what waits for the store behind a long commit waits once."""
-        fleets = self._daemon.world.fleets.names[:MAX_FLEETS]
+        world = self._daemon.world
+        fleets = world.fleets.names[:MAX_FLEETS]
         async with asyncio.TaskGroup() as group:
             counting = group.create_task(self._tallies.latest(), name="page tallies")
             reading = group.create_task(self._stored(fleets), name="page store")
             group.create_task(self._read_courses(), name="page courses")
-            ordering = group.create_task(self._board(), name="page alerts")
+            ordering = group.create_task(self._boards.of(world.alerts, world.muting), name="page alerts")
         tallies, stored, board = counting.result(), reading.result(), ordering.result()
         world, now = self._daemon.world, self._clock.now()
         return View(
@@ -192,13 +183,6 @@ class Reading:
         changed = self._view is None or seen.differs(self._seen)
         self._seen = seen
         return replace(view, number=before + changed)
-
-    async def _board(self) -> Board:
-        alerts, muting = self._daemon.world.alerts, self._daemon.world.muting
-        known = self._boarded
-        if alerts is not known.alerts or muting is not known.muting:
-            self._boarded = _Boarded(alerts, muting, await self._boards.of(alerts, muting))
-        return self._boarded.board
 
     async def _stored(self, fleets: tuple[str, ...]) -> Stored | None:
         """None when the store does not answer in time."""
