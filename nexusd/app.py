@@ -259,9 +259,7 @@ class App:
         reason = self.not_ready()
         if reason is not None:
             return reason
-        firing = sum(
-            1 for a in self.world.alerts.values() if a.state == "firing" and a.label("severity") != "none"
-        )
+        firing = self.world.alert_counts.firing
         regions = len(self.world.regions.listed)
         return f"{len(self.world.inventory)} instances, {regions} regions, {firing} alerts firing"
 

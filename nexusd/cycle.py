@@ -313,6 +313,7 @@ class Cycle:
         self._world.alerts = memory.alerts
         self._world.silences = memory.silences
         self._world.muting = memory.muting
+        self._world.alert_counts = memory.counts
 
     @property
     def _read_again_s(self) -> float:

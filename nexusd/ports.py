@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -135,6 +135,8 @@ class PlacementsTable(Protocol):
     def page(self, state: State | None, limit: int, offset: int) -> tuple[list[Placement], int]:
         """Newest first, and how many there are in all."""
         ...
+
+    def newest(self, limit: int) -> list[Placement]: ...
 
     def in_states(self, states: Iterable[State]) -> list[Placement]: ...
 
@@ -419,6 +421,12 @@ class Store(Protocol):
 
     async def run_leading(self, transaction: Callable[[Transaction], T]) -> T:
         """The same, refused with `LeaseLostError` in the same commit unless this process leads."""
+        ...
+
+    def read(self, transaction: Callable[[Transaction], T]) -> Awaitable[T]:
+        """Run one that only reads on what is committed, without waiting for a commit under way. It sees all
+        that anybody was told is committed before this was called. Awaiting raises as `run`.
+        """
         ...
 
     @property

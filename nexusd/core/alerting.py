@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from nexusd.core.alerts import Alert, AlertState, event_of, settle
+from nexusd.core.census import NONE_COUNTED, AlertCounts, Census, counted
 from nexusd.core.evaluation import AlertUpdate, Watch
 from nexusd.core.events import Event
 from nexusd.core.muting import UNMUTED, Muted, Mutes, Muting, mute
@@ -46,14 +47,16 @@ class AlertMemory:
     """What alerting knows between two passes; the store has it, too.
 
     `alerts` by fingerprint, `said` by receiver and group, `silences` by id (those that are not over).
-    `muting`: what was muted at the last pass. `plan_at`: when messages are to be planned again if no alert
-    changes before. `tracked`: what makes the next pass quick; it changes nothing of what comes out.
+    `muting`: what was muted at the last pass, `counts`: how many alerts there were of each kind. `plan_at`:
+    when messages are to be planned again if no alert changes before. `tracked`: what makes the next pass
+    quick; it changes nothing of what comes out.
     """
 
     alerts: Mapping[str, Alert] = field(default_factory=dict)
     said: Mapping[LogKey, LoggedNotification] = field(default_factory=dict)
     silences: Mapping[str, Silence] = field(default_factory=dict)
     muting: Muting = UNMUTED
+    counts: AlertCounts = NONE_COUNTED
     plan_at: float = AT_ONCE
     tracked: Tracked = field(default_factory=lambda: Tracked(None), compare=False, repr=False)
 
@@ -69,7 +72,8 @@ class AlertMemory:
         known = {alert.fingerprint: alert for alert in alerts}
         log = {(entry.receiver, entry.group_key): entry for entry in said}
         silencing = {silence.id: silence for silence in silences}
-        return cls(known, log, silencing, mute(known.values(), silencing.values(), now))
+        muting = mute(known.values(), silencing.values(), now)
+        return cls(known, log, silencing, muting, counted(known, muting))
 
     def replanned(self) -> AlertMemory:
         """The same, with messages planned at the next pass: somebody else is to be told, or otherwise."""
@@ -106,10 +110,16 @@ class Tracks:
         self.watch = Watch(alerting.rules, alerts)
         self.mutes = Mutes(alerts)
         self.planner = Planner(alerting.routing, memory.said)
+        self.census = Census()
         self.settled: dict[str, Alert | None] = {}
         self._of = alerting, memory.alerts, memory.said, memory.muting
         for alert in alerts:
-            self.planner.look_at(alert.fingerprint, alert, memory.muting)
+            self.look_at(alert.fingerprint, alert, memory.muting)
+
+    def look_at(self, mark: str, alert: Alert | None, muting: Muting) -> None:
+        """The alert is new, changed, muted otherwise, or (None) gone."""
+        self.planner.look_at(mark, alert, muting)
+        self.census.look_at(mark, alert, muting)
 
     def belongs_to(self, alerting: Alerting, memory: AlertMemory) -> bool:
         mine = alerting, memory.alerts, memory.said, memory.muting
@@ -147,7 +157,7 @@ def judge(alerting: Alerting, facts: Facts, memory: AlertMemory) -> AlertPass:
         tracks.settled | changed, update.alerts, memory.silences.values(), memory.muting, facts.now
     )
     for mark in {**changed, **dict.fromkeys(remuted)}:
-        tracks.planner.look_at(mark, update.alerts.get(mark), muting)
+        tracks.look_at(mark, update.alerts.get(mark), muting)
     planned = tracks.planner.plan(memory.said, facts.now)
     settled = tuple(settle(update.alerts[mark]) for mark in planned.settled)
     for alert in settled:
@@ -159,6 +169,7 @@ def judge(alerting: Alerting, facts: Facts, memory: AlertMemory) -> AlertPass:
         _said(memory.said, planned),
         memory.silences,
         muting,
+        tracks.census.counts(),
         plan_at,
     )
     return AlertPass(

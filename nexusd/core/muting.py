@@ -130,15 +130,6 @@ class Mutes:
             self._inhibiting[mark] = alert
 
 
-def suppressed(alerts: Iterable[Alert], muted: Mapping[str, Muted]) -> dict[str, int]:
-    """How many firing alerts are muted, by reason. One that is both counts twice."""
-    firing = [muted[a.fingerprint] for a in alerts if a.state is AlertState.FIRING and a.fingerprint in muted]
-    return {
-        "inhibited": sum(bool(m.inhibited_by) for m in firing),
-        "silenced": sum(bool(m.silenced_by) for m in firing),
-    }
-
-
 _Sources = Mapping[tuple[Inhibition, tuple[str, ...]], list[str]]
 _BY_SOURCE = {inhibition.source: inhibition for inhibition in INHIBITIONS}
 

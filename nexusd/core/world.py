@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from nexusd.core.alerts import Alert
+from nexusd.core.census import NONE_COUNTED, AlertCounts
 from nexusd.core.cooling import Coolings
 from nexusd.core.fleets import NO_FLEETS, Fleets
 from nexusd.core.inventory import Inventory
@@ -30,8 +31,8 @@ class World:
     `polls` by resource, `cooling_off` by region and plan, `pause`: whether creates are sent at all,
     `incumbents`: the region chosen last, by constraint class, `alerts` by fingerprint (pending and firing
     ones, and resolved ones a while longer), `silences` by id (those that are not over), `muting`: what is not
-    told, `stopped_running`: ids of the known instances that were seen running and later not, `fleets`: those
-    declared in the configuration.
+    told, `alert_counts`: how many alerts there are of each kind, `stopped_running`: ids of the known
+    instances that were seen running and later not, `fleets`: those declared in the configuration.
     `shared_names`: the placement that found several instances of its name, by name.
     """
 
@@ -43,6 +44,7 @@ class World:
     alerts: Mapping[str, Alert] = field(default_factory=dict)
     silences: Mapping[str, Silence] = field(default_factory=dict)
     muting: Muting = UNMUTED
+    alert_counts: AlertCounts = NONE_COUNTED
     restored: RegionSnapshot | None = None
     pause: Pause = NO_PAUSE
     incumbents: dict[str, str] = field(default_factory=dict)

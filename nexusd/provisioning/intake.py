@@ -83,7 +83,7 @@ class Intake:
         def transaction(tx: Transaction) -> tuple[list[Placement], Groups]:
             return tx.placements.in_states(UNDER_WAY), read_groups(tx, [request], self._world, now)
 
-        under_way, groups = await self._store.run(transaction)
+        under_way, groups = await self._store.read(transaction)
         standing = Standing(self._world, self.policy, self._shortlists, under_way, groups)
         return standing.decide(request, now)
 

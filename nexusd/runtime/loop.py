@@ -23,9 +23,9 @@ _COLLECT_AFTER = 10_000, 10, 10
 """Objects made and not freed before the young are looked at (700 by default). A fleet's records are none of
 them, and the fewer full collections, the fewer pauses."""
 
-_THREADS_TAKE_TURNS_AFTER_S = 0.001
-"""How long a thread that computes keeps the loop waiting each time it is woken (5 ms by default). An answer
-takes several wakings."""
+_THREADS_TAKE_TURNS_AFTER_S = 0.0002
+"""How long a thread that computes keeps another waiting each time that one is woken (5 ms by default). An
+answer takes several wakings, and reading the store one for each row."""
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:

@@ -56,6 +56,9 @@ class ObservedStore:
         self._life.require()
         return value
 
+    async def read(self, transaction: Callable[[Transaction], T]) -> T:
+        return await self.run(transaction)  # the file is open once here
+
     @property
     def epoch(self) -> int:
         return self._store.epoch

@@ -97,6 +97,9 @@ class WrappedStore:
     async def run_leading(self, transaction: Callable[[Transaction], T]) -> T:
         return await self._store.run_leading(transaction)
 
+    async def read(self, transaction: Callable[[Transaction], T]) -> T:
+        return await self.run(transaction)
+
     @property
     def epoch(self) -> int:
         return self._store.epoch

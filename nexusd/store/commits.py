@@ -58,6 +58,17 @@ class Job:
             self.future.set_result(self.value)
 
 
+def told(database: Database, error: BaseException) -> BaseException:
+    """What the caller is told of an error that a transaction function ended with."""
+    if isinstance(error, database.errors):
+        of_store = database.error_for(error)
+        of_store.__cause__ = error
+        return of_store
+    if isinstance(error, StopIteration):  # which no future may carry
+        return RuntimeError("a transaction function raised StopIteration")
+    return error
+
+
 class Fence(Protocol):
     def __call__(self, session: Session, epoch: int) -> bool:
         """Whether this process leads in that term, and will until the session's transaction ends."""
@@ -122,7 +133,7 @@ class GroupCommit:
             job.value = job.work(transaction)
             session.release()
         except BaseException as error:  # noqa: BLE001 - whatever it raised is its caller's to handle
-            job.error = self._told(error)
+            job.error = told(self._database, error)
             session.undo()
         if job.kind is Kind.LEASE:
             self._led = None
@@ -140,15 +151,6 @@ class GroupCommit:
         session.release()
         self._led = epoch if leads else None
         return leads
-
-    def _told(self, error: BaseException) -> BaseException:
-        if isinstance(error, self._database.errors):
-            told = self._database.error_for(error)
-            told.__cause__ = error
-            return told
-        if isinstance(error, StopIteration):  # which no future may carry
-            return RuntimeError("a transaction function raised StopIteration")
-        return error
 
     def _abandon(self) -> None:
         """Roll back; a connection that cannot even do that is dropped, and the next commit opens another."""

@@ -1,4 +1,4 @@
-"""Where transactions run: on the store's own thread, or inline where virtual time allows no thread."""
+"""Where transactions run: on a thread of the store's, or inline where virtual time allows no thread."""
 
 from __future__ import annotations
 
@@ -38,6 +38,10 @@ class Executor(Protocol):
         """Run what was submitted, then `finish`. Later submissions raise `StoreUnavailableError`."""
         ...
 
+    def beside(self) -> Executor:
+        """Another of its kind, whose jobs do not wait for this one's."""
+        ...
+
 
 class InlineExecutor:
     """Runs each transaction at once on the event loop's own thread, for virtual time."""
@@ -59,11 +63,15 @@ class InlineExecutor:
             self._process = None
             finish()
 
+    def beside(self) -> InlineExecutor:
+        return InlineExecutor()
 
-class WriterThread:
-    """The store's own thread. It takes all that waits, and wakes the event loop once for the whole batch."""
 
-    def __init__(self) -> None:
+class StoreThread:
+    """A thread that takes all that waits, and wakes the event loop once for the whole batch."""
+
+    def __init__(self, name: str = "nexusd-store") -> None:
+        self._name = name
         self._waiting: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._closing = False
         self._finish: Callable[[], None] | None = None
@@ -71,7 +79,7 @@ class WriterThread:
 
     def start(self, process: Process) -> None:
         # A daemon thread: whatever happens to it, a crashed process must be able to end.
-        self._thread = threading.Thread(target=self._loop, args=(process,), name="nexusd-store", daemon=True)
+        self._thread = threading.Thread(target=self._loop, args=(process,), name=self._name, daemon=True)
         self._thread.start()
 
     def submit(self, job: Job) -> None:
@@ -86,6 +94,9 @@ class WriterThread:
             self._waiting.put(None)
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join)
+
+    def beside(self) -> StoreThread:
+        return StoreThread(f"{self._name}-reads")
 
     def _loop(self, process: Process) -> None:
         while (first := self._waiting.get()) is not None:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from nexusd.core.errors import ConfigError, StartError
 from nexusd.ports import Clock
 from nexusd.store.database import Database
-from nexusd.store.executors import Executor, WriterThread
+from nexusd.store.executors import Executor, StoreThread
 from nexusd.store.lease import Lease, postgres_lease, sqlite_lease
 from nexusd.store.postgres import PostgresDatabase
 from nexusd.store.sqlite import SqliteDatabase
@@ -42,11 +42,9 @@ def open_store(options: StoreOptions, clock: Clock, executor: Executor | None = 
     """Open, check and migrate. Blocks for as long as that takes; call it before the work begins.
 
     Raises `ConfigError` (the URL, or a driver that is not installed) and `StartError` (the database cannot be
-    used, is damaged, is newer than this nexusd, or is in use). `executor`: None means a thread of its own.
+    used, is damaged, is newer than this nexusd, or is in use). `executor`: None means threads of its own.
     """
-    return open_on(
-        database_for(options), options, clock, executor if executor is not None else WriterThread()
-    )
+    return open_on(database_for(options), options, clock, executor if executor is not None else StoreThread())
 
 
 def open_on(database: Database, options: StoreOptions, clock: Clock, executor: Executor) -> SqlStore:

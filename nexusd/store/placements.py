@@ -219,9 +219,12 @@ class Placements:
     def page(self, state: State | None, limit: int, offset: int) -> tuple[list[Placement], int]:
         values: dict[str, object] = {"n": limit, "skip": offset}
         if state is None:
-            return self._all(_NEWEST, values), self._session.rows(_HOW_MANY)[0][0]
+            return self.newest(limit, offset), self._session.rows(_HOW_MANY)[0][0]
         found = self._all(_NEWEST_IN_STATE, {**values, "in_state": state.value})
         return found, self.count(state)
+
+    def newest(self, limit: int, offset: int = 0) -> list[Placement]:
+        return self._all(_NEWEST, {"n": limit, "skip": offset})
 
     def in_states(self, states: Iterable[State]) -> list[Placement]:
         """Oldest first."""

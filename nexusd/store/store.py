@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from nexusd.core.errors import LeaseLostError
+from nexusd.core.errors import LeaseLostError, StoreUnavailableError
 from nexusd.ports import Transaction
 from nexusd.store.commits import GroupCommit, Job, Kind
 from nexusd.store.database import Database
 from nexusd.store.executors import Executor
 from nexusd.store.lease import Lease
+from nexusd.store.reads import Reads
 from nexusd.store.transaction import SqlTransaction
 
 T = TypeVar("T")
@@ -29,6 +30,9 @@ class SqlStore:
         self._executor = executor
         self._commits = GroupCommit(database, lease.fence)
         executor.start(self._commits.process)
+        self._reads = Reads(database)
+        self._reading = executor.beside()
+        self._reading.start(self._reads.process)
 
     @property
     def epoch(self) -> int:
@@ -52,6 +56,14 @@ class SqlStore:
             raise LeaseLostError("this process does not lead: nothing was written")
         return await self._submit(transaction, Kind.LEADING)
 
+    def read(self, transaction: Callable[[Transaction], T]) -> Awaitable[T]:
+        """Run it on what is committed now, without waiting for a commit under way. It may only read, and has
+        begun when this returns.
+
+        Awaiting raises what it raised, and `StoreError`.
+        """
+        return self._submit(transaction, Kind.PLAIN, self._reading)
+
     async def acquire_lease(self) -> bool:
         """Take the lease if it is free; whether it is held. Call it now and then while not leading."""
         return await self._lease.acquire(self._run_lease)
@@ -66,14 +78,20 @@ class SqlStore:
 
     async def close(self) -> None:
         """Commit what was submitted, then close the database and let another process have it."""
+        await self._reading.close(self._reads.close)
         await self._executor.close(self._finish)
 
     async def _run_lease(self, work: Callable[[SqlTransaction], T], /) -> T:
         return await self._submit(work, Kind.LEASE)
 
-    def _submit(self, work: Callable[[SqlTransaction], T], kind: Kind) -> asyncio.Future[T]:
+    def _submit(
+        self, work: Callable[[SqlTransaction], T], kind: Kind, executor: Executor | None = None
+    ) -> asyncio.Future[T]:
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._executor.submit(Job(work, kind, self._lease.epoch, future))
+        try:
+            (executor or self._executor).submit(Job(work, kind, self._lease.epoch, future))
+        except StoreUnavailableError as error:
+            future.set_exception(error)
         return future
 
     def _finish(self) -> None:

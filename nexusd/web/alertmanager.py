@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Callable
 from http import HTTPStatus
+from typing import TypeVar
 
 from aiohttp import web
 
 from nexusd.core.errors import InputError, NexusdError, NotFoundError
 from nexusd.core.notifications import grouped, receivers_of
 from nexusd.core.silences import Silence, SilenceState
-from nexusd.ports import Clock, Daemon, Silences, Store
+from nexusd.ports import Clock, Daemon, Silences, Store, Transaction
 from nexusd.web import schemas_v2 as schemas
 from nexusd.web.alertmanager_config import written
 from nexusd.web.alertmanager_queries import AlertFilter, matchers_of, same_matchers
@@ -26,7 +28,9 @@ from nexusd.web.options import WebOptions
 from nexusd.web.shapes import Shaper
 from nexusd.web.silence_bodies import read_silence
 from nexusd.web.status import started_at
-from nexusd.web.tallies import read_within
+from nexusd.web.tallies import within
+
+T = TypeVar("T")
 
 MOST_SILENCES = 10_000
 """Silences listed, those that end last first."""
@@ -102,9 +106,7 @@ class AlertmanagerRoutes:
     async def silences(self, request: web.Request) -> web.Response:
         """The active by their end, those to come by their start, the expired by their end, latest first."""
         matchers = matchers_of(request)
-        found = await read_within(
-            self._store, self._options.store_timeout_s, lambda tx: tx.silences.newest(MOST_SILENCES)
-        )
+        found = await self._read(lambda tx: tx.silences.newest(MOST_SILENCES))
         now, shaper = self._clock.now(), self._shaper()
         wanted = sorted((s for s in found if same_matchers(s, matchers)), key=lambda s: _order(s, now))
         return answer([silence_shape(silence, shaper) for silence in wanted])
@@ -116,9 +118,7 @@ class AlertmanagerRoutes:
 
     async def silence(self, request: web.Request) -> web.Response:
         silence_id = _silence_id(request)
-        found = await read_within(
-            self._store, self._options.store_timeout_s, lambda tx: tx.silences.get(silence_id)
-        )
+        found = await self._read(lambda tx: tx.silences.get(silence_id))
         if found is None:
             raise NotFoundError(f"there is no silence {silence_id}")
         return answer(silence_shape(found, self._shaper()))
@@ -126,6 +126,9 @@ class AlertmanagerRoutes:
     async def expire_silence(self, request: web.Request) -> web.Response:
         await self._silences.expire(_silence_id(request))
         return web.Response(headers={"Cache-Control": "no-store"})
+
+    async def _read(self, transaction: Callable[[Transaction], T]) -> T:
+        return await within(self._options.store_timeout_s, self._store.read(transaction))
 
     def _shaper(self) -> Shaper:
         return Shaper(self._clock.now(), self._clock.utc_offset_s())

@@ -19,7 +19,7 @@ from nexusd.web.metrics import INSTANCE_STATUSES
 from nexusd.web.options import WebOptions
 from nexusd.web.queries import page
 from nexusd.web.shapes import Shaper, constraints_shape, list_shape
-from nexusd.web.tallies import read_within
+from nexusd.web.tallies import within
 
 MAX_PLACEMENTS = 100
 """Placements of one fleet that are listed one by one; `in_flight` counts all."""
@@ -60,7 +60,7 @@ async def read_fleets(
     names = fleets.names[offset : offset + limit]
     if not names:
         return []
-    placements = await read_within(store, timeout_s, lambda tx: tx.placements.of_fleets(names))
+    placements = await within(timeout_s, store.read(lambda tx: tx.placements.of_fleets(names)))
     return plan_fleets(fleets, world.inventory, placements, clock.now())
 
 

@@ -12,7 +12,7 @@ from nexusd.web.queries import event_id, integer, parse_time, text
 from nexusd.web.shapes import Shaper
 from nexusd.web.stream import EventStream
 from nexusd.web.streaming import Streaming, wants_stream
-from nexusd.web.tallies import read_within
+from nexusd.web.tallies import within
 
 DEFAULT_EVENTS = 100
 MAX_EVENTS = 1000
@@ -35,7 +35,7 @@ class HistoryRoutes:
         if wants_stream(request):
             return await self._streaming.serve(request, (since, at))
         limit = integer(request, "limit", DEFAULT_EVENTS, (1, MAX_EVENTS))
-        found = await read_within(self._store, self._timeout_s, lambda tx: tx.events.since(since, at, limit))
+        found = await within(self._timeout_s, self._store.read(lambda tx: tx.events.since(since, at, limit)))
         content: schemas.History = {
             "data": [shaper.event(e) for e in found],
             "meta": {"total": None, "limit": limit, "offset": 0},

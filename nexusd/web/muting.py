@@ -9,7 +9,7 @@ from nexusd.core.muting import Muting, mute
 from nexusd.core.silences import Silence
 from nexusd.core.world import World
 from nexusd.ports import Store
-from nexusd.web.tallies import read_within
+from nexusd.web.tallies import within
 
 
 async def muting_now(world: World, store: Store, timeout_s: float, now: float) -> Muting:
@@ -18,7 +18,7 @@ async def muting_now(world: World, store: Store, timeout_s: float, now: float) -
     """
     silences: Iterable[Silence]
     try:
-        silences = await read_within(store, timeout_s, lambda tx: tx.silences.open(now))
+        silences = await within(timeout_s, store.read(lambda tx: tx.silences.open(now)))
     except StoreError:
         silences = world.silences.values()
     return mute(world.alerts.values(), silences, now)

@@ -17,7 +17,7 @@ from nexusd.web.answers import answer
 from nexusd.web.options import WebOptions
 from nexusd.web.queries import page, text
 from nexusd.web.shapes import Shaper, list_shape
-from nexusd.web.tallies import read_within
+from nexusd.web.tallies import within
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -53,13 +53,13 @@ class OutboxRoutes:
         """Newest first, without the bodies."""
         state = _state(text(request, "state"))
         limit, offset = page(request)
-        rows, total = await self._run(lambda tx: tx.outbox.page(state, limit, offset))
+        rows, total = await self._read(lambda tx: tx.outbox.page(state, limit, offset))
         shaper = self._shaper()
         return answer(list_shape([_message(row, shaper) for row in rows], total, limit, offset))
 
     async def show(self, request: web.Request) -> web.Response:
         message_id = _message_id(request)
-        row = await self._run(lambda tx: _existing(tx, message_id))
+        row = await self._read(lambda tx: _existing(tx, message_id))
         content: schemas.WholeMessage = {**_message(row, self._shaper()), "body": _body(row)}
         return answer(content)
 
@@ -93,7 +93,10 @@ class OutboxRoutes:
         self._daemon.replayed(receivers)
 
     async def _run(self, transaction: Callable[[Transaction], T]) -> T:
-        return await read_within(self._store, self._options.store_timeout_s, transaction)
+        return await within(self._options.store_timeout_s, self._store.run(transaction))
+
+    async def _read(self, transaction: Callable[[Transaction], T]) -> T:
+        return await within(self._options.store_timeout_s, self._store.read(transaction))
 
     def _shaper(self) -> Shaper:
         return Shaper(self._clock.now(), self._clock.utc_offset_s())

@@ -18,7 +18,7 @@ from nexusd.web.bodies import idempotency_key, read_placement, read_verdict
 from nexusd.web.options import WebOptions
 from nexusd.web.queries import page, text
 from nexusd.web.shapes import Shaper, list_shape
-from nexusd.web.tallies import read_within
+from nexusd.web.tallies import within
 
 T = TypeVar("T")
 
@@ -100,7 +100,7 @@ class PlacementRoutes:
         return await self._read(lambda tx: _with_history(tx, placement))
 
     async def _read(self, transaction: Callable[[Transaction], T]) -> T:
-        return await read_within(self._store, self._options.store_timeout_s, transaction)
+        return await within(self._options.store_timeout_s, self._store.read(transaction))
 
     def _shaper(self) -> Shaper:
         return Shaper(self._clock.now(), self._clock.utc_offset_s())

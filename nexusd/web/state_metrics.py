@@ -9,7 +9,6 @@ from heapq import nsmallest
 from nexusd.core.alerts import AlertState
 from nexusd.core.cooling import Coolings
 from nexusd.core.lifecycle import State
-from nexusd.core.muting import suppressed
 from nexusd.core.placement import Considered
 from nexusd.core.records import HEALTHY
 from nexusd.core.world import World
@@ -171,20 +170,17 @@ class StateMetrics:
             for name, severity in self._alert_rules
             for state in _SHOWN_ALERT_STATES
         ]
+        counts = moment.world.alert_counts
         found = [
-            (
-                _labels(alertname=alert.name, severity=alert.label("severity"), state=alert.state.value),
-                1,
-            )
-            for alert in moment.world.alerts.values()
-            if alert.state in _SHOWN_ALERT_STATES
+            (_labels(alertname=kind.name, severity=kind.severity, state=kind.state.value), n)
+            for kind, n in counts.of.items()
+            if kind.state in _SHOWN_ALERT_STATES
         ]
         yield gauge("nexusd_alerts", "Alerts that are pending or firing.", tally([*zeros, *found]).items())
-        muted = suppressed(moment.world.alerts.values(), moment.world.muting.muted)
         yield gauge(
             "nexusd_alerts_suppressed",
             "Firing alerts that are not told, by reason. One that is inhibited and silenced counts in both.",
-            ((_labels(reason=reason), count) for reason, count in sorted(muted.items())),
+            ((_labels(reason=reason), count) for reason, count in sorted(counts.suppressed.items())),
         )
 
     def _outbox(self, moment: Moment) -> Iterator[str]:

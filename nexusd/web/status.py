@@ -10,7 +10,6 @@ from aiohttp import web
 
 from nexusd.core.alerts import Alert, AlertState
 from nexusd.core.lifecycle import State
-from nexusd.core.muting import suppressed
 from nexusd.core.world import World
 from nexusd.ports import Clock, Daemon, Store
 from nexusd.web import schemas
@@ -101,11 +100,6 @@ def pressing_alerts(alerts: Iterable[Alert], limit: int) -> list[Alert]:
     )
 
 
-def alert_counts(alerts: Iterable[Alert]) -> Counter[AlertState]:
-    """By state, without those of severity `none`: a watchdog that fires is as it should be."""
-    return Counter(alert.state for alert in alerts if alert.label("severity") != "none")
-
-
 def urgency(alert: Alert) -> tuple[bool, int, float, str]:
     """What comes first where alerts are listed."""
     severity = alert.label("severity")
@@ -115,11 +109,11 @@ def urgency(alert: Alert) -> tuple[bool, int, float, str]:
 
 
 def _alerts(world: World, shaper: Shaper) -> schemas.AlertCounts:
-    states = alert_counts(world.alerts.values())
+    counts = world.alert_counts
     return {
-        "firing": states[AlertState.FIRING],
-        "pending": states[AlertState.PENDING],
-        "suppressed": suppressed(world.alerts.values(), world.muting.muted),
+        "firing": counts.firing,
+        "pending": counts.pending,
+        "suppressed": counts.suppressed,
         "active": [shaper.alert(a, world.muting) for a in pressing_alerts(world.alerts.values(), MAX_ALERTS)],
     }
 

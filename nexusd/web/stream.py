@@ -22,7 +22,7 @@ from nexusd.core.settling import NOBODY, Doubt, Settled, newest, number
 from nexusd.ports import Clock, Store, Transaction
 from nexusd.web.frames import PAGE, RECENT, Frame, History, Page, Recent, frame, piece_of
 from nexusd.web.shapes import Shaper
-from nexusd.web.tallies import read_within
+from nexusd.web.tallies import within
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -250,7 +250,7 @@ class EventStream:
         return Page(self._frames(settled), newest(settled, upto) if len(settled) == PAGE else upto)
 
     async def _ask(self, transaction: Callable[[Transaction], T]) -> T:
-        return await read_within(self._store, self.options.store_timeout_s, transaction)
+        return await within(self.options.store_timeout_s, self._store.run(transaction))
 
     def _frames(self, events: Iterable[Event]) -> list[Frame]:
         shaper = Shaper(self._clock.now(), self._clock.utc_offset_s())

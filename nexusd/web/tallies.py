@@ -7,7 +7,7 @@ with the time they were taken.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -34,14 +34,14 @@ class Tallies:
     oldest_pending: Mapping[str, float] = field(default_factory=dict)
 
 
-async def read_within(store: Store, timeout_s: float, transaction: Callable[[Transaction], T]) -> T:
-    """`store.run` for a reader, which would rather hear 503 than wait.
+async def within(timeout_s: float, asked: Awaitable[T]) -> T:
+    """What the store was asked for, for somebody who would rather hear 503 than wait.
 
-    Raises `StoreUnavailableError` when the store does not answer in time, and what `store.run` raises.
+    Raises `StoreUnavailableError` when the store does not answer in time, and what it raises.
     """
     try:
         async with asyncio.timeout(timeout_s):
-            return await store.run(transaction)
+            return await asked
     except TimeoutError as error:
         raise StoreUnavailableError("the store did not answer in time") from error
 
@@ -64,7 +64,7 @@ class TallyReader:
             if counted_at is not None and self._clock.now() - counted_at < FRESH_FOR_S:
                 return self._last
             try:
-                self._last = await read_within(self._store, self._timeout_s, self._count)
+                self._last = await within(self._timeout_s, self._store.read(self._count))
             except StoreError as error:
                 if not self._failing:
                     log.warning("store_counts_unavailable", error=str(error))

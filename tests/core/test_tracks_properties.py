@@ -122,6 +122,7 @@ def outcome(room: Newsroom) -> dict[str, object]:
         "messages": {(m.receiver, m.group_key): m for m in judged.messages},
         "events": sorted(map(repr, judged.events)),
         "muting": memory.muting,
+        "counts": memory.counts,
         "next_due": judged.next_due,
     }
 

@@ -472,6 +472,9 @@ class Meanwhile:
             await self._happens()
         return await self._store.run_leading(transaction)
 
+    async def read(self, transaction: Callable[[Transaction], T]) -> T:
+        return await self._store.read(transaction)
+
     @property
     def epoch(self) -> int:
         return self._store.epoch

@@ -41,6 +41,9 @@ class OvertakenStore:
     async def run_leading(self, transaction: Callable[[Any], T]) -> T:
         return await self.run(transaction)
 
+    async def read(self, transaction: Callable[[Any], T]) -> T:
+        return await self.run(transaction)
+
     def get(self, placement_id: str) -> Placement:
         return self._placement
 

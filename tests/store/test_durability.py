@@ -21,7 +21,7 @@ WRITER = """
 import asyncio, os, sys
 from nexusd.core.events import Event, Subject
 from nexusd.runtime.clock import SystemClock
-from nexusd.store.executors import InlineExecutor, WriterThread
+from nexusd.store.executors import InlineExecutor, StoreThread
 from nexusd.store.opening import StoreOptions, open_store
 
 async def caller(store, first, step, last):
@@ -31,7 +31,7 @@ async def caller(store, first, step, last):
         os.write(1, b"n%d\\n" % number)
 
 async def main(url, callers, last, pragma):
-    executor = InlineExecutor() if callers == 1 else WriterThread()
+    executor = InlineExecutor() if callers == 1 else StoreThread()
     store = open_store(StoreOptions(url, "writer"), SystemClock(), executor)
     await store.run(lambda tx: None)
     if pragma:

@@ -14,7 +14,7 @@ import pytest
 from nexusd.core.errors import StoreBrokenError, StoreError, StoreUnavailableError
 from nexusd.core.records import Instance
 from nexusd.ports import Transaction
-from nexusd.store.executors import WriterThread
+from nexusd.store.executors import StoreThread
 from nexusd.store.opening import StoreOptions, open_on, open_store
 from nexusd.store.sqlite import SqliteDatabase, SqliteSession
 from nexusd.store.statements import Session
@@ -65,7 +65,7 @@ def database(path: Path) -> FaultyDatabase:
 
 @pytest.fixture
 async def store(database: FaultyDatabase) -> AsyncIterator[SqlStore]:
-    made = open_on(database, StoreOptions("sqlite:///", "me"), FakeClock(), WriterThread())
+    made = open_on(database, StoreOptions("sqlite:///", "me"), FakeClock(), StoreThread())
     yield made
     await made.close()
 

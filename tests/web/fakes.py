@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from nexusd.core.alerts import Alert, AlertState, fingerprint
+from nexusd.core.census import counted
 from nexusd.core.errors import ConflictError, NexusdError, NotFoundError
 from nexusd.core.events import Event
 from nexusd.core.fleets import FleetPlacements
@@ -66,7 +67,7 @@ JUDGED = (
 
 @dataclass
 class FakeDaemon:
-    world: World = field(default_factory=lambda: world_of([instance(1)], EVERYWHERE))
+    given: World = field(default_factory=lambda: world_of([instance(1)], EVERYWHERE))
     judged: tuple[Considered, ...] = JUDGED
     unready: str | None = None
     unhealthy: str | None = None
@@ -75,6 +76,17 @@ class FakeDaemon:
     tests: list[str | None] = field(default_factory=list)
     tested: list[ReceiverTest] = field(default_factory=list)
     replays: list[set[str]] = field(default_factory=list)
+
+    @property
+    def world(self) -> World:
+        """With the alerts that a test has put into it counted, as a pass does."""
+        world = self.given
+        world.alert_counts = counted(world.alerts, world.muting)
+        return world
+
+    @world.setter
+    def world(self, world: World) -> None:
+        self.given = world
 
     def not_ready(self) -> str | None:
         return self.unready
@@ -177,6 +189,9 @@ class FakePlacementsTable:
     def page(self, state: State | None, limit: int, offset: int) -> tuple[list[Placement], int]:
         found = [p for p in reversed(self.rows.values()) if state in (None, p.state)]
         return found[offset : offset + limit], len(found)
+
+    def newest(self, limit: int) -> list[Placement]:
+        return self.page(None, limit, 0)[0]
 
     def of_fleets(self, names: Iterable[str]) -> dict[str, FleetPlacements]:
         members = {
@@ -311,6 +326,9 @@ class FakeStore:
         return transaction(self)
 
     async def run_leading(self, transaction: Callable[[Any], T]) -> T:
+        return await self.run(transaction)
+
+    async def read(self, transaction: Callable[[Any], T]) -> T:
         return await self.run(transaction)
 
 

@@ -24,7 +24,7 @@ _HEADINGS = ("Alert", "State", "About", "Since", "Muted")
 
 def overview(view: View) -> Html:
     """The most pressing ones; how many of each kind where there are more."""
-    shown = view.board.ordered
+    shown = view.alerts
     if not shown:
         return section("alerts", "Alerts", lead("Nothing fires and nothing is pending."), _silences(view))
     more = element("a", f"All {len(shown):,}", href="?show=alerts") if len(shown) > SHOWN + FOLDED else None
@@ -42,7 +42,7 @@ def overview(view: View) -> Html:
 
 def listing(view: View, name: str | None, offset: int) -> Html:
     """All of them, or those of one name, a page at a time."""
-    ordered = view.board.ordered
+    ordered = view.alerts
     found = [a for a in ordered if a.name == name] if name is not None else ordered
     link = "?" + urlencode({"show": "alerts", **({"name": name} if name is not None else {})})
     return section(
@@ -58,7 +58,8 @@ def listing(view: View, name: str | None, offset: int) -> Html:
 
 def _groups(view: View) -> Html:
     """How many of each name, the firing first, each a way to its list."""
-    counts = {(state is not AlertState.FIRING, name): n for (name, state), n in view.board.groups.items()}
+    groups = view.world.alert_counts.groups
+    counts = {(state is not AlertState.FIRING, name): n for (name, state), n in groups.items()}
     items = [
         element(
             "li",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TypeVar
 
+from nexusd.core.alerts import Alert
 from nexusd.core.errors import StoreError
 from nexusd.core.events import Event
 from nexusd.core.fleets import FleetPlacements, FleetState, plan_fleets
@@ -16,10 +17,10 @@ from nexusd.core.placement import Considered, Decision
 from nexusd.core.polls import REGIONS
 from nexusd.core.world import World
 from nexusd.ports import Clock, Daemon, Store, Transaction
-from nexusd.web.page.board import Board, Boards
 from nexusd.web.page.course import POLLS_A_SLOT, Courses
+from nexusd.web.page.order import AlertOrder
 from nexusd.web.shapes import Shaper
-from nexusd.web.tallies import Tallies, TallyReader, read_within
+from nexusd.web.tallies import Tallies, TallyReader, within
 
 T = TypeVar("T")
 
@@ -50,15 +51,16 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """All that one page is made from. `stored` None: the store did not answer. `fleets`: the first
-    `MAX_FLEETS` of those declared, None when the store did not answer. `number` grows with every change.
+    """All that one page is made from. `alerts`: those firing and pending, the most pressing first. `stored`
+    None: the store did not answer. `fleets`: the first `MAX_FLEETS` of those declared, None when the store
+    did not answer. `number` grows with every change.
     """
 
     version: str
     world: World
     eligibility: tuple[Considered, ...]
     tallies: Tallies
-    board: Board
+    alerts: tuple[Alert, ...]
     courses: Courses
     stored: Stored | None
     fleets: list[FleetState] | None
@@ -120,7 +122,7 @@ class Reading:
         self._clock = clock
         self._tallies = tallies
         self._lock = asyncio.Lock()
-        self._boards = Boards()
+        self._order = AlertOrder()
         self._courses = Courses(slot_s=0.0)
         self._decided: _Decided = {}
         self._seen = _Seen((), ())
@@ -136,25 +138,27 @@ class Reading:
 
     async def ask(self, transaction: Callable[[Transaction], T]) -> T:
         """Read from the store. Raises `StoreError` when it does not answer in time."""
-        return await read_within(self._store, STORE_TIMEOUT_S, transaction)
+        return await within(STORE_TIMEOUT_S, self._store.read(transaction))
 
     async def _read(self) -> View:
-        """All at once: what waits for the store behind a long commit waits once."""
+        """The store is read while the alerts are put in order. While a poll is under way each turn of the
+        event loop takes milliseconds, so few are waited for.
+        """
         world = self._daemon.world
-        fleets = world.fleets.names[:MAX_FLEETS]
         async with asyncio.TaskGroup() as group:
             counting = group.create_task(self._tallies.latest(), name="page tallies")
-            reading = group.create_task(self._stored(fleets), name="page store")
-            group.create_task(self._read_courses(), name="page courses")
-            ordering = group.create_task(self._boards.of(world.alerts, world.muting), name="page alerts")
-        tallies, stored, board = counting.result(), reading.result(), ordering.result()
+            reading = self._store.read(self._transaction(world.fleets.names[:MAX_FLEETS]))
+            alerts = await self._order.of(world.alerts, world.muting)
+            stored = await self._stored(reading)
+            await self._read_courses()
+        tallies = counting.result()
         world, now = self._daemon.world, self._clock.now()
         return View(
             version=self._version,
             world=world,
             eligibility=self._daemon.eligibility(),
             tallies=tallies,
-            board=board,
+            alerts=alerts,
             courses=self._courses,
             stored=stored,
             fleets=plan_fleets(world.fleets, world.inventory, stored.of_fleets, now) if stored else None,
@@ -168,7 +172,7 @@ class Reading:
         before = self._view.number if self._view is not None else 0
         world, tallies = view.world, replace(view.tallies, counted_at=None)
         seen = _Seen(
-            (view.board, world.silences, world.regions, world.inventory),
+            (view.alerts, world.silences, world.regions, world.inventory),
             (
                 dict(world.polls),
                 world.inventory.observed_at,
@@ -184,11 +188,9 @@ class Reading:
         self._seen = seen
         return replace(view, number=before + changed)
 
-    async def _stored(self, fleets: tuple[str, ...]) -> Stored | None:
-        """None when the store does not answer in time."""
-
+    def _transaction(self, fleets: tuple[str, ...]) -> Callable[[Transaction], tuple[Stored, _Decided]]:
         def transaction(tx: Transaction) -> tuple[Stored, _Decided]:
-            latest, _ = tx.placements.page(None, LATEST_PLACEMENTS, 0)
+            latest = tx.placements.newest(LATEST_PLACEMENTS)
             held = tx.placements.oldest(State.HELD, MAX_HELD)
             decided = _decided(tx, (*latest, *held), known)
             events = tx.events.since(None, None, LATEST_EVENTS)
@@ -196,8 +198,12 @@ class Reading:
             return Stored(latest, held, by_id, tx.placements.of_fleets(fleets), events[::-1]), decided
 
         known = self._decided
+        return transaction
+
+    async def _stored(self, reading: Awaitable[tuple[Stored, _Decided]]) -> Stored | None:
+        """None when the store does not answer in time."""
         try:
-            stored, self._decided = await self.ask(transaction)
+            stored, self._decided = await within(STORE_TIMEOUT_S, reading)
         except StoreError:
             return None
         return stored

@@ -7,6 +7,7 @@ import gzip
 import os
 import re
 from dataclasses import dataclass
+from functools import cached_property
 
 from aiohttp import web
 
@@ -42,13 +43,25 @@ class _Page:
     status: int = 200
 
 
+class _Body:
+    """A page as bytes, compressed once however many ask for it so."""
+
+    def __init__(self, plain: bytes) -> None:
+        self.plain = plain
+
+    @cached_property
+    def gzipped(self) -> bytes:
+        """Half a millisecond for an overview: less than a thread would be waited for."""
+        return gzip.compress(self.plain, 1)
+
+
 @dataclass(frozen=True, slots=True)
 class _Rendered:
-    """The overview as bytes, for the second in which it says how long ago things were."""
+    """The overview, for the second in which it says how long ago things were."""
 
     mark: str
     second: int
-    body: bytes
+    body: _Body
 
 
 class PageRoutes:
@@ -66,7 +79,7 @@ class PageRoutes:
         self._assets = Assets()
         self._life = os.urandom(4).hex()
         self._rendering = asyncio.Lock()
-        self._rendered = _Rendered("", 0, b"")
+        self._rendered = _Rendered("", 0, _Body(b""))
 
     def routes(self) -> list[web.RouteDef]:
         return [web.get("/", self.page), web.get("/static/{name}", self._assets.file)]
@@ -80,7 +93,7 @@ class PageRoutes:
         verdict = verdict_of(view)
         main = together(strip(verdict), page.main)
         body = document(view, verdict, page.here, page.title, main, self._assets.links)
-        return await _answer(request, body, page.status)
+        return _answer(request, _Body(body), page.status)
 
     async def _overview(self, request: web.Request, view: View) -> web.Response:
         """Rendered once a change, and once a second for those who have no script to count the seconds."""
@@ -93,9 +106,9 @@ class PageRoutes:
                 verdict = verdict_of(view)
                 main = await overview(view, verdict)
                 body = document(view, verdict, "Overview", "", main, self._assets.links)
-                self._rendered = _Rendered(mark, second, body)
-            body = self._rendered.body
-        return await _answer(request, body, 200, mark)
+                self._rendered = _Rendered(mark, second, _Body(body))
+            rendered = self._rendered
+        return _answer(request, rendered.body, 200, mark)
 
     async def _other(self, request: web.Request, view: View) -> _Page:
         placement_id = text(request, "placement")
@@ -169,12 +182,11 @@ def _state(request: web.Request) -> State | None:
         raise InputError(f"state: one of {', '.join(State)} is expected", "state") from None
 
 
-async def _answer(request: web.Request, body: bytes, status: int, mark: str | None = None) -> web.Response:
+def _answer(request: web.Request, body: _Body, status: int, mark: str | None = None) -> web.Response:
     headers = {**_headers(mark), "Content-Type": "text/html; charset=utf-8", "Vary": "Accept-Encoding"}
-    if quality(request.headers.get("Accept-Encoding", ""), "gzip") > 0:
-        headers["Content-Encoding"] = "gzip"
-        body = await asyncio.to_thread(gzip.compress, body, 1)
-    return web.Response(body=body, status=status, headers=headers)
+    if quality(request.headers.get("Accept-Encoding", ""), "gzip") <= 0:
+        return web.Response(body=body.plain, status=status, headers=headers)
+    return web.Response(body=body.gzipped, status=status, headers={**headers, "Content-Encoding": "gzip"})
 
 
 def _headers(mark: str | None) -> dict[str, str]:

@@ -1,7 +1,8 @@
-"""All alerts at a glance, from what changed of them: as if all were looked at anew."""
+"""All alerts in order, from what changed of them: as if all were looked at anew."""
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 from hypothesis import given, settings
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from nexusd.core.alerts import Alert, AlertState
 from nexusd.core.muting import Muted, Muting
-from nexusd.web.page.board import Boards
+from nexusd.web.page.order import AT_ONCE, NEW, AlertOrder
 
 NAMES = ("RegionUnhealthy", "InstanceStopped", "Watchdog")
 SEVERITIES = ("critical", "warning", "none", "odd")
@@ -34,23 +35,22 @@ ALERTS = st.dictionaries(
 
 @given(st.lists(st.tuples(ALERTS, st.sets(MARKS), MARKS), min_size=1, max_size=4))
 @settings(max_examples=60, deadline=None)
-async def test_a_board_is_as_if_all_were_looked_at_anew(
+async def test_the_order_is_as_if_all_were_looked_at_anew(
     course: list[tuple[dict[int, tuple[str, str, AlertState, float]], set[int], int]],
 ) -> None:
-    boards = Boards()
+    order = AlertOrder()
     for given_alerts, muted, cause in course:
         alerts = {a.fingerprint: a for a in (made(mark, *what) for mark, what in given_alerts.items())}
         muting = Muting({f"{mark:016x}": Muted(inhibited_by=(f"{cause:016x}",)) for mark in muted})
-        assert await boards.of(alerts, muting) == await Boards().of(alerts, muting)
+        assert await order.of(alerts, muting) == await AlertOrder().of(alerts, muting)
 
 
 async def test_an_alert_that_changed_is_looked_at_again() -> None:
-    boards = Boards()
-    alert = made(1, "RegionUnhealthy", "warning", AlertState.PENDING, 1.0)
-    assert (await boards.of({alert.fingerprint: alert}, Muting())).pending == 1
-    fires = replace(alert, state=AlertState.FIRING)
-    board = await boards.of({alert.fingerprint: fires}, Muting())
-    assert (board.pending, board.firing, board.told) == (0, 1, {"warning": 1})
+    order = AlertOrder()
+    early, late = (made(n, "RegionUnhealthy", "warning", AlertState.PENDING, float(n)) for n in (1, 2))
+    assert await order.of({a.fingerprint: a for a in (late, early)}, Muting()) == (early, late)
+    fires = replace(late, state=AlertState.FIRING)
+    assert await order.of({a.fingerprint: a for a in (fires, early)}, Muting()) == (fires, early)
 
 
 async def test_what_is_not_muted_comes_first_and_a_cause_before_what_it_may_cause() -> None:
@@ -59,6 +59,21 @@ async def test_what_is_not_muted_comes_first_and_a_cause_before_what_it_may_caus
     muted = made(3, "InstanceStopped", "critical", AlertState.FIRING, 1.0)
     alerts = {a.fingerprint: a for a in (muted, other, cause)}
     muting = Muting({muted.fingerprint: Muted(inhibited_by=(cause.fingerprint,))})
-    board = await Boards().of(alerts, muting)
-    assert board.ordered == (cause, other, muted)
-    assert (board.muted, board.told) == (1, {"warning": 2})
+    assert await AlertOrder().of(alerts, muting) == (cause, other, muted)
+
+
+async def test_others_have_their_turn_while_many_are_put_in_order() -> None:
+    many = {
+        f"{n:016x}": made(n, "InstanceStopped", "warning", AlertState.FIRING, 1.0) for n in range(AT_ONCE)
+    }
+    turns: list[int] = []
+
+    async def others() -> None:
+        while True:
+            turns.append(1)
+            await asyncio.sleep(0)
+
+    watching = asyncio.ensure_future(others())
+    await AlertOrder().of(many, Muting())
+    watching.cancel()
+    assert len(turns) >= NEW - 1

@@ -1,0 +1,67 @@
+"""Transactions that only read, on a connection of their own, so that they do not wait behind a commit.
+
+Each sees all that was committed when it begins, so whatever a caller was told is kept. Called by an executor
+(`executors.py`), always from one thread at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from nexusd.core.errors import StartError, StoreUnavailableError
+from nexusd.store.commits import Job, told
+from nexusd.store.database import Database
+from nexusd.store.statements import Session
+from nexusd.store.transaction import SqlTransaction
+
+
+class Reads:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._session: Session | None = None
+        self._transaction: SqlTransaction | None = None
+
+    def process(self, waiting: Iterator[Job]) -> list[Job]:
+        """Run the first of those that wait and give it back. Each is one by itself: what comes while another
+        runs is to see later commits.
+        """
+        job = next(waiting)
+        if not job.future.cancelled():
+            self._run(job)
+        return [job]
+
+    def close(self) -> None:
+        session, self._session, self._transaction = self._session, None, None
+        if session is not None:
+            session.close()
+
+    def _run(self, job: Job) -> None:
+        try:
+            session, transaction = self._connected()
+            session.begin()
+            job.value = job.work(transaction)
+        except StartError as error:  # the file is gone
+            job.error = StoreUnavailableError(str(error))
+        except BaseException as error:  # noqa: BLE001 - whatever it raised is its caller's to handle
+            job.error = told(self._database, error)
+        self._end()
+
+    def _connected(self) -> tuple[Session, SqlTransaction]:
+        if self._session is None or self._transaction is None:
+            self._session = self._database.connect_to_read()
+            self._transaction = SqlTransaction(self._session)
+        return self._session, self._transaction
+
+    def _end(self) -> None:
+        """Let go of what was seen; a connection that cannot even do that is dropped, and the next one that
+        reads opens another.
+        """
+        if self._session is None:
+            return
+        try:
+            self._session.rollback()
+        except self._database.errors:
+            try:
+                self.close()
+            except self._database.errors:
+                return
