@@ -89,7 +89,9 @@ class Scrape:
         )
         self._metrics.expect_regions(known_regions(world))
         text = self._state.render(moment) + self._metrics.render(openmetrics=openmetrics)
-        return text.encode(errors="replace") + self._of_process(openmetrics=openmetrics)
+        # A dozen calls of the system, and for each the interpreter lock is waited for: not on the loop.
+        of_process = await asyncio.to_thread(self._of_process, openmetrics=openmetrics)
+        return text.encode(errors="replace") + of_process
 
     def _of_process(self, *, openmetrics: bool) -> bytes:
         """The families of the process and the interpreter, with the closing line where the format has one."""
