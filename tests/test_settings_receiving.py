@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace as altered
 
 from nexusd.core.alerts import Alert, AlertState, fingerprint
 from nexusd.core.errors import ConfigError
@@ -147,7 +147,7 @@ def test_an_alertmanager_is_not_told_twice_and_hears_of_an_end_at_once(write: Wr
     first = plan(PAIR, routes, {}, 1010.0)
     said = {(entry.receiver, entry.group_key): entry for entry in first.log}
     assert told_later(routes, said, *PAIR, at=1e6) == ["ops"]
-    over = replace(PAIR[0], state=AlertState.RESOLVED, resolved_at=1020.0)
+    over = altered(PAIR[0], state=AlertState.RESOLVED, resolved_at=1020.0)
     assert told_later(routes, said, over, PAIR[1], at=1020.0) == ["am"]
 
 

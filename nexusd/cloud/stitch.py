@@ -10,7 +10,7 @@ import msgspec
 from nexusd.core.records import Instance
 
 
-class Page(msgspec.Struct, frozen=True):
+class Page(msgspec.Struct, frozen=True, gc=False):
     """One answer of `GET /instances`: `rows` stood at `offset` of a list of `total`; at most `limit` fit."""
 
     offset: int
@@ -28,7 +28,7 @@ class Page(msgspec.Struct, frozen=True):
         return self.end >= self.total
 
 
-class Run(msgspec.Struct, frozen=True):
+class Run(msgspec.Struct, frozen=True, gc=False):
     """A page, its `number` in the order in which the answers came, and the `epoch` it came in: those that
     follow each other with the same total share one.
     """

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from nexusd.core.alerts import Alert, AlertState, event_of, settle
+from nexusd.core.alerts import Alert, AlertState, event_of, reworded, settle
 from nexusd.core.census import NONE_COUNTED, AlertCounts, Census, counted
 from nexusd.core.evaluation import AlertUpdate, Watch
 from nexusd.core.events import Event
@@ -187,9 +187,7 @@ def judge(alerting: Alerting, facts: Facts, memory: AlertMemory) -> AlertPass:
 def _nothing_to_tell(update: AlertUpdate, memory: AlertMemory) -> bool:
     """Whether no alert changed but in its words: an outage says at each pass how long it lasts."""
     known = ((alert, memory.alerts.get(alert.fingerprint)) for alert in update.changed)
-    return not update.removed and all(
-        was is not None and replace(alert, annotations=was.annotations) == was for alert, was in known
-    )
+    return not update.removed and all(was is not None and reworded(was, alert) for alert, was in known)
 
 
 def _quiet(alerting: Alerting, update: AlertUpdate, memory: AlertMemory, tracks: Tracks) -> AlertPass:

@@ -12,10 +12,12 @@ Here is what becomes of one alert; `evaluation` says which of them a pass looks 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any
+
+import msgspec
+from msgspec.structs import replace
 
 from nexusd.core import flapping
 from nexusd.core.events import Event, Subject
@@ -29,8 +31,7 @@ class AlertState(StrEnum):
     RESOLVED = "resolved"
 
 
-@dataclass(frozen=True, slots=True)
-class Alert:
+class Alert(msgspec.Struct, frozen=True, gc=False):
     """One alert, and all that is remembered of it. `fingerprint` is Alertmanager's, 16 hex digits.
 
     `active_at`: when the condition was first seen to hold. `fired_at`: when it last began to fire.
@@ -125,6 +126,11 @@ def forgotten_at(alert: Alert) -> float:
 def settle(alert: Alert) -> Alert:
     """What is left of an alert that is over once everybody was told (`notifications.plan` says when)."""
     return replace(alert, settled=True)
+
+
+def reworded(was: Alert, alert: Alert) -> bool:
+    """Whether they differ in their annotations at most."""
+    return replace(alert, annotations=was.annotations) == was
 
 
 def found(rule: Rule, finding: Finding, alerts: Mapping[str, Alert], now: float) -> Alert:

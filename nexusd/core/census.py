@@ -100,6 +100,7 @@ class Census:
 
     def __init__(self) -> None:
         self._kinds: dict[str, AlertKind] = {}
+        self._shared: dict[AlertKind, AlertKind] = {}
         self._counts: Counter[AlertKind] = Counter()
 
     def look_at(self, mark: str, alert: Alert | None, muting: Muting) -> None:
@@ -108,9 +109,10 @@ class Census:
         if before is not None:
             self._counts[before] -= 1
             if not self._counts[before]:
-                del self._counts[before]
+                del self._counts[before], self._shared[before]
         if alert is not None:
-            kind = self._kinds[mark] = _kind(alert, muting.muted.get(mark, _NOT_MUTED))
+            made = _kind(alert, muting.muted.get(mark, _NOT_MUTED))
+            kind = self._kinds[mark] = self._shared.setdefault(made, made)
             self._counts[kind] += 1
 
     def counts(self) -> AlertCounts:

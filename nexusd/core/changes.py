@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from nexusd.core.records import Instance, Region
 
 
-@dataclass(frozen=True, slots=True)
-class InstanceAppeared:
+class InstanceAppeared(msgspec.Struct, frozen=True, gc=False):
     instance: Instance
 
 
-@dataclass(frozen=True, slots=True)
-class InstanceStatusChanged:
+class InstanceStatusChanged(msgspec.Struct, frozen=True, gc=False):
     before: Instance
     instance: Instance
 
 
-@dataclass(frozen=True, slots=True)
-class InstanceVanished:
+class InstanceVanished(msgspec.Struct, frozen=True, gc=False):
     """Believed gone (`inventory.SweepPolicy`); `instance` is how it was last seen.
 
     One that is not `live` was terminated and has been cleared from the list: that is no loss.
@@ -28,25 +25,21 @@ class InstanceVanished:
     instance: Instance
 
 
-@dataclass(frozen=True, slots=True)
-class RegionAppeared:
+class RegionAppeared(msgspec.Struct, frozen=True, gc=False):
     region: Region
 
 
-@dataclass(frozen=True, slots=True)
-class RegionStatusChanged:
+class RegionStatusChanged(msgspec.Struct, frozen=True, gc=False):
     before: Region
     region: Region
 
 
-@dataclass(frozen=True, slots=True)
-class RegionCapacityChanged:
+class RegionCapacityChanged(msgspec.Struct, frozen=True, gc=False):
     before: Region
     region: Region
 
 
-@dataclass(frozen=True, slots=True)
-class RegionVanished:
+class RegionVanished(msgspec.Struct, frozen=True, gc=False):
     """Left the list of regions; its instances are kept."""
 
     region: Region

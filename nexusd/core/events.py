@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
+class Subject(msgspec.Struct, frozen=True, gc=False):
     """What an event is about. `kind`: instance, region, placement, alert, silence."""
 
     kind: str
@@ -16,8 +16,7 @@ class Subject:
     region: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(msgspec.Struct, frozen=True, gc=False):
     """`type` is a past-tense CamelCase name (`InstanceVanished`); `detail` is JSON-able and small.
 
     `id` is given by the store when it is appended: a number that only grows.
@@ -26,5 +25,5 @@ class Event:
     at: float
     type: str
     subject: Subject
-    detail: Mapping[str, object] = field(default_factory=dict)
+    detail: Mapping[str, object] = {}
     id: int | None = None

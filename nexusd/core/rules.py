@@ -9,6 +9,8 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from nexusd.core.backlog import Backlog
 from nexusd.core.errors import NexusdError
 from nexusd.core.inventory import Delta, Inventory
@@ -92,8 +94,7 @@ class Facts:
                 yield instance
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(msgspec.Struct, frozen=True, gc=False):
     """A condition that holds now. `labels` identify it and are not only for show: no value that moves.
 
     `wait_s`: how long it must hold beyond the rule's own `for` before it fires.

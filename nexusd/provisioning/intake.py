@@ -180,4 +180,5 @@ def state_event(before: Placement, after: Placement) -> Event:
 def resolved_event(before: Placement, after: Placement) -> Event:
     """The event of a transition that a person decided; it says so."""
     event = state_event(before, after)
-    return replace(event, detail={**event.detail, "reason": after.reason or BY_OPERATOR, "by": "operator"})
+    detail = {**event.detail, "reason": after.reason or BY_OPERATOR, "by": "operator"}
+    return Event(event.at, event.type, event.subject, detail)

@@ -19,9 +19,10 @@ except ImportError:
 else:
     new_event_loop = uvloop.new_event_loop
 
-_COLLECT_AFTER = 10_000, 10, 10
-"""Objects made and not freed before the young are looked at (700 by default). A fleet's records are none of
-them, and the fewer full collections, the fewer pauses."""
+_COLLECT_AFTER = 2_000, 10, 50
+"""Objects made and not freed before the young are looked at (700 by default), and how often before the older.
+The records of a fleet, alerts and events are none of them. The fewer full collections, the fewer pauses; but
+a tuple of rows is walked through when it is young, so not too many of those at once."""
 
 _THREADS_TAKE_TURNS_AFTER_S = 0.0002
 """How long a thread that computes keeps another waiting each time that one is woken (5 ms by default). An

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace as altered
 
 from nexusd.core import flapping
 from nexusd.core.alerts import Alert, AlertState
@@ -210,5 +210,5 @@ def test_the_check_notices_a_machine_that_forgets_what_it_settled() -> None:
     room = newsroom()
     for _ in range(7):
         flip(room, 1, every_s=330.0)
-        room.alerts = {f: replace(a, changes=()) if a.settled else a for f, a in room.alerts.items()}
+        room.alerts = {f: altered(a, changes=()) if a.settled else a for f, a in room.alerts.items()}
     assert not any(says_flapping(a) for alerts in room.about("InstanceStopped") for a in alerts)

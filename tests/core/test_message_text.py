@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace as altered
 
 from nexusd.core.alerts import Alert, AlertState, fingerprint
 from nexusd.core.message_text import MOST_ALERTS, message_text
@@ -24,7 +23,7 @@ def alert(alertname: str = "InstanceStopped", severity: str = "warning", **label
 
 
 def ended(one: Alert) -> Alert:
-    return replace(one, state=AlertState.RESOLVED, resolved_at=NOW + 60.0)
+    return altered(one, state=AlertState.RESOLVED, resolved_at=NOW + 60.0)
 
 
 def body(*alerts: Alert, **options: object) -> bytes:
@@ -84,7 +83,7 @@ def test_what_was_cut_from_the_message_is_counted() -> None:
 
 
 def test_an_alert_without_a_summary_is_named_by_its_labels() -> None:
-    bare = replace(alert(name="web-1"), annotations=())
+    bare = altered(alert(name="web-1"), annotations=())
     assert "- InstanceStopped web-1 warning" in message_text(body(bare)).body
 
 

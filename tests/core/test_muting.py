@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace as altered
 
 from nexusd.core.alerts import Alert, AlertState, fingerprint
 from nexusd.core.matchers import parse_matcher
@@ -94,7 +93,7 @@ class TestInhibition:
         ) == ["RegionCapacityExhausted", "PlacementDelayed"]
 
     def test_one_that_is_only_pending_mutes_nothing(self) -> None:
-        assert muted(replace(UNREACHABLE, state=AlertState.PENDING), fired("InstanceStopped")) == []
+        assert muted(altered(UNREACHABLE, state=AlertState.PENDING), fired("InstanceStopped")) == []
 
     def test_one_that_is_itself_muted_mutes_on(self) -> None:
         stopped = fired("InstanceStopped", instance_id="inst_1", region="eu-west-2")
@@ -106,16 +105,16 @@ class TestInhibition:
 
     def test_it_lingers_until_the_next_sweep_can_have_shown_what_ended_with_it(self) -> None:
         stopped = fired("InstanceStopped", instance_id="inst_1", region="eu-west-2")
-        over = replace(UNHEALTHY, state=RESOLVED, resolved_at=T0 + 100.0, settled=True)
+        over = altered(UNHEALTHY, state=RESOLVED, resolved_at=T0 + 100.0, settled=True)
         assert muted(over, stopped, now=T0 + 100.0 + LINGERS_S - 1.0) == ["InstanceStopped"]
         assert mute([over, stopped], (), T0 + 100.0).next_due == T0 + 100.0 + LINGERS_S
         assert muted(over, stopped, now=T0 + 100.0 + LINGERS_S) == []
 
     def test_one_that_flaps_inhibits_only_while_what_it_says_holds(self) -> None:
         stopped = fired("InstanceStopped", instance_id="inst_1", region="eu-west-2")
-        flaps = replace(UNHEALTHY, flapping_since=T0)
+        flaps = altered(UNHEALTHY, flapping_since=T0)
         assert muted(flaps, stopped, now=T0 + HOUR) == ["InstanceStopped"]
-        calm = replace(flaps, keep_firing_since=T0 + 100.0)
+        calm = altered(flaps, keep_firing_since=T0 + 100.0)
         assert muted(calm, stopped, now=T0 + 100.0 + LINGERS_S - 1.0) == ["InstanceStopped"]
         assert mute([calm, stopped], (), T0 + 100.0).next_due == T0 + 100.0 + LINGERS_S
         assert muted(calm, stopped, now=T0 + 100.0 + LINGERS_S) == []
@@ -141,7 +140,7 @@ class TestSilences:
 
     def test_both_reasons_are_told(self) -> None:
         stopped = fired("InstanceStopped", instance_id="inst_1")
-        pending = replace(fired("InstanceStuck", instance_id="inst_2"), state=AlertState.PENDING)
+        pending = altered(fired("InstanceStuck", instance_id="inst_2"), state=AlertState.PENDING)
         alerts = [UNREACHABLE, stopped, pending]
         found = mute(alerts, [silence("severity=warning", "alertname!=CloudAPIUnreachable")], T0).muted
         assert found[stopped.fingerprint].inhibited_by == (UNREACHABLE.fingerprint,)

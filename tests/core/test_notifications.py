@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace as altered
 
 from nexusd.core.alerts import Alert, AlertState, fingerprint
 from nexusd.core.matchers import parse_matcher
@@ -19,7 +19,7 @@ def fired(name: str = "RegionUnhealthy", at: float = T0, **labels: str) -> Alert
 
 
 def ended(alert: Alert, at: float) -> Alert:
-    return replace(alert, state=AlertState.RESOLVED, resolved_at=at)
+    return altered(alert, state=AlertState.RESOLVED, resolved_at=at)
 
 
 class Desk:
@@ -160,7 +160,7 @@ def test_an_alert_that_is_pending_again_is_told_to_have_ended() -> None:
     alert = fired()
     desk.put(alert)
     desk.at(T0 + 10.0)
-    again = replace(ended(alert, T0 + 1000.0), state=AlertState.PENDING, active_at=T0 + 1005.0)
+    again = altered(ended(alert, T0 + 1000.0), state=AlertState.PENDING, active_at=T0 + 1005.0)
     desk.put(again)
     (message,) = desk.at(T0 + 1010.0)
     assert message.alerts == (again,)
@@ -173,19 +173,19 @@ def test_an_expired_alert_is_told_once_and_kept() -> None:
     alert = fired()
     desk.put(alert)
     desk.at(T0 + 10.0)
-    expired = replace(ended(alert, T0 + 1000.0), expired=True)
+    expired = altered(ended(alert, T0 + 1000.0), expired=True)
     desk.put(expired)
     assert len(desk.at(T0 + 1010.0)) == 1
     assert desk.at(T0 + 90_000.0) == ()
     assert desk.alerts == {alert.fingerprint: expired}
-    desk.put(replace(expired, expired=False))
+    desk.put(altered(expired, expired=False))
     assert desk.at(T0 + 90_010.0) == ()
     assert (desk.alerts, desk.log) == ({}, {})
 
 
 def test_an_expired_alert_does_not_ride_along_with_later_messages() -> None:
     desk = Desk()
-    old = replace(ended(fired(region="a"), T0 + 5.0), expired=True)
+    old = altered(ended(fired(region="a"), T0 + 5.0), expired=True)
     desk.put(old)
     desk.at(T0 + 10.0)
     fresh = fired(region="b", at=T0 + 5000.0)
@@ -197,7 +197,7 @@ def test_an_expired_alert_does_not_ride_along_with_later_messages() -> None:
 
 def test_pending_alerts_are_told_to_nobody() -> None:
     desk = Desk()
-    desk.put(replace(fired(), state=AlertState.PENDING, fired_at=None))
+    desk.put(altered(fired(), state=AlertState.PENDING, fired_at=None))
     assert desk.at(T0 + 3600.0) == ()
     assert desk.alerts
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace as altered
 
 from nexusd.core.alerts import Alert, AlertState, fingerprint
 from nexusd.core.notifications import Message
@@ -67,7 +68,7 @@ def test_the_whole_is_resolved_only_when_all_of_it_is() -> None:
 
 
 def test_an_alert_that_is_pending_again_is_shown_as_ended() -> None:
-    again = replace(alert("eu", AlertState.RESOLVED), state=AlertState.PENDING)
+    again = altered(alert("eu", AlertState.RESOLVED), state=AlertState.PENDING)
     assert body(again)["status"] == "resolved"
 
 

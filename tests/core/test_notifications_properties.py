@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace as altered
 
 from nexusd.core.alerts import Alert, AlertState, fingerprint
 from nexusd.core.matchers import parse_matcher
@@ -56,7 +57,7 @@ class Office:
         mark = fingerprint(labels)
         alert = self.alerts.get(mark)
         if alert is not None and alert.state is AlertState.FIRING:
-            self.alerts[mark] = replace(alert, state=AlertState.RESOLVED, resolved_at=self.now)
+            self.alerts[mark] = altered(alert, state=AlertState.RESOLVED, resolved_at=self.now)
         else:
             self.alerts[mark] = Alert(mark, labels, (), AlertState.FIRING, self.now, self.now)
             self.fired[mark].add(self.now)

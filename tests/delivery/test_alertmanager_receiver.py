@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace as altered
 from structlog.testing import capture_logs
 
 from nexusd.core.alerts import Alert, AlertState, fingerprint
@@ -34,7 +35,7 @@ def alert(name: str = "RegionUnhealthy", **labels: str) -> Alert:
 
 
 def ended(one: Alert, at: float) -> Alert:
-    return replace(one, state=AlertState.RESOLVED, resolved_at=at)
+    return altered(one, state=AlertState.RESOLVED, resolved_at=at)
 
 
 def options(*far_ends: Endpoint, **more: Any) -> DeliveryOptions:
@@ -104,7 +105,7 @@ async def test_it_is_told_again_every_minute_as_it_is_now(tmp_path: Path) -> Non
         async with leading(office, made):
             await tell(office, made, one)
             await asyncio.sleep(90.0)
-            changed = replace(one, annotations=(("summary", "as it is"),))
+            changed = altered(one, annotations=(("summary", "as it is"),))
             world.alerts = {one.fingerprint: changed}
             await asyncio.sleep(40.0)
         assert [(round(at), summary(alerts)) for at, alerts in posted(am)] == [
@@ -125,7 +126,7 @@ async def test_an_end_is_told_with_its_time_and_again_for_fifteen_minutes(tmp_pa
             await tell(office, made, one)
             await asyncio.sleep(90.0)
             over = ended(one, NOW + 90.0)
-            world.alerts = {one.fingerprint: replace(over, settled=True)}
+            world.alerts = {one.fingerprint: altered(over, settled=True)}
             await tell(office, made, over)
             await asyncio.sleep(3600.0)
         ends = [(round(at), summary(alerts)) for at, alerts in posted(am) if at > 80.0]
@@ -183,7 +184,7 @@ async def test_one_that_is_down_delays_no_other(tmp_path: Path) -> None:
 
 @in_virtual_time
 async def test_after_a_restart_what_was_told_is_told_again_at_once_and_nothing_else(tmp_path: Path) -> None:
-    told, elsewhere, over = (replace(alert(n), fired_at=NOW - 200.0) for n in ("Told", "Elsewhere", "Over"))
+    told, elsewhere, over = (altered(alert(n), fired_at=NOW - 200.0) for n in ("Told", "Elsewhere", "Over"))
     world = world_with(told, elsewhere, ended(over, NOW - 60.0))
     log = (
         LoggedNotification("am", "g1", NOW - 100.0, frozenset({told.fingerprint}), frozenset()),
@@ -249,7 +250,7 @@ def test_one_that_fires_anew_is_not_resent_before_that_is_told(again_after_s: fl
                 world.alerts = {one.fingerprint: ended(one, NOW + 10.0)}
                 await asyncio.sleep(again_after_s)
                 am.got.clear()
-                anew = replace(one, fired_at=office.clock.now())
+                anew = altered(one, fired_at=office.clock.now())
                 world.alerts = {one.fingerprint: anew}
                 await asyncio.sleep(300.0)
                 assert am.got == []

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace as altered
 
 from nexusd.core.events import Event, Subject
 from nexusd.store import events as events_module
@@ -27,7 +26,7 @@ async def test_appended_events_get_growing_ids_in_order(store: SqlStore) -> None
     ids = [e.id for e in first + second]
     assert None not in ids
     assert ids == sorted(set(ids))
-    assert [replace(e, id=None) for e in first] == [event(5.0, n=1), event(4.0, n=2)]
+    assert [altered(e, id=None) for e in first] == [event(5.0, n=1), event(4.0, n=2)]
     assert await store.run(lambda tx: tx.events.since(ids[1], None, 10)) == second
 
 

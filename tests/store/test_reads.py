@@ -140,7 +140,7 @@ async def test_a_read_connects_again_after_its_connection_was_ended(
     assert await store.read(names) == []
     cluster.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-        f" WHERE datname = '{SHARED}' AND pid <> pg_backend_pid()"
+        f" WHERE datname = '{SHARED}' AND application_name = 'nexusd'"
     )
     with pytest.raises(StoreUnavailableError):
         await store.read(names)

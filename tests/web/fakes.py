@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+from msgspec.structs import replace as altered
+
 from nexusd.core.alerts import Alert, AlertState, fingerprint
 from nexusd.core.census import counted
 from nexusd.core.errors import ConflictError, NexusdError, NotFoundError
@@ -272,7 +274,7 @@ class FakeEventsTable:
 
     def append(self, events: Iterable[Event]) -> list[Event]:
         last = newest(self.rows, 0)
-        appended = [replace(e, id=last + n) for n, e in enumerate(events, 1)]
+        appended = [altered(e, id=last + n) for n, e in enumerate(events, 1)]
         self.rows += appended
         return appended
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace as altered
 
 from nexusd.core.alerts import Alert, AlertState
 from nexusd.core.muting import Muted, Muting
@@ -49,7 +49,7 @@ async def test_an_alert_that_changed_is_looked_at_again() -> None:
     order = AlertOrder()
     early, late = (made(n, "RegionUnhealthy", "warning", AlertState.PENDING, float(n)) for n in (1, 2))
     assert await order.of({a.fingerprint: a for a in (late, early)}, Muting()) == (early, late)
-    fires = replace(late, state=AlertState.FIRING)
+    fires = altered(late, state=AlertState.FIRING)
     assert await order.of({a.fingerprint: a for a in (fires, early)}, Muting()) == (fires, early)
 
 
