@@ -112,6 +112,9 @@ class MortalSession(SqliteSession):
         self._disk.ledger.undo()
         super().rollback()
 
+    def tidy(self, *, idle: bool) -> None:
+        """No commit waits for a disk here."""
+
     def close(self) -> None:
         """The connection is the disk's."""
 

@@ -11,10 +11,14 @@ from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import Any, Protocol
 
+import structlog
+
 from nexusd.core.errors import LeaseLostError, StoreError, StoreUnavailableError
 from nexusd.store.database import Database
 from nexusd.store.statements import Session
 from nexusd.store.transaction import SqlTransaction
+
+log = structlog.get_logger()
 
 
 class Kind(Enum):
@@ -108,6 +112,16 @@ class GroupCommit:
             innocent = self._fail(ran, error, committing=committing)
             self._read_again(innocent, ran)
         return ran
+
+    def pause(self, *, idle: bool) -> None:
+        """Between two calls of `process`. `idle`: nobody waits."""
+        if self._session is None:
+            return
+        try:
+            self._session.tidy(idle=idle)
+        except self._database.errors as error:
+            log.warning("store_not_tidied", error=str(self._database.error_for(error)))
+            self._drop()
 
     def close(self) -> None:
         if self._session is not None:

@@ -25,9 +25,19 @@ MAX_BATCH_S = 0.05
 Process: TypeAlias = Callable[[Iterator[Job]], list[Job]]
 
 
+class Pause(Protocol):
+    def __call__(self, *, idle: bool) -> None:
+        """Called after each `Process`. `idle`: no job waits."""
+        ...
+
+
+def no_pause(*, idle: bool) -> None:
+    """Nothing is to be done between jobs."""
+
+
 class Executor(Protocol):
-    def start(self, process: Process) -> None:
-        """`process` runs the waiting jobs it is given and returns them done."""
+    def start(self, process: Process, pause: Pause = no_pause) -> None:
+        """`process` runs the waiting jobs it is given and returns them done; then `pause` is called."""
         ...
 
     def submit(self, job: Job) -> None:
@@ -48,14 +58,16 @@ class InlineExecutor:
 
     def __init__(self) -> None:
         self._process: Process | None = None
+        self._pause: Pause = no_pause
 
-    def start(self, process: Process) -> None:
-        self._process = process
+    def start(self, process: Process, pause: Pause = no_pause) -> None:
+        self._process, self._pause = process, pause
 
     def submit(self, job: Job) -> None:
         if self._process is None:
             raise StoreUnavailableError("the store is closed")
         self._process(iter((job,)))
+        self._pause(idle=True)
         job.future.get_loop().call_soon(job.resolve)
 
     async def close(self, finish: Callable[[], None]) -> None:
@@ -77,9 +89,11 @@ class StoreThread:
         self._finish: Callable[[], None] | None = None
         self._thread: threading.Thread | None = None
 
-    def start(self, process: Process) -> None:
+    def start(self, process: Process, pause: Pause = no_pause) -> None:
         # A daemon thread: whatever happens to it, a crashed process must be able to end.
-        self._thread = threading.Thread(target=self._loop, args=(process,), name=self._name, daemon=True)
+        self._thread = threading.Thread(
+            target=self._loop, args=(process, pause), name=self._name, daemon=True
+        )
         self._thread.start()
 
     def submit(self, job: Job) -> None:
@@ -98,7 +112,7 @@ class StoreThread:
     def beside(self) -> StoreThread:
         return StoreThread(f"{self._name}-reads")
 
-    def _loop(self, process: Process) -> None:
+    def _loop(self, process: Process, pause: Pause) -> None:
         while (first := self._waiting.get()) is not None:
             taken: list[Job] = []
             try:
@@ -109,6 +123,7 @@ class StoreThread:
                 for job in taken:
                     job.error = StoreBrokenError(f"the store failed unexpectedly: {error!r}")
             _resolve(done)
+            pause(idle=self._waiting.empty())
         if self._finish is not None:
             self._finish()
 

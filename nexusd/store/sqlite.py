@@ -40,10 +40,18 @@ _SETTINGS = (
     "PRAGMA synchronous = FULL",  # an acknowledged commit survives a power cut (I2)
     "PRAGMA foreign_keys = ON",
     "PRAGMA cache_size = -8192",  # KiB: holds the ends of all indexes, which 2 MB do not
+    "PRAGMA wal_autocheckpoint = 16384",  # pages, 64 MiB; `tidy` does it long before
     "PRAGMA temp_store = MEMORY",  # the root file system may be read-only
     "PRAGMA journal_size_limit = 67108864",  # give disk back after a large transaction
 )
 
+
+TIDY_AFTER = 300
+"""Rows written since what is committed was last carried from the log into the file: then it is done again
+once nobody waits. SQLite by itself does it within a commit, which everybody waits for.
+"""
+TIDY_AT_ONCE_AFTER = 5_000
+"""Then it is not waited for a pause any more."""
 
 BLOCK = 20
 """Rows inserted by one statement; of more it is not quicker."""
@@ -58,6 +66,16 @@ class SqliteSession(Session):
         self._path = path
         self._file = _identity(path)
         self._blocks: dict[Statement, _Block] = {}
+        self._tidied_at = 0
+
+    def tidy(self, *, idle: bool) -> None:
+        """Carry what is committed from the log into the file, as far as readers let it. Commits stay as
+        durable as they are (SQLite's manual, Write-Ahead Logging, Checkpointing).
+        """
+        written: int = self._connection.total_changes - self._tidied_at
+        if written >= (TIDY_AFTER if idle else TIDY_AT_ONCE_AFTER):
+            self._cursor.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            self._tidied_at += written
 
     def begin(self) -> None:
         # With a write-ahead log SQLite itself does not notice, and what it commits is gone with the file.

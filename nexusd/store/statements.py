@@ -178,6 +178,9 @@ class Session:
         self._cursor.execute("ROLLBACK TO SAVEPOINT one")
         self._cursor.execute("RELEASE SAVEPOINT one")
 
+    def tidy(self, *, idle: bool) -> None:
+        """Between two transactions: what need not be done within a commit. `idle`: nobody waits."""
+
     def close(self) -> None:
         self._connection.close()
 

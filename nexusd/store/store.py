@@ -29,7 +29,7 @@ class SqlStore:
         self._lease = lease
         self._executor = executor
         self._commits = GroupCommit(database, lease.fence)
-        executor.start(self._commits.process)
+        executor.start(self._commits.process, self._commits.pause)
         self._reads = Reads(database)
         self._reading = executor.beside()
         self._reading.start(self._reads.process)

@@ -15,7 +15,7 @@ from nexusd.store.opening import StoreOptions, open_store
 from nexusd.store.store import SqlStore
 from tests.fakes import FakeClock
 from tests.store.cluster import Cluster
-from tests.store.conftest import SHARED, Opener
+from tests.store.conftest import Opener
 from tests.store.test_transactions import gated, write
 
 
@@ -139,8 +139,7 @@ async def test_a_read_connects_again_after_its_connection_was_ended(
     store = open_store(StoreOptions(postgres_url, "me"), FakeClock(), InlineExecutor())
     assert await store.read(names) == []
     cluster.execute(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-        f" WHERE datname = '{SHARED}' AND application_name = 'nexusd'"
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'nexusd'"
     )
     with pytest.raises(StoreUnavailableError):
         await store.read(names)
