@@ -19,7 +19,7 @@ from nexusd.cloud.create import Post, SendGuard, judge, post_once
 from nexusd.cloud.faults import TRANSPORT_ERRORS, explain
 from nexusd.cloud.http import Answer, Http, read_answer, status_label
 from nexusd.cloud.key import KeySource
-from nexusd.cloud.limits import RETRY_AFTER_UNSAID_S, CircuitBreaker, HoldBack, Pace
+from nexusd.cloud.limits import RETRY_AFTER_UNSAID_S, CircuitBreaker, HoldBack, Pace, Stretch
 from nexusd.cloud.listing import Listing
 from nexusd.cloud.options import CloudOptions
 from nexusd.cloud.pages import Known, PageReader, nothing_known
@@ -68,6 +68,7 @@ class CloudNexus:
         self._http = Http(options, key)
         self._slots = asyncio.Semaphore(options.max_concurrent_requests)
         self._pace = Pace(options.max_requests_per_second)
+        self._stretch = Stretch()
         self._hold = HoldBack()
         self._circuit = CircuitBreaker(
             options.circuit_failures,
@@ -214,7 +215,10 @@ class CloudNexus:
                 timeout_s = max(0.001, min(self._options.timeout_s, ends_s - began_s))
                 answer = await self._exchange(request, path + query, headers, timeout_s)
                 code = status_label(answer.status)
-                value = decode(self._usable(request, answer))
+                body = self._usable(request, answer)
+                await self._stretch.turn()
+                with self._stretch:
+                    value = decode(body)
             except ApiError as error:
                 code = code or error.reason
                 self._learn(error, probe=probe)

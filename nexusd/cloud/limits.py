@@ -1,11 +1,12 @@
 """What holds requests back: the rate limit, `Retry-After`, and the circuit breaker. All in loop time.
 
-One of each for the whole API, kept by `client`. None of them sleeps but `Pace.turn`.
+One of each for the whole API, kept by `client`. None of them waits but `Pace.turn` and `Stretch.turn`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 
 from nexusd.core.errors import UnavailableError
@@ -14,6 +15,9 @@ RETRY_AFTER_UNSAID_S = 5.0
 """Waited after a 429 that does not say how long."""
 
 _NOT_WORTH_A_TIMER_S = 0.002
+
+LONGEST_STRETCH_S = 0.002
+"""Decoding may take so long, and one answer more, before others have their turn."""
 
 
 class Pace:
@@ -109,3 +113,33 @@ class CircuitBreaker:
         """The request was given up before anything was learnt."""
         if probe:
             self._probing = False
+
+
+class Stretch:
+    """How long decoding keeps the event loop in one turn of it: answers that came together are not all
+    decoded before anybody else has a turn.
+
+    await stretch.turn()
+    with stretch:
+        decode(body)
+    """
+
+    def __init__(self) -> None:
+        self._spent_s = 0.0
+        self._began_s = 0.0
+
+    async def turn(self) -> None:
+        """Wait for a later turn of the loop when this one has had enough."""
+        while self._spent_s >= LONGEST_STRETCH_S:  # noqa: ASYNC110 - the next turn comes by itself
+            await asyncio.sleep(0)
+
+    def __enter__(self) -> None:
+        if not self._spent_s:
+            asyncio.get_running_loop().call_soon(self._next_turn)
+        self._began_s = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self._spent_s += time.perf_counter() - self._began_s
+
+    def _next_turn(self) -> None:
+        self._spent_s = 0.0
