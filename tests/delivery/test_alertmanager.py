@@ -8,13 +8,13 @@ import shutil
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+from msgspec.structs import replace as altered
 
 from nexusd.core.alerts import Alert, AlertState, fingerprint
 from nexusd.core.matchers import parse_matcher
@@ -49,7 +49,7 @@ def alert(alertname: str, **labels: str) -> Alert:
 def just_begun(old: Alert) -> Alert:
     """Alertmanager does not wait for more alerts of a group whose first is older than `group_wait`."""
     now = datetime.now(UTC).timestamp()
-    return replace(old, active_at=now, fired_at=now)
+    return altered(old, active_at=now, fired_at=now)
 
 
 ROUTE = "receiver: ops, group_by: [alertname], group_wait: 0s, group_interval: 1s"
@@ -142,7 +142,7 @@ def ours(*alerts: Alert, routing: Routing = OPS, max_alerts: int = 0) -> dict[st
 
 def all_of_ours(*alerts: Alert, routing: Routing = OPS, max_alerts: int = 0) -> list[dict[str, Any]]:
     """The same where they are several messages."""
-    fired = tuple(replace(a, state=AlertState.FIRING, resolved_at=None) for a in alerts)
+    fired = tuple(altered(a, state=AlertState.FIRING, resolved_at=None) for a in alerts)
     told = plan(fired, routing, {}, 1e12)
     said = {(e.receiver, e.group_key): e for e in told.log}
     messages = told.messages
@@ -180,7 +180,7 @@ async def test_a_resolved_group_is_the_same_json(tmp_path: Path) -> None:
     async with endpoint() as far_end, alertmanager(tmp_path, far_end.url) as url:
         await post_alerts(url, one)
         await received(far_end, 1)
-        ended = replace(one, state=AlertState.RESOLVED, resolved_at=datetime.now(UTC).timestamp())
+        ended = altered(one, state=AlertState.RESOLVED, resolved_at=datetime.now(UTC).timestamp())
         await post_alerts(url, ended)
         theirs = (await received(far_end, 2))[1]
         assert without_times(ours(ended)) == without_times(theirs)
@@ -204,7 +204,7 @@ async def test_a_group_of_which_a_part_has_ended_is_the_same_json(tmp_path: Path
     async with endpoint() as far_end, alertmanager(tmp_path, far_end.url) as url:
         await post_alerts(url, one, two)
         await received(far_end, 1)
-        ended = replace(one, state=AlertState.RESOLVED, resolved_at=datetime.now(UTC).timestamp())
+        ended = altered(one, state=AlertState.RESOLVED, resolved_at=datetime.now(UTC).timestamp())
         await post_alerts(url, ended)
         theirs = (await received(far_end, 2))[1]
         mine = ours(ended, two)

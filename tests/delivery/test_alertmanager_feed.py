@@ -6,13 +6,13 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+from msgspec.structs import replace as altered
 
 from nexusd.core.alerts import Alert, AlertState
 from nexusd.core.notifications import LoggedNotification
@@ -51,7 +51,7 @@ def instant(text: str) -> float:
 
 
 def over(one: Alert, at: float) -> Alert:
-    return replace(one, state=AlertState.RESOLVED, resolved_at=at)
+    return altered(one, state=AlertState.RESOLVED, resolved_at=at)
 
 
 async def test_it_shows_what_fires_with_the_times_that_prometheus_gives(tmp_path: Path) -> None:
