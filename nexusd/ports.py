@@ -412,7 +412,7 @@ class Transaction(Protocol):
 
 class Store(Protocol):
     """The durable memory (`store/`). Transactions are plain synchronous functions, so no network call can
-    slip inside one; the store runs them on its own thread and commits those that wait together.
+    slip inside one; the store runs them on a thread of its own and commits those that wait together.
     """
 
     async def run(self, transaction: Callable[[Transaction], T]) -> T:

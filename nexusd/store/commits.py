@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import structlog
 
-from nexusd.core.errors import LeaseLostError, StoreError, StoreUnavailableError
+from nexusd.core.errors import LeaseLostError, StoreBrokenError, StoreError, StoreUnavailableError
 from nexusd.store.database import Database
 from nexusd.store.statements import Session
 from nexusd.store.transaction import SqlTransaction
@@ -87,10 +87,16 @@ class GroupCommit:
         self._session: Session | None = None
         self._transaction: SqlTransaction | None = None
         self._led: int | None = None
+        self._broken: StoreBrokenError | None = None
 
     def process(self, waiting: Iterator[Job]) -> list[Job]:
         """Run the waiting transactions, commit, and give them back with their values or errors."""
         ran: list[Job] = []
+        if self._broken is not None:
+            ran.extend(waiting)
+            for job in ran:
+                job.error = self._broken
+            return ran
         try:
             session, transaction = self._connected()
             session.begin()
@@ -120,8 +126,10 @@ class GroupCommit:
         try:
             self._session.tidy(idle=idle)
         except self._database.errors as error:
-            log.warning("store_not_tidied", error=str(self._database.error_for(error)))
+            of_store = self._database.error_for(error)
+            log.warning("store_not_tidied", error=str(of_store))
             self._drop()
+            self._broken = of_store if isinstance(of_store, StoreBrokenError) else None
 
     def close(self) -> None:
         if self._session is not None:

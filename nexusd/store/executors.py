@@ -22,6 +22,9 @@ MAX_BATCH = 512
 MAX_BATCH_S = 0.05
 """No transaction joins a commit that has been collecting for longer, so that the first need not wait."""
 
+IDLE_AFTER_S = 0.02
+"""Nobody has asked for anything for so long."""
+
 Process: TypeAlias = Callable[[Iterator[Job]], list[Job]]
 
 
@@ -67,7 +70,7 @@ class InlineExecutor:
         if self._process is None:
             raise StoreUnavailableError("the store is closed")
         self._process(iter((job,)))
-        self._pause(idle=True)
+        _paused(self._pause, idle=True)
         job.future.get_loop().call_soon(job.resolve)
 
     async def close(self, finish: Callable[[], None]) -> None:
@@ -113,7 +116,7 @@ class StoreThread:
         return StoreThread(f"{self._name}-reads")
 
     def _loop(self, process: Process, pause: Pause) -> None:
-        while (first := self._waiting.get()) is not None:
+        while (first := self._next(pause)) is not None:
             taken: list[Job] = []
             try:
                 done = process(self._batch(first, taken))
@@ -123,9 +126,17 @@ class StoreThread:
                 for job in taken:
                     job.error = StoreBrokenError(f"the store failed unexpectedly: {error!r}")
             _resolve(done)
-            pause(idle=self._waiting.empty())
+            _paused(pause, idle=False)
         if self._finish is not None:
             self._finish()
+
+    def _next(self, pause: Pause) -> Job | None:
+        """The next that waits, None at the end. Those who were just told have time to ask for more."""
+        try:
+            return self._waiting.get(timeout=IDLE_AFTER_S)
+        except queue.Empty:
+            _paused(pause, idle=True)
+            return self._waiting.get()
 
     def _batch(self, first: Job, taken: list[Job]) -> Iterator[Job]:
         """The first and whatever else waits, within bounds."""
@@ -142,6 +153,14 @@ class StoreThread:
             except queue.Empty:
                 return
         self._waiting.put(None)  # the end was met in here: `_loop` must see it too
+
+
+def _paused(pause: Pause, *, idle: bool) -> None:
+    """Whatever becomes of it, the thread goes on: it would be waited for in vain."""
+    try:
+        pause(idle=idle)
+    except Exception:
+        log.exception("store_pause_failed")
 
 
 def _resolve(jobs: list[Job]) -> None:

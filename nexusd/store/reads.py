@@ -7,6 +7,7 @@ Each sees all that was committed when it begins, so whatever a caller was told i
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 from nexusd.core.errors import StartError, StoreUnavailableError
 from nexusd.store.commits import Job, told
@@ -37,20 +38,30 @@ class Reads:
 
     def _run(self, job: Job) -> None:
         try:
-            session, transaction = self._connected()
-            session.begin()
-            job.value = job.work(transaction)
+            job.value = job.work(self._begun())
         except StartError as error:  # the file is gone
             job.error = StoreUnavailableError(str(error))
         except BaseException as error:  # noqa: BLE001 - whatever it raised is its caller's to handle
             job.error = told(self._database, error)
         self._end()
 
-    def _connected(self) -> tuple[Session, SqlTransaction]:
+    def _begun(self) -> SqlTransaction:
+        """On another connection when the one that is there was lost since somebody last read."""
+        kept = self._session is not None
+        try:
+            return self._begin()
+        except self._database.errors as error:
+            if not kept or not isinstance(self._database.error_for(error), StoreUnavailableError):
+                raise
+        self._drop()
+        return self._begin()
+
+    def _begin(self) -> SqlTransaction:
         if self._session is None or self._transaction is None:
             self._session = self._database.connect_to_read()
             self._transaction = SqlTransaction(self._session)
-        return self._session, self._transaction
+        self._session.begin()
+        return self._transaction
 
     def _end(self) -> None:
         """Let go of what was seen; a connection that cannot even do that is dropped, and the next one that
@@ -61,7 +72,8 @@ class Reads:
         try:
             self._session.rollback()
         except self._database.errors:
-            try:
-                self.close()
-            except self._database.errors:
-                return
+            self._drop()
+
+    def _drop(self) -> None:
+        with suppress(*self._database.errors):
+            self.close()

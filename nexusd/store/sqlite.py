@@ -36,12 +36,13 @@ _BROKEN = _DAMAGED | {sqlite3.SQLITE_IOERR}
 _IO_BUT_PASSING = frozenset({sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_NOMEM})
 """Reported as I/O errors, but caused by a full disk or want of memory."""
 
+_IN_MEMORY = "PRAGMA temp_store = MEMORY"  # the root file system may be read-only
 _SETTINGS = (
+    _IN_MEMORY,
+    "PRAGMA cache_size = -8192",  # KiB: holds the ends of all indexes, which 2 MB do not
     "PRAGMA synchronous = FULL",  # an acknowledged commit survives a power cut (I2)
     "PRAGMA foreign_keys = ON",
-    "PRAGMA cache_size = -8192",  # KiB: holds the ends of all indexes, which 2 MB do not
     "PRAGMA wal_autocheckpoint = 16384",  # pages, 64 MiB; `tidy` does it long before
-    "PRAGMA temp_store = MEMORY",  # the root file system may be read-only
     "PRAGMA journal_size_limit = 67108864",  # give disk back after a large transaction
 )
 
@@ -52,6 +53,8 @@ once nobody waits. SQLite by itself does it within a commit, which everybody wai
 """
 TIDY_AT_ONCE_AFTER = 5_000
 """Then it is not waited for a pause any more."""
+LONGEST_LOG = 8_192
+"""Pages (32 MiB) of log that readers may keep from being carried."""
 
 BLOCK = 20
 """Rows inserted by one statement; of more it is not quicker."""
@@ -73,9 +76,13 @@ class SqliteSession(Session):
         durable as they are (SQLite's manual, Write-Ahead Logging, Checkpointing).
         """
         written: int = self._connection.total_changes - self._tidied_at
-        if written >= (TIDY_AFTER if idle else TIDY_AT_ONCE_AFTER):
-            self._cursor.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-            self._tidied_at += written
+        if written < (TIDY_AFTER if idle else TIDY_AT_ONCE_AFTER):
+            return
+        _, logged, carried = self._cursor.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        if carried < logged and logged > LONGEST_LOG:
+            # Somebody is always reading: wait for the one who reads now, and begin the log anew.
+            self._cursor.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+        self._tidied_at += written
 
     def begin(self) -> None:
         # With a write-ahead log SQLite itself does not notice, and what it commits is gone with the file.
@@ -172,6 +179,7 @@ class SqliteDatabase:
         connection = sqlite3.connect(
             f"{self.path.as_uri()}?mode=ro", uri=True, timeout=self._busy_timeout_s, isolation_level=None
         )
+        connection.execute(_IN_MEMORY)
         return SqliteReader(connection, self._dialect, self.path)
 
     def engine(self) -> sa.Engine:

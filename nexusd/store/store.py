@@ -19,7 +19,8 @@ T = TypeVar("T")
 
 
 class SqlStore:
-    """Transactions over one database, run one after the other and committed together.
+    """Transactions over one database, run one after the other and committed together; and beside them those
+    that only read, one after the other.
 
     A caller that is cancelled while it waits does not know whether its transaction was committed.
     """
@@ -57,8 +58,8 @@ class SqlStore:
         return await self._submit(transaction, Kind.LEADING)
 
     def read(self, transaction: Callable[[Transaction], T]) -> Awaitable[T]:
-        """Run it on what is committed now, without waiting for a commit under way. It may only read, and has
-        begun when this returns.
+        """Run it on what is committed, without waiting for a commit under way. It may only read, and has
+        its place in the row of those who do when this returns.
 
         Awaiting raises what it raised, and `StoreError`.
         """
@@ -78,8 +79,10 @@ class SqlStore:
 
     async def close(self) -> None:
         """Commit what was submitted, then close the database and let another process have it."""
-        await self._reading.close(self._reads.close)
-        await self._executor.close(self._finish)
+        try:
+            await self._reading.close(self._reads.close)
+        finally:  # the last to close it carries SQLite's log into the file
+            await self._executor.close(self._finish)
 
     async def _run_lease(self, work: Callable[[SqlTransaction], T], /) -> T:
         return await self._submit(work, Kind.LEASE)

@@ -20,6 +20,7 @@ from nexusd.cloud.sweep import sweep
 from nexusd.core.errors import BadAnswerError
 from nexusd.core.records import Instance
 from tests.cloud.drifting import DriftingList
+from tests.effort import examples
 
 MOST = 1_000_000
 
@@ -112,7 +113,7 @@ cases = st.builds(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(cases)
 def test_a_renewed_listing_is_what_all_its_pages_say(case: Case) -> None:
     assert asyncio.run(case.wrong()) is None

@@ -15,6 +15,7 @@ from nexusd.cloud.sweep import sweep
 from nexusd.core.errors import BadAnswerError
 from nexusd.core.records import Instance
 from tests.cloud.drifting import DriftingList, naive_sweep
+from tests.effort import examples
 
 MOST = 1_000_000
 
@@ -26,7 +27,7 @@ async def _attempt(source: DriftingList, concurrency: int) -> dict[str, Instance
         return None
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(
     size=st.integers(0, 60),
     cap=st.integers(2, 12),

@@ -15,6 +15,7 @@ from nexusd.core.records import Instance, Region
 from nexusd.core.rules import Condition, Facts, Judgement, Rule
 from nexusd.core.rules_default import DEFAULT_RULES
 from tests.core.alert_scenes import Scene, instance
+from tests.effort import examples
 
 RULES = tuple(
     replace(DEFAULT_RULES[name], for_s=for_s, keep_firing_for_s=keep_s, resolve_after_s=resolve_s)
@@ -111,7 +112,7 @@ def check_all(scene: Scene, played: list[Step]) -> None:
 
 
 @given(steps())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_alerts_follow_what_is_known_and_only_that(played: list[Step]) -> None:
     scene = Scene(*RULES)
     for step in played:
@@ -121,7 +122,7 @@ def test_alerts_follow_what_is_known_and_only_that(played: list[Step]) -> None:
 
 
 @given(steps())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_when_all_is_well_again_nothing_fires(played: list[Step]) -> None:
     scene = Scene(*RULES)
     for step in played:

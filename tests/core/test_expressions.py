@@ -12,6 +12,7 @@ from nexusd.core import expressions
 from nexusd.core.errors import InputError
 from nexusd.core.expressions import ExpressionError, compile_where, instance_where, region_where
 from nexusd.core.records import Instance, Region, Specs
+from tests.effort import examples
 
 LONDON = Region("eu-west-2", "London, UK", "healthy", 45.0, capacity=True)
 UNMEASURED = Region("eu-west-2", "London, UK", "healthy", None, capacity=True)
@@ -321,7 +322,7 @@ WORDS = st.sampled_from(
 @example("\ud800")
 @example('region.slug == "\\ud800"')
 @example("duration(\"99999999999999999999h\") > duration('1s')")
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=examples(600), deadline=None)
 def test_any_text_is_either_a_condition_or_refused_in_one_printable_line(text: str) -> None:
     outcome = "a condition"
     try:

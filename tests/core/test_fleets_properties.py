@@ -17,6 +17,7 @@ from nexusd.core.inventory import Inventory
 from nexusd.core.lifecycle import IN_DOUBT, State
 from tests.core.fleet_histories import BoundBrokenError, Life, Planner
 from tests.core.inventories import Watcher, instance
+from tests.effort import examples
 
 specs = st.builds(
     FleetSpec,
@@ -30,7 +31,7 @@ specs = st.builds(
 
 @pytest.mark.slow
 @given(specs, st.integers(0, 2**32))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_a_fleet_never_makes_more_than_declared(spec: FleetSpec, seed: int) -> None:
     life = Life(spec, random.Random(seed))
     for _ in range(60):
@@ -39,7 +40,7 @@ def test_a_fleet_never_makes_more_than_declared(spec: FleetSpec, seed: int) -> N
 
 @pytest.mark.slow
 @given(specs.filter(lambda spec: spec.max_replacements > 0), st.integers(0, 2**32))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_when_trouble_ends_every_fleet_has_what_was_declared(spec: FleetSpec, seed: int) -> None:
     life = Life(spec, random.Random(seed))
     for _ in range(40):
@@ -117,7 +118,7 @@ members = st.builds(
 
 
 @given(st.lists(st.lists(members, max_size=8), max_size=8), st.integers(0, 8))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_members_counted_one_by_one_equal_a_recount(sweeps: list[list[object]], declared_at: int) -> None:
     watcher = Watcher()
     for number, seen in enumerate(sweeps):

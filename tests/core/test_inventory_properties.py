@@ -14,6 +14,7 @@ from nexusd.core.changes import InstanceAppeared, InstanceStatusChanged, Instanc
 from nexusd.core.inventory import Delta, Inventory, SweepPolicy, compare
 from nexusd.core.records import Instance
 from tests.core.inventories import POLICY, Model, Watcher, instance, restarted, sweep
+from tests.effort import examples
 
 NAMES = ("web", "db", "")
 STATUSES = ("running", "stopped", "terminated", "resizing")
@@ -79,7 +80,7 @@ def disagrees(history: History, policy: SweepPolicy = POLICY) -> bool:
 
 
 @given(histories)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_the_inventory_is_what_the_model_says_after_every_sweep(history: History) -> None:
     assert not disagrees(history)
 
@@ -153,7 +154,7 @@ def assert_indexes_are_right(inventory: Inventory) -> None:
 
 
 @given(histories)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_counts_and_names_always_equal_a_recount(history: History) -> None:
     watcher = Watcher()
     for seen in history.sweeps():
@@ -162,7 +163,7 @@ def test_counts_and_names_always_equal_a_recount(history: History) -> None:
 
 
 @given(histories)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_a_sweep_that_lacks_nothing_is_empty_when_seen_again(history: History) -> None:
     watcher = Watcher()
     for seen in history.sweeps():
@@ -173,7 +174,7 @@ def test_a_sweep_that_lacks_nothing_is_empty_when_seen_again(history: History) -
 
 
 @given(histories)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_changes_tell_exactly_how_the_snapshot_differs(history: History) -> None:
     watcher = Watcher()
     first, *later = history.sweeps()
@@ -192,7 +193,7 @@ def test_changes_tell_exactly_how_the_snapshot_differs(history: History) -> None
 
 
 @given(histories)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_the_delta_applied_to_a_plain_dictionary_gives_the_snapshot(history: History) -> None:
     """What the store keeps (upserts, misses, gone) is the inventory."""
     watcher = Watcher()
@@ -210,7 +211,7 @@ def test_the_delta_applied_to_a_plain_dictionary_gives_the_snapshot(history: His
 
 
 @given(histories, st.integers(0, 20))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_whatever_vanishes_around_a_restart_was_lacking_twice_in_a_row(
     history: History, restart_at: int
 ) -> None:

@@ -18,6 +18,7 @@ from nexusd.core.muting import mute
 from nexusd.core.notifications import LoggedNotification, LogKey, Message, Route, Routing
 from nexusd.core.planning import plan
 from nexusd.core.silences import Silence
+from tests.effort import examples
 
 START = 1_000_000.0
 LABELS = tuple(
@@ -144,7 +145,7 @@ SILENCES = st.tuples(st.sampled_from("AB"), st.sampled_from((5.0, 100.0, 700.0))
 
 
 @given(st.sampled_from(ROUTINGS), ACTIONS)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_what_fired_is_told_to_all_concerned_and_nothing_is_said_twice(
     routing: Routing, actions: list[int | float]
 ) -> None:
@@ -154,7 +155,7 @@ def test_what_fired_is_told_to_all_concerned_and_nothing_is_said_twice(
 
 
 @given(st.sampled_from(ROUTINGS), st.lists(st.one_of(st.integers(0, 3), WAITS, SILENCES), max_size=30))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_what_was_told_to_fire_is_told_to_have_ended_whatever_is_silenced_meanwhile(
     routing: Routing, actions: list[int | float | tuple[str, float]]
 ) -> None:

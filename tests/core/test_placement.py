@@ -24,6 +24,7 @@ from nexusd.core.placement import (
 from nexusd.core.placement import decide as decide_from
 from nexusd.core.records import Region
 from nexusd.core.regions import NO_REGIONS, KnownRegion, RegionSnapshot
+from tests.effort import examples
 
 NOW = 1_000_000.0
 POLICY = PlacementPolicy(max_data_age_s=45.0)
@@ -413,7 +414,7 @@ def skewed(request: PlacementRequest, supply_: Supply, policy: PlacementPolicy, 
 
 
 @given(requests, supplies, policies)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_the_chosen_is_the_best_by_latency_then_instances_then_slug(
     request: PlacementRequest, supply_: Supply, policy: PlacementPolicy
 ) -> None:
@@ -428,7 +429,7 @@ def test_the_chosen_is_the_best_by_latency_then_instances_then_slug(
 
 
 @given(requests, supplies, policies)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_no_unfit_region_is_ever_chosen(
     request: PlacementRequest, supply_: Supply, policy: PlacementPolicy
 ) -> None:
@@ -449,7 +450,7 @@ def test_no_unfit_region_is_ever_chosen(
 
 
 @given(requests, supplies, policies)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_every_listed_fit_region_is_eligible(
     request: PlacementRequest, supply_: Supply, policy: PlacementPolicy
 ) -> None:
@@ -472,7 +473,7 @@ def test_every_listed_fit_region_is_eligible(
 
 
 @given(requests, supplies, policies, wheres)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_every_region_is_considered_once_with_a_rank_or_a_reason(
     request: PlacementRequest, supply_: Supply, policy: PlacementPolicy, where: object
 ) -> None:
@@ -490,7 +491,7 @@ def test_every_region_is_considered_once_with_a_rank_or_a_reason(
 
 
 @given(requests, supplies, policies)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_there_is_a_region_or_a_reason(
     request: PlacementRequest, supply_: Supply, policy: PlacementPolicy
 ) -> None:
@@ -499,7 +500,7 @@ def test_there_is_a_region_or_a_reason(
 
 
 @given(requests, supplies, policies)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_the_order_in_which_regions_are_known_does_not_matter(
     request: PlacementRequest, supply_: Supply, policy: PlacementPolicy
 ) -> None:

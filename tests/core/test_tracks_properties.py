@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from nexusd.core.alerting import Tracked, Tracks
 from nexusd.core.backlog import Backlog
+from nexusd.core.census import counted
 from nexusd.core.errors import InputError
 from nexusd.core.matchers import parse_matcher
 from nexusd.core.muting import UNMUTED
@@ -23,6 +24,7 @@ from nexusd.core.silences import Silence
 from tests.core.alert_scenes import only
 from tests.core.newsroom import Newsroom
 from tests.core.test_alerts_properties import RULES, Step, play, steps
+from tests.effort import examples
 
 
 def _odd(record: Instance) -> bool:
@@ -111,6 +113,7 @@ def act(room: Newsroom, action: Action) -> None:
 def outcome(room: Newsroom) -> dict[str, object]:
     """All that a pass is to others, whatever the order in which it was found."""
     judged, memory = room.judged, room.judged.memory
+    assert memory.counts == counted(memory.alerts, memory.muting)
     return {
         "now": room.now,
         "alerts": dict(memory.alerts),
@@ -172,7 +175,7 @@ def test_passes_over_what_changed_come_to_the_same_as_passes_over_everything(
 
 @pytest.mark.slow
 @given(st.sampled_from(ROUTINGS), actions())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_and_so_they_do_in_very_many_histories(routing: Routing, actions_: list[Action]) -> None:
     assert differs(Newsroom(*ALL_RULES, routing=routing), actions_) == {}
 

@@ -18,6 +18,7 @@ from nexusd.store.schema import meta
 from nexusd.store.statements import Session
 from nexusd.store.store import SqlStore
 from nexusd.store.transaction import SqlTransaction
+from tests.effort import examples
 from tests.fakes import EPOCH
 
 SUBJECT = Subject("instance", "i-1")
@@ -102,7 +103,7 @@ def follow(replicas: Replicas, limit: int, looks: int) -> list[int]:
     return told
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(seed=st.integers(0, 2**32), limit=st.integers(1, 12))
 def test_every_committed_event_is_told_once_and_in_order(seed: int, limit: int) -> None:
     replicas = Replicas(random.Random(seed))

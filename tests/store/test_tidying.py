@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
+from nexusd.core.errors import StoreBrokenError
 from nexusd.store.executors import InlineExecutor
 from nexusd.store.opening import StoreOptions, open_on
-from nexusd.store.sqlite import TIDY_AFTER, TIDY_AT_ONCE_AFTER, SqliteSession
+from nexusd.store.sqlite import LONGEST_LOG, TIDY_AFTER, SqliteDatabase, SqliteSession
+from nexusd.store.statements import Session
 from nexusd.store.store import SqlStore
 from tests.fakes import FakeClock
 from tests.store.test_sqlite_faults import FaultyDatabase, FaultySession, failure, path  # noqa: F401 - a fixture
 from tests.store.test_transactions import write
 
+COMMITS = 40
+"""Of 1 MB: more than `LONGEST_LOG`."""
 LOG_MB = 16
-"""More than rows of `TIDY_AT_ONCE_AFTER` events take, less than those of all that is written here."""
+"""More than the rows of `TIDY_AT_ONCE_AFTER` take, less than all that is written here."""
 
 
 @pytest.fixture
@@ -27,6 +32,14 @@ async def store(path: Path) -> AsyncIterator[SqlStore]:  # noqa: F811
     made = open_on(FaultyDatabase(path), StoreOptions("sqlite:///", "me"), FakeClock(), InlineExecutor())
     yield made
     await made.close()
+
+
+def fill(session: Session, number: int) -> None:
+    """A commit of 1 MB."""
+    rows = [(f"{number}-{row}", "x" * 2000) for row in range(500)]
+    session.begin()
+    session._cursor.executemany("INSERT INTO meta (key, value) VALUES (?, ?)", rows)
+    session.commit()
 
 
 async def written(store: SqlStore, rows: int) -> None:
@@ -42,18 +55,11 @@ async def test_it_is_done_once_enough_was_written(store: SqlStore, path: Path) -
 
 
 async def test_the_log_stays_short_also_while_others_always_wait(path: Path) -> None:  # noqa: F811
-    database = FaultyDatabase(path)
-    session = database.connect()
-    log = path.with_name(path.name + "-wal")
-    for number in range(40):
-        session.begin()
-        session._cursor.executemany(
-            "INSERT INTO meta (key, value) VALUES (?, ?)",
-            [(f"{number}-{row}", "x" * 2000) for row in range(TIDY_AT_ONCE_AFTER // 10)],
-        )
-        session.commit()
+    session = FaultyDatabase(path).connect()
+    for number in range(COMMITS):
+        fill(session, number)
         session.tidy(idle=False)
-    assert log.stat().st_size < LOG_MB * 2**20 < path.stat().st_size
+    assert path.with_name(path.name + "-wal").stat().st_size < LOG_MB * 2**20 < path.stat().st_size
     session.close()
 
 
@@ -70,6 +76,23 @@ async def test_a_reader_that_is_under_way_only_puts_it_off(store: SqlStore, path
     assert path.stat().st_size > before
 
 
+async def test_a_log_that_readers_keep_long_is_begun_anew(path: Path) -> None:  # noqa: F811
+    session = SqliteDatabase(path, busy_timeout_s=10.0).connect()
+    reader = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM meta").fetchone()
+    for number in range(COMMITS):
+        fill(session, number)
+    leaves = threading.Timer(0.05, reader.close)
+    leaves.start()
+    session.tidy(idle=True)
+    leaves.join()
+    fill(session, COMMITS)
+    _, logged, _ = session.script("PRAGMA wal_checkpoint(PASSIVE)")[0]
+    assert logged < LONGEST_LOG / 10
+    session.close()
+
+
 async def test_one_that_fails_is_told_and_loses_nothing(
     store: SqlStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -83,3 +106,15 @@ async def test_one_that_fails_is_told_and_loses_nothing(
         await written(store, 3)
     assert [line["event"] for line in logs] == ["store_not_tidied"]
     assert len(await asyncio.wait_for(store.read(lambda tx: tx.events.since(None, None, 10)), 10)) == 5
+
+
+async def test_a_broken_disk_that_shows_so_ends_the_work(
+    store: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: SqliteSession, *, idle: bool) -> None:
+        raise failure(sqlite3.SQLITE_IOERR, "disk I/O error")
+
+    monkeypatch.setattr(FaultySession, "tidy", broken)
+    await written(store, 1)
+    with pytest.raises(StoreBrokenError, match="disk I/O error"):
+        await written(store, 1)

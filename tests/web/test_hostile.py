@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nexusd.core.errors import NexusdError
+from tests.effort import examples
 from tests.web.site import BODY, Site
 
 JSON = {"Content-Type": "application/json"}
@@ -147,7 +148,9 @@ _BODIES = st.binary(max_size=60) | st.builds(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(body=_BODIES)
 async def test_no_body_whatever_is_a_500(site: Site, body: bytes) -> None:
     for path in ("/api/v1/placements", "/api/v1/plan"):
@@ -155,7 +158,9 @@ async def test_no_body_whatever_is_a_500(site: Site, body: bytes) -> None:
         assert answer.status in (200, 202, 400), (body, answer.text)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(100), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     path=st.sampled_from(["instances", "placements", "outbox", "events", "regions", "status"]),
     query=st.dictionaries(

@@ -11,6 +11,7 @@ from msgspec.structs import replace as altered
 from nexusd.core.alerts import Alert, AlertState
 from nexusd.core.muting import Muted, Muting
 from nexusd.web.page.order import AT_ONCE, NEW, AlertOrder
+from tests.effort import examples
 
 NAMES = ("RegionUnhealthy", "InstanceStopped", "Watchdog")
 SEVERITIES = ("critical", "warning", "none", "odd")
@@ -34,7 +35,7 @@ ALERTS = st.dictionaries(
 
 
 @given(st.lists(st.tuples(ALERTS, st.sets(MARKS), MARKS), min_size=1, max_size=4))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 async def test_the_order_is_as_if_all_were_looked_at_anew(
     course: list[tuple[dict[int, tuple[str, str, AlertState, float]], set[int], int]],
 ) -> None:

@@ -58,7 +58,7 @@ def listing(view: View, name: str | None, offset: int) -> Html:
 
 def _groups(view: View) -> Html:
     """How many of each name, the firing first, each a way to its list."""
-    groups = view.world.alert_counts.groups
+    groups = view.alert_counts.groups
     counts = {(state is not AlertState.FIRING, name): n for (name, state), n in groups.items()}
     items = [
         element(

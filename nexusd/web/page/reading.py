@@ -9,6 +9,7 @@ from itertools import islice
 from typing import TypeVar
 
 from nexusd.core.alerts import Alert
+from nexusd.core.census import AlertCounts
 from nexusd.core.errors import StoreError
 from nexusd.core.events import Event
 from nexusd.core.fleets import FleetPlacements, FleetState, plan_fleets
@@ -33,7 +34,7 @@ LATEST_EVENTS = 10
 MAX_HELD = 10
 MAX_FLEETS = 50
 ANSWERS_AT_ONCE = 64
-"""Recorded answers of `/regions` that one transaction reads: commits get their turn in between."""
+"""Recorded answers of `/regions` that one transaction reads: others who read get their turn in between."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +52,9 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """All that one page is made from. `alerts`: those firing and pending, the most pressing first. `stored`
-    None: the store did not answer. `fleets`: the first `MAX_FLEETS` of those declared, None when the store
-    did not answer. `number` grows with every change.
+    """All that one page is made from. `alerts`: those firing and pending, the most pressing first, and
+    `alert_counts` of the same pass. `stored` None: the store did not answer. `fleets`: the first `MAX_FLEETS`
+    of those declared, None when the store did not answer. `number` grows with every change.
     """
 
     version: str
@@ -61,6 +62,7 @@ class View:
     eligibility: tuple[Considered, ...]
     tallies: Tallies
     alerts: tuple[Alert, ...]
+    alert_counts: AlertCounts
     courses: Courses
     stored: Stored | None
     fleets: list[FleetState] | None
@@ -148,6 +150,7 @@ class Reading:
         async with asyncio.TaskGroup() as group:
             counting = group.create_task(self._tallies.latest(), name="page tallies")
             reading = self._store.read(self._transaction(world.fleets.names[:MAX_FLEETS]))
+            counts = world.alert_counts
             alerts = await self._order.of(world.alerts, world.muting)
             stored = await self._stored(reading)
             await self._read_courses()
@@ -159,6 +162,7 @@ class Reading:
             eligibility=self._daemon.eligibility(),
             tallies=tallies,
             alerts=alerts,
+            alert_counts=counts,
             courses=self._courses,
             stored=stored,
             fleets=plan_fleets(world.fleets, world.inventory, stored.of_fleets, now) if stored else None,

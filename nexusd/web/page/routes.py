@@ -30,6 +30,8 @@ _POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; "
     "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
+_THREAD_ABOVE_BYTES = 131_072
+"""Compressing more than this would stall the event loop."""
 _PLACEMENT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 
 
@@ -51,7 +53,7 @@ class _Body:
 
     @cached_property
     def gzipped(self) -> bytes:
-        """Half a millisecond for an overview: less than a thread would be waited for."""
+        """A millisecond for an overview: less than a thread would be waited for."""
         return gzip.compress(self.plain, 1)
 
 
@@ -93,7 +95,7 @@ class PageRoutes:
         verdict = verdict_of(view)
         main = together(strip(verdict), page.main)
         body = document(view, verdict, page.here, page.title, main, self._assets.links)
-        return _answer(request, _Body(body), page.status)
+        return await _answer(request, _Body(body), page.status)
 
     async def _overview(self, request: web.Request, view: View) -> web.Response:
         """Rendered once a change, and once a second for those who have no script to count the seconds."""
@@ -108,7 +110,7 @@ class PageRoutes:
                 body = document(view, verdict, "Overview", "", main, self._assets.links)
                 self._rendered = _Rendered(mark, second, _Body(body))
             rendered = self._rendered
-        return _answer(request, rendered.body, 200, mark)
+        return await _answer(request, rendered.body, 200, mark)
 
     async def _other(self, request: web.Request, view: View) -> _Page:
         placement_id = text(request, "placement")
@@ -182,10 +184,12 @@ def _state(request: web.Request) -> State | None:
         raise InputError(f"state: one of {', '.join(State)} is expected", "state") from None
 
 
-def _answer(request: web.Request, body: _Body, status: int, mark: str | None = None) -> web.Response:
+async def _answer(request: web.Request, body: _Body, status: int, mark: str | None = None) -> web.Response:
     headers = {**_headers(mark), "Content-Type": "text/html; charset=utf-8", "Vary": "Accept-Encoding"}
     if quality(request.headers.get("Accept-Encoding", ""), "gzip") <= 0:
         return web.Response(body=body.plain, status=status, headers=headers)
+    if len(body.plain) > _THREAD_ABOVE_BYTES:
+        await asyncio.to_thread(getattr, body, "gzipped")
     return web.Response(body=body.gzipped, status=status, headers={**headers, "Content-Encoding": "gzip"})
 
 

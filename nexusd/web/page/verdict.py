@@ -69,7 +69,7 @@ def _bad(view: View) -> Iterator[tuple[Kind, str]]:
         stale = sorted(poll.resource for poll in polls if poll.stale(view.now))
         if stale:
             yield Kind.BAD, f"Old data: {' and '.join(stale)} cannot be read"
-    critical = view.world.alert_counts.told.get("critical", 0)
+    critical = view.alert_counts.told.get("critical", 0)
     if critical:
         yield Kind.BAD, plural(critical, "critical alert is firing", "critical alerts are firing")
     if view.stored is None:
@@ -77,7 +77,7 @@ def _bad(view: View) -> Iterator[tuple[Kind, str]]:
 
 
 def _poor(view: View) -> Iterator[tuple[Kind, str]]:
-    told = view.world.alert_counts.told
+    told = view.alert_counts.told
     mild = sum(told.values()) - told.get("critical", 0) - told.get("info", 0)
     if mild:
         yield Kind.POOR, plural(mild, "alert is firing", "alerts are firing")
@@ -97,10 +97,8 @@ def _reassurance(view: View, verdict: Verdict) -> str:
     if verdict.kind is not Kind.GOOD:
         return "Nothing else is wrong."
     quiet = [
-        plural(
-            view.world.alert_counts.told.get("info", 0), "alert for information", "alerts for information"
-        ),
-        plural(view.world.alert_counts.muted, "alert is muted", "alerts are muted"),
+        plural(view.alert_counts.told.get("info", 0), "alert for information", "alerts for information"),
+        plural(view.alert_counts.muted, "alert is muted", "alerts are muted"),
     ]
     shown = [text for text in quiet if not text.startswith("0 ")]
     return f"{'; '.join(shown)}." if shown else "The cloud answers and nothing fires."
@@ -112,7 +110,7 @@ def outbox(view: View, state: str) -> int:
 
 def _figures(view: View) -> Iterator[tuple[str, object, str]]:
     """(name, value, remark)."""
-    world, counts = view.world, view.world.alert_counts
+    world, counts = view.world, view.alert_counts
     yield "Alerts firing", f"{counts.firing:,}", f"{counts.pending:,} pending, {counts.muted:,} muted"
     eligible = sum(c.eligible for c in view.eligibility)
     yield "Regions eligible", f"{eligible:,}", f"of {len(world.regions.listed):,}"
