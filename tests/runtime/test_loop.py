@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import importlib
+import os
+import platform
+import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -49,3 +53,44 @@ def test_what_is_there_for_good_is_left_alone_by_the_collector() -> None:
     before = gc.get_freeze_count()
     loop.freeze()
     assert gc.get_freeze_count() > before
+
+
+_SIX_THREADS_WITH_MEMORY = """
+import asyncio, ctypes, sys, threading
+from nexusd.runtime import loop
+
+together = threading.Barrier(6)
+
+def work():
+    together.wait(30)
+    kept = [bytes(5000) for _ in range(100)]
+    together.wait(30)
+
+async def main():
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        await asyncio.to_thread(each.join)
+    libc = ctypes.CDLL(None)
+    libc.fopen.restype = ctypes.c_void_p
+    libc.malloc_info.argtypes = ctypes.c_int, ctypes.c_void_p
+    libc.fclose.argtypes = (ctypes.c_void_p,)
+    file = libc.fopen(sys.argv[1].encode(), b"w")
+    libc.malloc_info(0, file)
+    libc.fclose(file)
+
+loop.run(main())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="heaps are counted as glibc tells them")
+@pytest.mark.parametrize(("given", "least", "most"), [({}, 1, 2), ({"MALLOC_ARENA_MAX": "5"}, 3, 5)])
+def test_threads_share_two_heaps_unless_somebody_wants_more(
+    tmp_path: Path, given: dict[str, str], least: int, most: int
+) -> None:
+    told = tmp_path / "heaps.xml"
+    environment = {k: v for k, v in os.environ.items() if k != "MALLOC_ARENA_MAX"} | given
+    command = [sys.executable, "-c", _SIX_THREADS_WITH_MEMORY, str(told)]
+    subprocess.run(command, env=environment, check=True, timeout=60)
+    assert least <= told.read_text().count("<heap nr=") <= most
