@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import structlog
 
 from nexusd.core.errors import LeaseLostError, StoreBrokenError, StoreError, StoreUnavailableError
+from nexusd.store.connection import Connection
 from nexusd.store.database import Database
 from nexusd.store.statements import Session
 from nexusd.store.transaction import SqlTransaction
@@ -84,8 +85,7 @@ class GroupCommit:
         self._database = database
         self._fence = fence
         self._failures: tuple[type[Exception], ...] = (*database.errors, StoreError)
-        self._session: Session | None = None
-        self._transaction: SqlTransaction | None = None
+        self._connection = Connection(database, database.connect)
         self._led: int | None = None
         self._broken: StoreBrokenError | None = None
 
@@ -98,10 +98,11 @@ class GroupCommit:
                 job.error = self._broken
             return ran
         try:
-            session, transaction = self._connected()
+            transaction = self._connection.transaction()
+            session = transaction.session
             session.begin()
         except self._database.errors as error:
-            self._abandon()
+            self._connection.abandon()
             ran.extend(waiting)
             self._fail(ran, error)
             return ran
@@ -114,33 +115,26 @@ class GroupCommit:
             committing = True
             session.commit()
         except self._failures as error:
-            self._abandon()
+            self._connection.abandon()
             innocent = self._fail(ran, error, committing=committing)
             self._read_again(innocent, ran)
         return ran
 
     def pause(self, *, idle: bool) -> None:
         """Between two calls of `process`. `idle`: nobody waits."""
-        if self._session is None:
+        session = self._connection.session
+        if session is None:
             return
         try:
-            self._session.tidy(idle=idle)
+            session.tidy(idle=idle)
         except self._database.errors as error:
             of_store = self._database.error_for(error)
             log.warning("store_not_tidied", error=str(of_store))
-            self._drop()
+            self._connection.drop()
             self._broken = of_store if isinstance(of_store, StoreBrokenError) else None
 
     def close(self) -> None:
-        if self._session is not None:
-            self._session.close()
-            self._session = self._transaction = None
-
-    def _connected(self) -> tuple[Session, SqlTransaction]:
-        if self._session is None or self._transaction is None:
-            self._session = self._database.connect()
-            self._transaction = SqlTransaction(self._session)
-        return self._session, self._transaction
+        self._connection.close()
 
     def _run(self, session: Session, transaction: SqlTransaction, job: Job) -> None:
         """Raises only when the whole database transaction is lost."""
@@ -173,21 +167,6 @@ class GroupCommit:
         session.release()
         self._led = epoch if leads else None
         return leads
-
-    def _abandon(self) -> None:
-        """Roll back; a connection that cannot even do that is dropped, and the next commit opens another."""
-        if self._session is None:
-            return
-        try:
-            self._session.rollback()
-        except self._database.errors:
-            self._drop()
-
-    def _drop(self) -> None:
-        try:
-            self.close()
-        except self._database.errors:
-            self._session = self._transaction = None
 
     def _fail(self, jobs: list[Job], error: Exception, *, committing: bool = False) -> list[Job]:
         """Fail those that have no error of their own, and give them back."""

@@ -7,20 +7,18 @@ Each sees all that was committed when it begins, so whatever a caller was told i
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
 
 from nexusd.core.errors import StartError, StoreUnavailableError
 from nexusd.store.commits import Job, told
+from nexusd.store.connection import Connection
 from nexusd.store.database import Database
-from nexusd.store.statements import Session
 from nexusd.store.transaction import SqlTransaction
 
 
 class Reads:
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._session: Session | None = None
-        self._transaction: SqlTransaction | None = None
+        self._connection = Connection(database, database.connect_to_read)
 
     def process(self, waiting: Iterator[Job]) -> list[Job]:
         """Run the first of those that wait and give it back. Each is one by itself: what comes while another
@@ -32,9 +30,7 @@ class Reads:
         return [job]
 
     def close(self) -> None:
-        session, self._session, self._transaction = self._session, None, None
-        if session is not None:
-            session.close()
+        self._connection.close()
 
     def _run(self, job: Job) -> None:
         try:
@@ -43,37 +39,20 @@ class Reads:
             job.error = StoreUnavailableError(str(error))
         except BaseException as error:  # noqa: BLE001 - whatever it raised is its caller's to handle
             job.error = told(self._database, error)
-        self._end()
+        self._connection.abandon()  # let go of what was seen
 
     def _begun(self) -> SqlTransaction:
         """On another connection when the one that is there was lost since somebody last read."""
-        kept = self._session is not None
+        kept = self._connection.session is not None
         try:
             return self._begin()
         except self._database.errors as error:
             if not kept or not isinstance(self._database.error_for(error), StoreUnavailableError):
                 raise
-        self._drop()
+        self._connection.drop()
         return self._begin()
 
     def _begin(self) -> SqlTransaction:
-        if self._session is None or self._transaction is None:
-            self._session = self._database.connect_to_read()
-            self._transaction = SqlTransaction(self._session)
-        self._session.begin()
-        return self._transaction
-
-    def _end(self) -> None:
-        """Let go of what was seen; a connection that cannot even do that is dropped, and the next one that
-        reads opens another.
-        """
-        if self._session is None:
-            return
-        try:
-            self._session.rollback()
-        except self._database.errors:
-            self._drop()
-
-    def _drop(self) -> None:
-        with suppress(*self._database.errors):
-            self.close()
+        transaction = self._connection.transaction()
+        transaction.session.begin()
+        return transaction

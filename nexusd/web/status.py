@@ -9,6 +9,7 @@ from heapq import nsmallest
 from aiohttp import web
 
 from nexusd.core.alerts import Alert, AlertState
+from nexusd.core.census import UNTOLD_SEVERITY
 from nexusd.core.lifecycle import State
 from nexusd.core.world import World
 from nexusd.ports import Clock, Daemon, Store
@@ -104,7 +105,7 @@ def urgency(alert: Alert) -> tuple[bool, int, float, str]:
     """What comes first where alerts are listed."""
     severity = alert.label("severity")
     rank = _SEVERITIES.index(severity) if severity in _SEVERITIES else len(_SEVERITIES)
-    quiet = alert.state is not AlertState.FIRING or severity == "none"
+    quiet = alert.state is not AlertState.FIRING or severity == UNTOLD_SEVERITY
     return quiet, rank, alert.active_at, alert.fingerprint
 
 
