@@ -1,4 +1,4 @@
-"""A connection that is opened when it is first wanted, and again after it failed. Of `commits` and `reads`."""
+"""A connection that is opened when first wanted, and again after it failed: of `commits`, of `reads`."""
 
 from __future__ import annotations
 
