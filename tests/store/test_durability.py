@@ -35,7 +35,7 @@ async def main(url, callers, last, pragma):
     store = open_store(StoreOptions(url, "writer"), SystemClock(), executor)
     await store.run(lambda tx: None)
     if pragma:
-        store._commits._session.script(pragma)
+        store._commits._connection.session.script(pragma)
     await asyncio.gather(*(caller(store, n, callers, last) for n in range(callers)))
 
 asyncio.run(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]))
