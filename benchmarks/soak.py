@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import os
 import random
 import signal
 import subprocess
@@ -23,7 +24,7 @@ from pathlib import Path
 import aiohttp
 from aiohttp import web
 
-from benchmarks.processes import Process, emulated_cloud, end, nexusd_environment, wait_for
+from benchmarks.processes import ELSEWHERE, Process, emulated_cloud, end, nexusd_environment, wait_for
 from benchmarks.rounds import progress
 from benchmarks.soak_day import HOURS, scenario, settings
 from benchmarks.soak_record import Record, Sample, read_metrics, verdict
@@ -228,6 +229,7 @@ async def soaked(cloud: str, folder: Path, minutes: float) -> tuple[Record, int 
         environment.pop("NEXUSD_LOG__LEVEL")
         url = "http://" + environment["NEXUSD_SERVER__LISTEN"]
         running = _begun(environment, folder / "daemon.log")
+        os.nice(ELSEWHERE)  # who reads and is told
         try:
             await asyncio.to_thread(wait_for, url + "/-/ready", running)
             await asyncio.sleep(WARM_UP_S)

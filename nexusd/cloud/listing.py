@@ -8,7 +8,7 @@ one before it, and no other: an id is then in two pages only where they overlap.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, ValuesView
+from collections.abc import Iterator, KeysView, Mapping, Sequence, ValuesView
 from itertools import compress, pairwise
 from operator import is_not
 
@@ -68,6 +68,9 @@ class Listing(Mapping[str, Instance]):
 
     def __contains__(self, instance_id: object) -> bool:
         return instance_id in self._all()
+
+    def keys(self) -> KeysView[str]:
+        return self._all().keys()
 
     def values(self) -> ValuesView[Instance]:
         return self._all().values()

@@ -36,6 +36,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Set as AbstractSet
 from typing import ParamSpec, TypeVar
 
 from nexusd.cloud.listing import Listing
@@ -102,7 +103,7 @@ class _Sweep:
                 continue
             listing = await self._listing(before)
             if len(listing) != self._total:
-                await self._search(frozenset(listing))
+                await self._search(listing.keys())
             elif doubtful := await self._beside(self._doubtful):
                 await self._read_all(doubtful)
             else:
@@ -241,7 +242,7 @@ class _Sweep:
                 found.setdefault(run.page.total, offset)
         return list(found.values())
 
-    async def _search(self, found: frozenset[str]) -> None:
+    async def _search(self, found: AbstractSet[str]) -> None:
         """Find a page that changed since it was read; failing that, read all pages again.
 
         Returns as soon as there is something new to judge. Pages read under one total are of about the same

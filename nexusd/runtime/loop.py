@@ -21,7 +21,7 @@ except ImportError:
 else:
     new_event_loop = uvloop.new_event_loop
 
-_COLLECT_AFTER = 2_000, 10, 50
+_COLLECT_AFTER = 1_000, 20, 50
 """Objects made and not freed before the young are looked at (700 by default), and how often before the older.
 The records of a fleet, alerts and events are none of them. The fewer full collections, the fewer pauses; but
 a tuple of rows is walked through when it is young, so not too many of those at once."""

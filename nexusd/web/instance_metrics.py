@@ -7,7 +7,7 @@ is done on a thread, after each sweep (`keep_ready`), so that a scrape finds it 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
@@ -61,28 +61,39 @@ class InstanceMetrics:
         """The series of the snapshot as it is now."""
         async with self._rendering:
             inventory = self._inventory()
-            instances = list(islice(inventory, self._max_instances))
-            left_out = len(inventory) - len(instances)
-            chunks = await asyncio.to_thread(_rendered, instances, self._chunks)
+            left_out = max(0, len(inventory) - self._max_instances)
+            parts = _parts(islice(inventory, self._max_instances), self._chunks)
+            chunks = await asyncio.to_thread(_rendered, parts)
             if self._ready is None or chunks != self._chunks or left_out != self._left_out:
                 self._ready = await asyncio.to_thread(_joined, chunks, left_out)
                 self._chunks, self._left_out = chunks, left_out
             return self._ready
 
 
-def _rendered(instances: list[Instance], before: list[_Chunk]) -> list[_Chunk]:
-    parts = (tuple(instances[at : at + CHUNK]) for at in range(0, len(instances), CHUNK))
+_Part = tuple[Instance, ...]
+
+
+def _parts(instances: Iterator[Instance], before: Iterable[_Chunk]) -> list[_Chunk | _Part]:
+    """The chunks that are as they were, and the instances of the others. No list of all of them is made:
+    the garbage collector, which stops everybody, would walk through it.
+    """
     old = iter(before)
-    return [_chunk(part, next(old, None)) for part in parts]
+    parts: list[_Chunk | _Part] = []
+    while part := tuple(islice(instances, CHUNK)):
+        chunk = next(old, None)
+        parts.append(chunk if chunk is not None and part == chunk.instances else part)
+    return parts
+
+
+def _rendered(parts: Iterable[_Chunk | _Part]) -> list[_Chunk]:
+    return [part if isinstance(part, _Chunk) else _chunk(part) for part in parts]
 
 
 def _joined(chunks: list[_Chunk], left_out: int) -> Prepared:
     return prepare(_pieces(chunks, left_out))
 
 
-def _chunk(part: tuple[Instance, ...], before: _Chunk | None) -> _Chunk:
-    if before is not None and part == before.instances:
-        return before
+def _chunk(part: _Part) -> _Chunk:
     info = "".join(map(_info_line, part)).encode(errors="replace")
     status = "".join(map(_status_line, part)).encode(errors="replace")
     return _Chunk(part, piece(info), piece(status))

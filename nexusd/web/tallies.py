@@ -57,8 +57,15 @@ class TallyReader:
         self._reading = asyncio.Lock()
         self._failing = False
 
-    async def latest(self) -> Tallies:
-        """The counts now, or the last known ones when the store does not answer."""
+    async def latest(self, within_s: float | None = None) -> Tallies:
+        """The counts now, or the last known ones when the store does not answer, or not `within_s`."""
+        try:
+            async with asyncio.timeout(within_s):
+                return await self._counted()
+        except TimeoutError:
+            return self._last
+
+    async def _counted(self) -> Tallies:
         async with self._reading:
             counted_at = self._last.counted_at
             if counted_at is not None and self._clock.now() - counted_at < FRESH_FOR_S:

@@ -148,12 +148,13 @@ class Reading:
         """
         world = self._daemon.world
         async with asyncio.TaskGroup() as group:
-            counting = group.create_task(self._tallies.latest(), name="page tallies")
+            counting = group.create_task(self._tallies.latest(STORE_TIMEOUT_S), name="page tallies")
             reading = self._store.read(self._transaction(world.fleets.names[:MAX_FLEETS]))
             counts = world.alert_counts
             alerts = await self._order.of(world.alerts, world.muting)
             stored = await self._stored(reading)
-            await self._read_courses()
+            if stored is not None:
+                await self._read_courses()
         tallies = counting.result()
         world, now = self._daemon.world, self._clock.now()
         return View(
