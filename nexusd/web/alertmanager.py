@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from http import HTTPStatus
 from typing import TypeVar
 
+import msgspec
 from aiohttp import web
 
+from nexusd.core.alerts import Alert
 from nexusd.core.errors import InputError, NexusdError, NotFoundError
-from nexusd.core.notifications import grouped, receivers_of
+from nexusd.core.notifications import Routing, grouped, receivers_of
 from nexusd.core.silences import Silence, SilenceState
 from nexusd.ports import Clock, Daemon, Silences, Store, Transaction
 from nexusd.web import schemas_v2 as schemas
@@ -23,6 +25,7 @@ from nexusd.web.alertmanager_config import written
 from nexusd.web.alertmanager_queries import AlertFilter, matchers_of, same_matchers
 from nexusd.web.alertmanager_shapes import AlertShaper, silence_shape, status_shape
 from nexusd.web.answers import Handler, RequestError, answer, refusal_of
+from nexusd.web.beside import beside
 from nexusd.web.muting import muting_now
 from nexusd.web.options import WebOptions
 from nexusd.web.shapes import Shaper
@@ -72,36 +75,14 @@ class AlertmanagerRoutes:
 
     async def alerts(self, request: web.Request) -> web.Response:
         """Those that fire, in the order of fingerprints."""
-        wanted = AlertFilter.of(request)
-        routing = self._options.routing
-        shaper = await self._alert_shaper()
-        shown = [
-            shaper.alert(alert, receivers)
-            for alert in wanted.firing(self._daemon.world.alerts.values(), shaper.muting)
-            if wanted.goes_to(receivers := receivers_of(alert, routing))
-        ]
-        return answer(sorted(shown, key=_fingerprint))
+        return await self._shown(request, _alerts)
 
     async def refuse_alerts(self, _request: web.Request) -> web.Response:
         raise InputError("alerts are made by nexusd's own rules (alerts.rules, alerts.custom), none is taken")
 
     async def groups(self, request: web.Request) -> web.Response:
         """Those that fire, as receivers are told of them."""
-        wanted = AlertFilter.of(request)
-        shaper = await self._alert_shaper()
-        firing = list(wanted.firing(self._daemon.world.alerts.values(), shaper.muting))
-        routing = self._options.routing
-        receivers = {alert.fingerprint: receivers_of(alert, routing) for alert in firing}
-        shown: list[schemas.AlertGroup] = [
-            {
-                "alerts": [shaper.alert(alert, receivers[alert.fingerprint]) for alert in group.alerts],
-                "labels": dict(group.labels),
-                "receiver": {"name": group.receiver},
-            }
-            for group in sorted(grouped(firing, routing), key=lambda g: (g.labels, g.receiver))
-            if wanted.goes_to((group.receiver,))
-        ]
-        return answer(shown)
+        return await self._shown(request, _groups)
 
     async def silences(self, request: web.Request) -> web.Response:
         """The active by their end, those to come by their start, the expired by their end, latest first."""
@@ -127,6 +108,16 @@ class AlertmanagerRoutes:
         await self._silences.expire(_silence_id(request))
         return web.Response(headers={"Cache-Control": "no-store"})
 
+    async def _shown(self, request: web.Request, form: _Form) -> web.Response:
+        wanted, routing = AlertFilter.of(request), self._options.routing
+        shaper = await self._alert_shaper()
+        alerts = self._daemon.world.alerts
+
+        def made() -> web.Response:
+            return answer(list(form(alerts.values(), wanted, shaper, routing)))
+
+        return await beside(len(alerts), made)
+
     async def _read(self, transaction: Callable[[Transaction], T]) -> T:
         return await within(self._options.store_timeout_s, self._store.read(transaction))
 
@@ -137,6 +128,34 @@ class AlertmanagerRoutes:
         shaper, timeout_s = self._shaper(), self._options.store_timeout_s
         muting = await muting_now(self._daemon.world, self._store, timeout_s, shaper.now)
         return AlertShaper(shaper, muting, self._options.external_url or "")
+
+
+_Form = Callable[[Collection[Alert], AlertFilter, AlertShaper, Routing], Iterator[msgspec.Raw]]
+
+
+def _alerts(
+    alerts: Collection[Alert], wanted: AlertFilter, shaper: AlertShaper, routing: Routing
+) -> Iterator[msgspec.Raw]:
+    """Each is written at once, because an encoder of ten thousand lets nobody else in."""
+    for alert in sorted(wanted.firing(alerts, shaper.muting), key=_fingerprint):
+        receivers = receivers_of(alert, routing)
+        if wanted.goes_to(receivers):
+            yield msgspec.Raw(msgspec.json.encode(shaper.alert(alert, receivers)))
+
+
+def _groups(
+    alerts: Collection[Alert], wanted: AlertFilter, shaper: AlertShaper, routing: Routing
+) -> Iterator[msgspec.Raw]:
+    firing = list(wanted.firing(alerts, shaper.muting))
+    receivers = {alert.fingerprint: receivers_of(alert, routing) for alert in firing}
+    for group in sorted(grouped(firing, routing), key=lambda g: (g.labels, g.receiver)):
+        if wanted.goes_to((group.receiver,)):
+            content: schemas.AlertGroup = {
+                "alerts": [shaper.alert(alert, receivers[alert.fingerprint]) for alert in group.alerts],
+                "labels": dict(group.labels),
+                "receiver": {"name": group.receiver},
+            }
+            yield msgspec.Raw(msgspec.json.encode(content))
 
 
 def _said_as_text(handler: Handler) -> Handler:
@@ -161,8 +180,8 @@ def _silence_id(request: web.Request) -> str:
     return silence_id
 
 
-def _fingerprint(alert: schemas.GettableAlert) -> str:
-    return alert["fingerprint"]
+def _fingerprint(alert: Alert) -> str:
+    return alert.fingerprint
 
 
 def _order(silence: Silence, now: float) -> tuple[int, float, str]:

@@ -15,6 +15,7 @@ from nexusd.ports import Clock, Daemon, ReceiverTest, Store
 from nexusd.web import schemas
 from nexusd.web.alertmanager_queries import matchers_of
 from nexusd.web.answers import answer
+from nexusd.web.beside import beside
 from nexusd.web.bodies import read_tested_receiver
 from nexusd.web.muting import muting_now
 from nexusd.web.options import WebOptions
@@ -40,15 +41,19 @@ class AlertRoutes:
         world = self._daemon.world
         shaper = Shaper(self._clock.now(), self._clock.utc_offset_s())
         muting = await muting_now(world, self._store, self._options.store_timeout_s, shaper.now)
-        found = sorted(
-            (a for a in world.alerts.values() if state(a, muting) and all_match(matchers, dict(a.labels))),
-            key=urgency,
-        )
-        rows = [self._shape(alert, shaper, muting) for alert in found[offset : offset + limit]]
-        return answer(list_shape(rows, len(found), limit, offset))
+        alerts = world.alerts
 
-    def _shape(self, alert: Alert, shaper: Shaper, muting: Muting) -> schemas.ListedAlert:
-        alerts = self._daemon.world.alerts
+        def made() -> web.Response:
+            wanted = (a for a in alerts.values() if state(a, muting) and all_match(matchers, dict(a.labels)))
+            found = sorted(wanted, key=urgency)
+            rows = [self._shape(alert, shaper, muting, alerts) for alert in found[offset : offset + limit]]
+            return answer(list_shape(rows, len(found), limit, offset))
+
+        return await beside(len(alerts), made)
+
+    def _shape(
+        self, alert: Alert, shaper: Shaper, muting: Muting, alerts: Mapping[str, Alert]
+    ) -> schemas.ListedAlert:
         muted = muting.muted.get(alert.fingerprint, Muted())
         names = [alerts[mark].name for mark in muted.inhibited_by if mark in alerts]
         return {

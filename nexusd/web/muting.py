@@ -9,6 +9,7 @@ from nexusd.core.muting import Muting, mute
 from nexusd.core.silences import Silence
 from nexusd.core.world import World
 from nexusd.ports import Store
+from nexusd.web.beside import beside
 from nexusd.web.tallies import within
 
 
@@ -21,4 +22,5 @@ async def muting_now(world: World, store: Store, timeout_s: float, now: float) -
         silences = await within(timeout_s, store.read(lambda tx: tx.silences.open(now)))
     except StoreError:
         silences = world.silences.values()
-    return mute(world.alerts.values(), silences, now)
+    alerts = world.alerts
+    return await beside(len(alerts), mute, alerts.values(), silences, now)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from heapq import nsmallest
 
 from aiohttp import web
 
 from nexusd.core.alerts import Alert, AlertState
-from nexusd.core.census import UNTOLD_SEVERITY
+from nexusd.core.census import UNTOLD_SEVERITY, AlertCounts
 from nexusd.core.lifecycle import State
+from nexusd.core.muting import Muting
 from nexusd.core.world import World
 from nexusd.ports import Clock, Daemon, Store
 from nexusd.web import schemas
 from nexusd.web.answers import answer
+from nexusd.web.beside import beside
 from nexusd.web.metrics import INSTANCE_STATUSES
 from nexusd.web.shapes import Shaper
 from nexusd.web.tallies import Tallies, TallyReader
@@ -40,9 +42,12 @@ class StatusRoutes:
 
     async def status(self, _request: web.Request) -> web.Response:
         tallies = await self._tallies.latest()
-        return answer(self._content(tallies, Shaper(self._clock.now(), self._clock.utc_offset_s())))
+        shaper, world = Shaper(self._clock.now(), self._clock.utc_offset_s()), self._daemon.world
+        known = world.alerts, world.alert_counts, world.muting
+        alerts = await beside(len(world.alerts), _alerts, *known, shaper)
+        return answer(self._content(tallies, alerts, shaper))
 
-    def _content(self, tallies: Tallies, shaper: Shaper) -> schemas.Status:
+    def _content(self, tallies: Tallies, alerts: schemas.AlertCounts, shaper: Shaper) -> schemas.Status:
         world = self._daemon.world
         return {
             "version": self._version,
@@ -59,7 +64,7 @@ class StatusRoutes:
                 "by_state": {state.value: tallies.placements.get(state, 0) for state in State},
                 "observed_at": shaper.time(tallies.counted_at),
             },
-            "alerts": _alerts(world, shaper),
+            "alerts": alerts,
             "outbox": _outbox(tallies, shaper),
         }
 
@@ -109,13 +114,14 @@ def urgency(alert: Alert) -> tuple[bool, int, float, str]:
     return quiet, rank, alert.active_at, alert.fingerprint
 
 
-def _alerts(world: World, shaper: Shaper) -> schemas.AlertCounts:
-    counts = world.alert_counts
+def _alerts(
+    alerts: Mapping[str, Alert], counts: AlertCounts, muting: Muting, shaper: Shaper
+) -> schemas.AlertCounts:
     return {
         "firing": counts.firing,
         "pending": counts.pending,
         "suppressed": counts.suppressed,
-        "active": [shaper.alert(a, world.muting) for a in pressing_alerts(world.alerts.values(), MAX_ALERTS)],
+        "active": [shaper.alert(a, muting) for a in pressing_alerts(alerts.values(), MAX_ALERTS)],
     }
 
 
