@@ -144,6 +144,12 @@ class Inventory:
     def ids(self) -> KeysView[str]:
         return self._instances.keys()
 
+    def copied(self) -> dict[str, Instance]:
+        """All by id, for who looks at them while sweeps change this. A list of so many would be walked
+        through by the garbage collector, which stops everybody; such a dictionary is not.
+        """
+        return dict(self._instances)
+
     def get(self, instance_id: str) -> Instance | None:
         return self._instances.get(instance_id)
 

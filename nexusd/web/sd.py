@@ -148,7 +148,7 @@ class DiscoveryRoutes:
 async def _compressed(wanted: Wanted, world: World) -> bytes:
     """A JSON list, by gzip at the fastest level."""
     fleets = frozenset(world.fleets.names)
-    instances = iter(list(world.inventory))  # a poll may change the inventory meanwhile
+    instances = iter(world.inventory.copied().values())  # a poll may change the inventory meanwhile
     compressor = zlib.compressobj(level=1, wbits=_GZIP)
     parts: list[bytes] = []
     separator = b"["

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 
 from nexusd.core.changes import InstanceAppeared, InstanceStatusChanged, InstanceVanished
@@ -49,6 +51,15 @@ def test_what_is_unchanged_keeps_its_record() -> None:
     before = watcher.inventory.get("1")
     watcher.see(fleet(1))
     assert watcher.inventory.get("1") is before
+
+
+def test_a_copy_is_not_changed_by_sweeps_and_no_matter_of_the_garbage_collector() -> None:
+    watcher = Watcher()
+    watcher.see(fleet(*HUNDRED))
+    copied = watcher.inventory.copied()
+    watcher.see(fleet(*HUNDRED, 100))
+    assert list(copied.values()) == fleet(*HUNDRED)
+    assert not gc.is_tracked(copied)
 
 
 def test_one_sweep_without_an_instance_keeps_it() -> None:
