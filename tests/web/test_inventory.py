@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import replace
 
 import pytest
 
-from nexusd.core.inventory import Inventory
+from nexusd.core.inventory import Inventory, Sweep, SweepPolicy, compare
 from nexusd.core.records import Specs
-from nexusd.web.inventory import Filter
+from nexusd.web.inventory import LOOKED_AT_ON_LOOP, Filter
 from tests.web.fakes import EVERYWHERE, instance, world_of
 from tests.web.site import Site
 
@@ -167,7 +168,7 @@ def _hundred_thousand() -> Inventory:
     ).inventory
 
 
-def test_any_page_of_a_hundred_thousand_instances_is_quick() -> None:
+async def test_any_page_of_a_hundred_thousand_instances_is_quick() -> None:
     inventory = _hundred_thousand()
     pages = [
         (Filter(), 99_900),
@@ -177,5 +178,23 @@ def test_any_page_of_a_hundred_thousand_instances_is_quick() -> None:
     ]
     started = time.process_time()
     for wanted, offset in pages * 5:
-        wanted.page(inventory, 100, offset)
+        await wanted.page(inventory, 100, offset)
     assert (time.process_time() - started) / 20 < 0.05
+
+
+async def test_a_page_that_is_far_in_is_of_the_moment_it_was_asked_for() -> None:
+    """It is read on a thread; a sweep that is taken in meanwhile changes nothing of it."""
+    known = [instance(n, "stopped" if n % 4_000 == 0 else "running") for n in range(2 * LOOKED_AT_ON_LOOP)]
+    stopped = [i for i in known if i.status == "stopped"]
+    for wanted, offset, expected in (
+        (Filter(status="stopped"), 1, stopped[1:4]),
+        (Filter(), 15_000, known[15_000:15_003]),
+        (Filter(), 5, known[5:8]),
+    ):
+        inventory = world_of(known).inventory
+        asked = asyncio.create_task(wanted.page(inventory, 3, offset))
+        await asyncio.sleep(0)
+        inventory.apply(compare(inventory, Sweep(1.0, 2.0, {}), SweepPolicy(1, mass_share=1.0)))
+        assert len(inventory) == 0
+        rows, total = await asked
+        assert (rows, total) == (expected, len(stopped) if wanted.status else len(known))

@@ -72,7 +72,7 @@ async def find(inventory: Inventory, wanted: Filter, offset: int) -> Found:
         return Found([], total)
     found: list[Instance] = []
     counted = 0
-    for looked_at, instance in enumerate(list(inventory), 1):
+    for looked_at, instance in enumerate(inventory.copied().values(), 1):
         if looked_at % LOOKED_AT_ONCE == 0:
             await asyncio.sleep(0)
         if not wanted.admits(instance):
