@@ -18,7 +18,9 @@ from nexusd.web.queries import page, text
 from nexusd.web.shapes import Shaper, instance_shape, list_shape, region_shape
 
 LOOKED_AT_ON_LOOP = 10_000
-"""Instances that a request may look at on the event loop itself, which takes about 2 ms."""
+"""Instances that a request may hold against a filter on the event loop itself, which takes about 2 ms. Merely
+skipping so many takes 0.1 ms.
+"""
 
 
 class InventoryRoutes:
@@ -74,7 +76,8 @@ class Filter:
         end = min(offset + limit, total)
         if offset >= end:
             return [], total
-        if end * len(inventory) <= LOOKED_AT_ON_LOOP * total:  # if those that match are spread evenly
+        evenly_spread = end * len(inventory) // total
+        if evenly_spread <= LOOKED_AT_ON_LOOP or self == _ALL:
             return self._rows(inventory, offset, end), total
         copied = inventory.copied().values()
         return await asyncio.to_thread(self._rows, copied, offset, end), total
@@ -83,7 +86,7 @@ class Filter:
         return list(islice(self._matching(instances), offset, end))
 
     def _matching(self, instances: Iterable[Instance]) -> Iterator[Instance]:
-        if self.region is None and self.status is None:
+        if self == _ALL:
             return iter(instances)
         return (i for i in instances if self._counted(i.region, i.status))
 
@@ -92,3 +95,6 @@ class Filter:
 
     def _counted(self, region: str, status: str) -> bool:
         return self.region in (None, region) and self.status in (None, status)
+
+
+_ALL = Filter()
