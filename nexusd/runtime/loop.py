@@ -7,6 +7,7 @@ asyncio's own loop does the same work.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import gc
 import os
@@ -31,30 +32,35 @@ _THREADS_TAKE_TURNS_AFTER_S = 0.0002
 answer takes several wakings, and reading the store one for each row."""
 
 
-_M_ARENA_MAX = -8  # glibc's malloc.h
-_ARENAS = 2
-"""Heaps of the C library. By default nearly every thread gets its own, and each grows to the largest pass it
-ever did; but threads take turns here."""
+_GLIBC_HEAP = {
+    "MALLOC_ARENA_MAX": (-8, 2),
+    "MALLOC_MMAP_THRESHOLD_": (-3, 1 << 20),
+    "MALLOC_TRIM_THRESHOLD_": (-1, 2 << 20),
+}
+"""What mallopt(3) is told unless the variable says otherwise: its parameter's number and value.
+
+By default nearly every thread gets a heap of its own, and each grows to the largest pass it ever did; but
+threads take turns here. And each large block that is freed moves the limit (bytes) from which blocks get
+pages of their own, so that in time bodies of several MB come and go in the heap, between small ones.
+"""
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
     """Run it to its end on a new loop. Raises what it raised."""
     gc.freeze()  # the modules
-    _share_heaps()
+    _keep_heap_small()
     gc.set_threshold(*_COLLECT_AFTER)
     sys.setswitchinterval(_THREADS_TAKE_TURNS_AFTER_S)
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         runner.run(main)
 
 
-def _share_heaps() -> None:
+def _keep_heap_small() -> None:
     """Where the C library knows how, and nobody has said otherwise."""
-    if "MALLOC_ARENA_MAX" in os.environ:
-        return
-    try:
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _ARENAS)
-    except (OSError, AttributeError):
-        return
+    for variable, (parameter, value) in _GLIBC_HEAP.items():
+        if variable not in os.environ:
+            with contextlib.suppress(OSError, AttributeError):
+                ctypes.CDLL(None).mallopt(parameter, value)
 
 
 def freeze() -> None:
