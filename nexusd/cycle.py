@@ -11,10 +11,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ParamSpec, TypeVar
+from typing import TypeVar
 
 import structlog
 
+from nexusd.beside import Beside
 from nexusd.core.after_sweep import NO_SWEEP, AfterSweep, after
 from nexusd.core.alerting import Alerting, AlertMemory, AlertPass, judge
 from nexusd.core.backlog import Backlog
@@ -41,11 +42,11 @@ LONGEST_WAIT_S = 60.0
 """A pass at least this often, and placements read again: one that nobody could place, or that another replica
 took in or moved, wakes nobody here."""
 MOST_ON_LOOP = 256
-"""Records or alerts that a step may look at on the event loop itself, which takes a few ms; more are looked
-at beside it, on a thread, so that whoever asks meanwhile is answered (performance.md, G9)."""
+"""Records or alerts that a step may look at on the event loop itself, which takes a few ms."""
+beside = Beside(MOST_ON_LOOP)
+"""What such a step reads changes under the cycle's lock only."""
 
 T = TypeVar("T")
-P = ParamSpec("P")
 
 
 SHORTEST_WAIT_S = 1.0
@@ -117,7 +118,7 @@ class Cycle:
         async with self._lock:
             found = await self._store.run(lambda tx: restored(tx, now))
             size = len(found.inventory[0])
-            self._begin_from(found, await _beside(size, remembered, found, self._world.fleets))
+            self._begin_from(found, await beside(size, remembered, found, self._world.fleets))
 
     def _begin_from(self, restored: Restored, inventory: Inventory) -> None:
         world = self._world
@@ -195,7 +196,7 @@ class Cycle:
             return
         async with self._lock:
             size = compared(self._world.inventory, sweep)
-            delta = await _beside(size, compare, self._world.inventory, sweep, self._sweep_policy)
+            delta = await beside(size, compare, self._world.inventory, sweep, self._sweep_policy)
             poll = self._succeeded(INSTANCES, sweep.ended_at, began_at)
             await self._pass(News(poll, delta=delta, changes=delta.changes))
         if delta.hold is None:
@@ -224,7 +225,7 @@ class Cycle:
         polls = {**self._world.polls, news.poll.resource: news.poll} if news.poll else self._world.polls
         facts = self._facts(news, polls, await self._fleets(news.delta), now)
         size = len(facts.looked_at) + len(self._memory.alerts)
-        judged = await _beside(size, judge, self._parts.alerting, facts, self._memory)
+        judged = await beside(size, judge, self._parts.alerting, facts, self._memory)
         swept = await self._after_sweep(news.delta)
         messages = [row async for row in self._composed(judged.messages, now)]
         write = write_of(news, judged, messages, swept.first_running, now)
@@ -264,7 +265,7 @@ class Cycle:
 
     async def _fleets(self, delta: Delta | None) -> tuple[Fleet, ...]:
         size = len(delta.upserts) if delta is not None else 0
-        return await _beside(size, fleet_records, self._world.fleets, self._world.inventory, delta)
+        return await beside(size, fleet_records, self._world.fleets, self._world.inventory, delta)
 
     def _facts(
         self, news: News, polls: Mapping[str, PollState], fleets: tuple[Fleet, ...], now: float
@@ -289,7 +290,7 @@ class Cycle:
         if delta is None:
             return NO_SWEEP
         world = self._world
-        return await _beside(len(delta.upserts), after, world.inventory, delta, world.stopped_running)
+        return await beside(len(delta.upserts), after, world.inventory, delta, world.stopped_running)
 
     def _become(self, news: News, polls: dict[str, PollState], judged: AlertPass, swept: AfterSweep) -> None:
         """The new world. No await in here: no reader sees half of it."""
@@ -380,12 +381,3 @@ class Cycle:
 def _batched(messages: Sequence[T]) -> Iterator[Sequence[T]]:
     """So many at once that others wait for a few ms at most."""
     return (messages[at : at + MOST_ON_LOOP] for at in range(0, len(messages), MOST_ON_LOOP))
-
-
-async def _beside(size: int, step: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
-    """Run a step that reads and changes nothing; on a thread when it is long. Nobody changes what it reads:
-    that is done under the cycle's lock.
-    """
-    if size <= MOST_ON_LOOP:
-        return step(*arguments, **named)
-    return await asyncio.to_thread(step, *arguments, **named)

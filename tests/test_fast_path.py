@@ -25,6 +25,7 @@ from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
 
 from nexusd import cycle as cycle_module
+from nexusd.beside import Beside
 from nexusd.cloud import pages as pages_module
 from nexusd.cloud.client import CloudNexus
 from nexusd.cloud.key import LiteralKey
@@ -275,6 +276,7 @@ def _disagrees(life: Life, migrated: Path) -> str | None:
     with tempfile.TemporaryDirectory() as folder, ExitStack() as patches:
         shutil.copy(migrated / "nexusd.db", folder)
         if life.beside:
+            patches.enter_context(patch.object(cycle_module, "beside", Beside(1)))
             patches.enter_context(patch.object(cycle_module, "MOST_ON_LOOP", 1))
             patches.enter_context(patch.object(after_sweep, "MOST_IN_PLACE", 1))
         return run_virtual(_live(life, Path(folder)))

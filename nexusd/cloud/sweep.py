@@ -37,8 +37,8 @@ import asyncio
 import itertools
 from collections.abc import Awaitable, Callable, Iterable
 from collections.abc import Set as AbstractSet
-from typing import ParamSpec, TypeVar
 
+from nexusd.beside import Beside
 from nexusd.cloud.listing import Listing
 from nexusd.cloud.stitch import Page, Run, agree, fault, share_a_row, slide
 from nexusd.core.errors import BadAnswerError
@@ -54,10 +54,9 @@ _READS_PER_PAGE = 4
 _READS_BESIDES = 60
 _TRIES_OF_A_BAD_PAGE = 3
 _RUNS_A_STEP = 50
-_MOST_RUNS_ON_LOOP = 500
 
-T = TypeVar("T")
-P = ParamSpec("P")
+beside = Beside(most_on_loop=500)
+"""For steps that look at every page. Nothing is read meanwhile."""
 
 
 async def sweep(
@@ -97,14 +96,14 @@ class _Sweep:
         self._keep(await self._fetch(0))
         await self._read_all(self._plan())
         while True:
-            mends = await self._beside(self._mends)
+            mends = await beside(len(self._runs), self._mends)
             if mends:
                 await self._read_all(mends)
                 continue
             listing = await self._listing(before)
             if len(listing) != self._total:
                 await self._search(listing.keys())
-            elif doubtful := await self._beside(self._doubtful):
+            elif doubtful := await beside(len(self._runs), self._doubtful):
                 await self._read_all(doubtful)
             else:
                 return _without_blank_id(listing)
@@ -180,12 +179,6 @@ class _Sweep:
         self._outdated.setdefault(page.total, set()).update(earlier)
         earlier.add(page.total)
 
-    async def _beside(self, step: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
-        """A step that looks at every page; on a thread when there are many. Nothing is read meanwhile."""
-        if len(self._runs) <= _MOST_RUNS_ON_LOOP:
-            return step(*arguments, **named)
-        return await asyncio.to_thread(step, *arguments, **named)
-
     # the chain
 
     def _mends(self) -> list[int]:
@@ -219,7 +212,7 @@ class _Sweep:
         """What the runs list: what `before` does but for some records, or else all of it anew."""
         runs = [self._runs[offset] for offset in sorted(self._runs)]
         if before is not None and len(before) == self._total:
-            renewed = await self._beside(before.renewed, runs)
+            renewed = await beside(len(self._runs), before.renewed, runs)
             if renewed is not None:
                 return renewed
         return Listing.read(runs, await self._union())

@@ -25,7 +25,7 @@ from nexusd.web.alertmanager_config import written
 from nexusd.web.alertmanager_queries import AlertFilter, matchers_of, same_matchers
 from nexusd.web.alertmanager_shapes import AlertShaper, silence_shape, status_shape
 from nexusd.web.answers import Handler, RequestError, answer, refusal_of
-from nexusd.web.beside import beside
+from nexusd.web.beside import about_alerts
 from nexusd.web.muting import muting_now
 from nexusd.web.options import WebOptions
 from nexusd.web.shapes import Shaper
@@ -116,7 +116,7 @@ class AlertmanagerRoutes:
         def made() -> web.Response:
             return answer(list(form(alerts.values(), wanted, shaper, routing)))
 
-        return await beside(len(alerts), made)
+        return await about_alerts(len(alerts), made)
 
     async def _read(self, transaction: Callable[[Transaction], T]) -> T:
         return await within(self._options.store_timeout_s, self._store.read(transaction))

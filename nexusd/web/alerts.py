@@ -15,7 +15,7 @@ from nexusd.ports import Clock, Daemon, ReceiverTest, Store
 from nexusd.web import schemas
 from nexusd.web.alertmanager_queries import matchers_of
 from nexusd.web.answers import answer
-from nexusd.web.beside import beside
+from nexusd.web.beside import about_alerts
 from nexusd.web.bodies import read_tested_receiver
 from nexusd.web.muting import muting_now
 from nexusd.web.options import WebOptions
@@ -49,7 +49,7 @@ class AlertRoutes:
             rows = [self._shape(alert, shaper, muting, alerts) for alert in found[offset : offset + limit]]
             return answer(list_shape(rows, len(found), limit, offset))
 
-        return await beside(len(alerts), made)
+        return await about_alerts(len(alerts), made)
 
     def _shape(
         self, alert: Alert, shaper: Shaper, muting: Muting, alerts: Mapping[str, Alert]

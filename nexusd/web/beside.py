@@ -1,22 +1,29 @@
-"""Answers made of many alerts are made beside the event loop, so that whoever asks meanwhile is answered."""
+"""How much an answer may look at on the event loop itself; more is looked at on a thread."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
-MOST_ON_LOOP = 64
-"""Alerts that a request may look at on the event loop itself, which takes about 3 ms."""
+from nexusd.beside import Beside
+from nexusd.core.inventory import Inventory
+from nexusd.core.records import Instance
 
 T = TypeVar("T")
-P = ParamSpec("P")
+
+ALERTS_ON_LOOP = 64
+"""About 3 ms of shaping."""
+INSTANCES_ON_LOOP = 10_000
+"""About 2 ms of holding each against a filter. Merely skipping so many takes 0.1 ms."""
+
+about_alerts = Beside(ALERTS_ON_LOOP)
+_about_instances = Beside(INSTANCES_ON_LOOP)
 
 
-async def beside(size: int, step: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
-    """Run a step that changes nothing and reads only what it is given, none of which is changed in place; on
-    a thread when it looks at so many.
+async def about_instances(looks_at: int, step: Callable[[Iterable[Instance]], T], inventory: Inventory) -> T:
+    """The step gets the instances as they are now, in the order in which they were first seen: what becomes
+    of them meanwhile it does not see.
     """
-    if size <= MOST_ON_LOOP:
-        return step(*arguments, **named)
-    return await asyncio.to_thread(step, *arguments, **named)
+    if looks_at <= INSTANCES_ON_LOOP:
+        return step(inventory)
+    return await _about_instances(looks_at, step, inventory.copied().values())

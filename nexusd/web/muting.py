@@ -9,7 +9,7 @@ from nexusd.core.muting import Muting, mute
 from nexusd.core.silences import Silence
 from nexusd.core.world import World
 from nexusd.ports import Store
-from nexusd.web.beside import beside
+from nexusd.web.beside import about_alerts
 from nexusd.web.tallies import within
 
 
@@ -23,4 +23,4 @@ async def muting_now(world: World, store: Store, timeout_s: float, now: float) -
     except StoreError:
         silences = world.silences.values()
     alerts = world.alerts
-    return await beside(len(alerts), mute, alerts.values(), silences, now)
+    return await about_alerts(len(alerts), mute, alerts.values(), silences, now)

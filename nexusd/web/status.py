@@ -16,7 +16,7 @@ from nexusd.core.world import World
 from nexusd.ports import Clock, Daemon, Store
 from nexusd.web import schemas
 from nexusd.web.answers import answer
-from nexusd.web.beside import beside
+from nexusd.web.beside import about_alerts
 from nexusd.web.metrics import INSTANCE_STATUSES
 from nexusd.web.shapes import Shaper
 from nexusd.web.tallies import Tallies, TallyReader
@@ -44,7 +44,7 @@ class StatusRoutes:
         tallies = await self._tallies.latest()
         shaper, world = Shaper(self._clock.now(), self._clock.utc_offset_s()), self._daemon.world
         known = world.alerts, world.alert_counts, world.muting
-        alerts = await beside(len(world.alerts), _alerts, *known, shaper)
+        alerts = await about_alerts(len(world.alerts), _alerts, *known, shaper)
         return answer(self._content(tallies, alerts, shaper))
 
     def _content(self, tallies: Tallies, alerts: schemas.AlertCounts, shaper: Shaper) -> schemas.Status:

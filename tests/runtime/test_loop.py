@@ -7,6 +7,7 @@ import gc
 import importlib
 import os
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -55,10 +56,21 @@ def test_what_is_there_for_good_is_left_alone_by_the_collector() -> None:
     assert gc.get_freeze_count() > before
 
 
-_SIX_THREADS_WITH_MEMORY = """
+_WRITE_WHAT_THE_C_LIBRARY_TELLS = """
 import asyncio, ctypes, sys, threading
 from nexusd.runtime import loop
 
+def told():
+    libc = ctypes.CDLL(None)
+    libc.fopen.restype = ctypes.c_void_p
+    libc.malloc_info.argtypes = ctypes.c_int, ctypes.c_void_p
+    libc.fclose.argtypes = (ctypes.c_void_p,)
+    file = libc.fopen(sys.argv[1].encode(), b"w")
+    libc.malloc_info(0, file)
+    libc.fclose(file)
+"""
+
+_SIX_THREADS_WITH_MEMORY = """
 together = threading.Barrier(6)
 
 def work():
@@ -72,25 +84,49 @@ async def main():
         each.start()
     for each in threads:
         await asyncio.to_thread(each.join)
-    libc = ctypes.CDLL(None)
-    libc.fopen.restype = ctypes.c_void_p
-    libc.malloc_info.argtypes = ctypes.c_int, ctypes.c_void_p
-    libc.fclose.argtypes = (ctypes.c_void_p,)
-    file = libc.fopen(sys.argv[1].encode(), b"w")
-    libc.malloc_info(0, file)
-    libc.fclose(file)
+    told()
 
 loop.run(main())
 """
 
+_A_LARGE_BLOCK_AFTER_A_LARGER = """
+async def main():
+    bytes(8 << 20)
+    kept = bytes(4 << 20)
+    told()
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="heaps are counted as glibc tells them")
+loop.run(main())
+"""
+
+of_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="heaps are as glibc tells of them")
+
+
+@of_glibc
 @pytest.mark.parametrize(("given", "least", "most"), [({}, 1, 2), ({"MALLOC_ARENA_MAX": "5"}, 3, 5)])
 def test_threads_share_two_heaps_unless_somebody_wants_more(
     tmp_path: Path, given: dict[str, str], least: int, most: int
 ) -> None:
-    told = tmp_path / "heaps.xml"
-    environment = {k: v for k, v in os.environ.items() if k != "MALLOC_ARENA_MAX"} | given
-    command = [sys.executable, "-c", _SIX_THREADS_WITH_MEMORY, str(told)]
+    told = _told(tmp_path, _SIX_THREADS_WITH_MEMORY, given)
+    assert least <= told.count("<heap nr=") <= most
+
+
+@of_glibc
+@pytest.mark.parametrize(
+    ("given", "least", "most"), [({}, 1, 1), ({"MALLOC_MMAP_THRESHOLD_": "33554432"}, 0, 0)]
+)
+def test_a_large_block_lies_in_no_heap_unless_somebody_wants_it(
+    tmp_path: Path, given: dict[str, str], least: int, most: int
+) -> None:
+    """By default the larger one that was freed before would make the heap its place."""
+    told = _told(tmp_path, _A_LARGE_BLOCK_AFTER_A_LARGER, given)
+    mapped = re.search(r'type="mmap" count="(\d+)" size="(\d+)"', told)
+    assert mapped is not None
+    assert least <= int(mapped[2]) // (4 << 20) <= most
+
+
+def _told(folder: Path, program: str, given: dict[str, str]) -> str:
+    told = folder / "heaps.xml"
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")} | given
+    command = [sys.executable, "-c", _WRITE_WHAT_THE_C_LIBRARY_TELLS + program, str(told)]
     subprocess.run(command, env=environment, check=True, timeout=60)
-    assert least <= told.read_text().count("<heap nr=") <= most
+    return told.read_text()

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from nexusd.core.alerts import Alert
-from nexusd.web.beside import MOST_ON_LOOP
+from nexusd.web.beside import ALERTS_ON_LOOP
 from tests.web.fakes import alert
 from tests.web.site import Site
 
@@ -31,7 +31,7 @@ PATHS = ("/api/v1/alerts", "/api/v1/status", "/api/v2/alerts", "/api/v2/alerts/g
 
 @pytest.mark.parametrize("path", PATHS)
 async def test_many_alerts_are_looked_at_beside_the_event_loop(site: Site, path: str) -> None:
-    alerts = site.daemon.world.alerts = WatchedAlerts(MOST_ON_LOOP + 1)
+    alerts = site.daemon.world.alerts = WatchedAlerts(ALERTS_ON_LOOP + 1)
     answer = await site.get(path)
     assert answer.status == 200
     assert alerts.looked_at_by
@@ -40,6 +40,6 @@ async def test_many_alerts_are_looked_at_beside_the_event_loop(site: Site, path:
 
 @pytest.mark.parametrize("path", PATHS)
 async def test_for_a_few_no_thread_is_asked(site: Site, path: str) -> None:
-    alerts = site.daemon.world.alerts = WatchedAlerts(MOST_ON_LOOP)
+    alerts = site.daemon.world.alerts = WatchedAlerts(ALERTS_ON_LOOP)
     await site.get(path)
     assert alerts.looked_at_by == {threading.get_ident()}

@@ -10,7 +10,8 @@ import pytest
 
 from nexusd.core.inventory import Inventory, Sweep, SweepPolicy, compare
 from nexusd.core.records import Specs
-from nexusd.web.inventory import LOOKED_AT_ON_LOOP, Filter
+from nexusd.web.beside import INSTANCES_ON_LOOP
+from nexusd.web.inventory import Filter
 from tests.web.fakes import EVERYWHERE, instance, world_of
 from tests.web.site import Site
 
@@ -184,7 +185,7 @@ async def test_any_page_of_a_hundred_thousand_instances_is_quick() -> None:
 
 async def test_a_page_that_is_far_in_is_of_the_moment_it_was_asked_for() -> None:
     """It is read on a thread; a sweep that is taken in meanwhile changes nothing of it."""
-    known = [instance(n, "stopped" if n % 4_000 == 0 else "running") for n in range(2 * LOOKED_AT_ON_LOOP)]
+    known = [instance(n, "stopped" if n % 4_000 == 0 else "running") for n in range(2 * INSTANCES_ON_LOOP)]
     stopped = [i for i in known if i.status == "stopped"]
     for wanted, offset, expected in (
         (Filter(status="stopped"), 1, stopped[1:4]),

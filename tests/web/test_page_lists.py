@@ -11,6 +11,7 @@ from nexusd.core.alerts import AlertState
 from nexusd.core.errors import StoreUnavailableError
 from nexusd.core.lifecycle import State
 from nexusd.core.records import Specs
+from nexusd.web.beside import INSTANCES_ON_LOOP
 from nexusd.web.page.instances import Filter, find
 from tests.web.fakes import EVERYWHERE, alert, instance, placement, world_of
 from tests.web.html import read
@@ -60,15 +61,15 @@ async def test_an_instance_shows_its_size_and_whether_the_last_listing_had_it(si
     assert "worker-1 | running, not in the last listing | us-east-1 | 192.0.2.7 | 4 CPU, 8 GB" in text
 
 
-async def test_looking_through_many_instances_lets_others_have_their_turn() -> None:
-    inventory = world_of(instance(n) for n in range(10_000)).inventory
+async def test_many_instances_are_looked_through_beside_the_event_loop() -> None:
+    inventory = world_of(instance(n) for n in range(INSTANCES_ON_LOOP + 1)).inventory
     looking = asyncio.ensure_future(find(inventory, Filter(name="worker-9999"), 0))
     turns = 0
     while not looking.done():
         await asyncio.sleep(0)
         turns += 1
     assert [i.name for i in (await looking).rows] == ["worker-9999"]
-    assert turns >= 5
+    assert turns > 1
 
 
 async def test_alerts_are_listed_by_name_a_page_at_a_time(site: Site) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,6 +9,8 @@ from urllib.parse import urlencode
 
 from nexusd.core.inventory import Inventory
 from nexusd.core.records import RUNNING, STARTING, STOPPED, TERMINATED, Instance
+from nexusd.web.beside import about_instances
+from nexusd.web.inventory import Filter as WholeFilter
 from nexusd.web.metrics import INSTANCE_STATUSES
 from nexusd.web.page.frame import folded, lead, pages, section
 from nexusd.web.page.html import Cell, Html, Row, element, scrolled, table
@@ -20,8 +21,6 @@ SHOWN_REGIONS = 12
 FOLDED_REGIONS = 100
 MANY_STATUSES = 10
 LIST_LIMIT = 50
-LOOKED_AT_ONCE = 2_000
-"""Instances looked at before the event loop has a turn again."""
 _BAR_WIDTH = 1000
 
 
@@ -37,14 +36,6 @@ class Filter:
         wanted = {"region": self.region, "status": self.status, "name": self.name}
         given = {key: value for key, value in wanted.items() if value is not None}
         return "?" + urlencode({"show": "instances", **given}, errors="replace")
-
-    def counted(self, inventory: Inventory) -> int:
-        """How many there are of the region and status, whatever their names."""
-        return sum(
-            n
-            for (region, status), n in inventory.counts.items()
-            if self.region in (None, region) and self.status in (None, status)
-        )
 
     def admits(self, instance: Instance) -> bool:
         return (
@@ -63,26 +54,20 @@ class Found:
 
 
 async def find(inventory: Inventory, wanted: Filter, offset: int) -> Found:
-    """In the order in which they were first seen. Looks at no more than it has to, and others have their turn
-    meanwhile.
-    """
-    wanted = Filter(wanted.region, wanted.status, wanted.name.casefold() if wanted.name else None)
-    total = wanted.counted(inventory)
-    if wanted.name is None and offset >= total:
-        return Found([], total)
-    found: list[Instance] = []
-    counted = 0
-    for looked_at, instance in enumerate(inventory.copied().values(), 1):
-        if looked_at % LOOKED_AT_ONCE == 0:
-            await asyncio.sleep(0)
-        if not wanted.admits(instance):
-            continue
-        counted += 1
-        if offset < counted <= offset + LIST_LIMIT:
-            found.append(instance)
-        elif counted > offset and wanted.name is None:
-            break
-    return Found(found, counted if wanted.name is not None else total)
+    """In the order in which they were first seen. Looks at no more than it has to."""
+    if wanted.name is None:
+        whole = WholeFilter(wanted.region, wanted.status)
+        return Found(*await whole.page(inventory, LIST_LIMIT, offset))
+    folded_name = Filter(wanted.region, wanted.status, wanted.name.casefold())
+
+    def looked_for(instances: Iterable[Instance]) -> Found:
+        rows, total = [], 0
+        for total, instance in enumerate(filter(folded_name.admits, instances), 1):
+            if offset < total <= offset + LIST_LIMIT:
+                rows.append(instance)
+        return Found(rows, total)
+
+    return await about_instances(len(inventory), looked_for, inventory)
 
 
 def overview(view: View) -> Html:
