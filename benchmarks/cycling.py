@@ -17,7 +17,7 @@ from nexusd.core.notifications import Routing
 from nexusd.core.polls import INSTANCES, REGIONS, PollState
 from nexusd.core.rules_default import DEFAULT_RULES
 from nexusd.core.world import World
-from nexusd.cycle import Cycle, Observers, Parts
+from nexusd.cycle import Cycle, Observers, Parts, nobody_is_told
 from nexusd.runtime.clock import SystemClock
 from nexusd.store.opening import StoreOptions, open_store
 from nexusd.web.metrics import MetricsRegistry
@@ -37,7 +37,7 @@ async def cycle_over(url: str, concurrency: int) -> AsyncIterator[Cycle]:
         store = open_store(StoreOptions(f"sqlite:///{Path(folder) / 'nexusd.db'}", "benchmark"), clock)
         key = LiteralKey("benchmark")
         async with CloudNexus(options, key, clock, random.Random(1), metrics, world.known) as cloud:
-            parts = Parts(cloud, alerting, lambda _messages, _now: [], INTERVALS_S, NOBODY)
+            parts = Parts(cloud, alerting, nobody_is_told, INTERVALS_S, NOBODY)
             cycle = Cycle(world, store, clock, metrics, parts)
             if not await store.acquire_lease():
                 raise RuntimeError("the store of a benchmark is led by somebody else")

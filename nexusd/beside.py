@@ -1,6 +1,6 @@
 """Long steps run beside the event loop, so that whoever asks meanwhile is answered (performance.md, G9).
 
-Used by `cycle`, `cloud` and `web`.
+Used by `cycle`, `cloud`, `delivery` and `web`.
 """
 
 from __future__ import annotations

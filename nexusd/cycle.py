@@ -9,7 +9,7 @@ same differences again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -63,6 +63,11 @@ class Observers:
     recorded: Callable[[], object] = int
 
 
+async def nobody_is_told(_messages: Sequence[Message], _now: float) -> list[OutboxMessage]:
+    """`Parts.compose` of a simulation or a measurement, whose messages nobody is to have."""
+    return []
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """What a configuration shapes of the cycle.
@@ -75,7 +80,7 @@ class Parts:
 
     cloud: CloudApi
     alerting: Alerting
-    compose: Callable[[Iterable[Message], float], list[OutboxMessage]]
+    compose: Callable[[Sequence[Message], float], Awaitable[list[OutboxMessage]]]
     intervals_s: Mapping[str, float]
     observers: Observers
     smoothing_s: float | None = None
@@ -227,7 +232,7 @@ class Cycle:
         size = len(facts.looked_at) + len(self._memory.alerts)
         judged = await beside(size, judge, self._parts.alerting, facts, self._memory)
         swept = await self._after_sweep(news.delta)
-        messages = [row async for row in self._composed(judged.messages, now)]
+        messages = await self._composed(judged.messages, now)
         write = write_of(news, judged, messages, swept.first_running, now)
         self._unsaved.append(Unsaved(write, messages))
         self._become(news, polls, judged, swept)
@@ -241,11 +246,12 @@ class Cycle:
         await self._save()
         self.progressed_at = self._clock.now()
 
-    async def _composed(self, messages: Sequence[Message], now: float) -> AsyncIterator[OutboxMessage]:
+    async def _composed(self, messages: Sequence[Message], now: float) -> list[OutboxMessage]:
+        rows = []
         for some in _batched(messages):
-            for row in self._parts.compose(some, now):
-                yield row
+            rows += await self._parts.compose(some, now)
             await asyncio.sleep(0)
+        return rows
 
     def _log_pass(self, news: News, judged: AlertPass, messages: list[OutboxMessage]) -> None:
         """The one canonical line of a poll's pass."""

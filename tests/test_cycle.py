@@ -67,7 +67,7 @@ class Watch:
         self.parts = Parts(cloud, alerting, self._tell, INTERVALS_S, nobody, smoothing_s)
         self.cycle = Cycle(self.world, store, clock, NullMetrics(), self.parts)
 
-    def _tell(self, messages: Iterable[Message], now: float) -> list[OutboxMessage]:
+    async def _tell(self, messages: Iterable[Message], now: float) -> list[OutboxMessage]:
         self.told += [(now, message) for message in messages]
         return []
 

@@ -10,7 +10,7 @@ from nexusd.core.alerting import Alerting
 from nexusd.core.backlog import Backlog
 from nexusd.core.notifications import Routing
 from nexusd.core.rules import NOTHING_FOUND, Condition, Facts, Judgement, Rule
-from nexusd.cycle import LONGEST_WAIT_S, Observers, Parts
+from nexusd.cycle import LONGEST_WAIT_S, Observers, Parts, nobody_is_told
 from tests.delivery.receivers import message
 from tests.test_cycle import INTERVALS_S, Watch, watch
 from tests.virtual_time import in_virtual_time
@@ -36,7 +36,7 @@ class Seen:
         return Parts(
             self._here.cloud,
             alerting,
-            lambda _messages, _now: [],
+            nobody_is_told,
             INTERVALS_S,
             nobody,
             outbox_changes=lambda: self.changes,

@@ -40,7 +40,7 @@ from nexusd.core.polls import INSTANCES, REGIONS, PollState
 from nexusd.core.records import Instance
 from nexusd.core.rules_default import DEFAULT_RULES
 from nexusd.core.world import World
-from nexusd.cycle import Cycle, Observers, Parts
+from nexusd.cycle import Cycle, Observers, Parts, nobody_is_told
 from nexusd.store.executors import InlineExecutor
 from nexusd.store.opening import StoreOptions, open_store
 from nexusd.web.instance_metrics import InstanceMetrics
@@ -164,7 +164,7 @@ class Daemon:
         self.cloud = ListedApi(self.rows, self._clock, self.world)
         nobody = Observers(lambda: None, lambda _: None, lambda _: None)
         alerting = Alerting(tuple(DEFAULT_RULES.values()), Routing({"ops": True}))
-        parts = Parts(self.cloud, alerting, lambda _messages, _now: [], INTERVALS_S, nobody)
+        parts = Parts(self.cloud, alerting, nobody_is_told, INTERVALS_S, nobody)
         self.cycle = Cycle(self.world, self.store, self._clock, self.metrics, parts)
         self.series = InstanceMetrics(1000, lambda: self.world.inventory)
         await self.store.acquire_lease()

@@ -5,7 +5,7 @@ Owned by `engine`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from random import Random
@@ -92,7 +92,7 @@ class Deliveries:
         self._replayed = 0
         self._outbox = OutboxWriter(OutboxOptions(options.bodies, options.addresses), rng)
 
-    def compose(self, messages: Iterable[Message], now: float) -> list[OutboxMessage]:
+    async def compose(self, messages: Sequence[Message], now: float) -> list[OutboxMessage]:
         """The outbox rows of messages (`cycle.Parts.compose`). Those that a worker has room for are leased to
         it; it is given them by `added`.
         """
@@ -101,7 +101,7 @@ class Deliveries:
             worker = self._workers.get(address)
             return worker.claim(size, now) if worker is not None else None
 
-        return self._outbox.rows(messages, now, self._clock.utc_offset_s(), lease)
+        return await self._outbox.rows(messages, now, self._clock.utc_offset_s(), lease)
 
     def added(self, messages: Iterable[OutboxMessage]) -> None:
         """These are in the outbox now. To be told of all that `compose` has made, in that order."""
@@ -167,8 +167,8 @@ class Deliveries:
 
     def _sending(self, outlet: _Outlet) -> Callable[[], Awaitable[Delivery]]:
         async def send() -> Delivery:
-            now = self._clock.now()
-            rows = self._outbox.rows([trial_message(outlet.owner, now)], now, self._clock.utc_offset_s())
+            now, utc_offset_s = self._clock.now(), self._clock.utc_offset_s()
+            rows = await self._outbox.rows([trial_message(outlet.owner, now)], now, utc_offset_s)
             row = next(row for row in rows if row.receiver == outlet.receiver.name)
             delivery = await outlet.receiver.send(row)
             self._metrics.notification_request(outlet.receiver.name, delivery.code)

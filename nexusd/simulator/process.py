@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -13,12 +13,12 @@ from nexusd.core.alerting import Alerting
 from nexusd.core.errors import StoreUnavailableError
 from nexusd.core.events import Event
 from nexusd.core.lifecycle import Placement, State
-from nexusd.core.notifications import Message, Routing
+from nexusd.core.notifications import Routing
 from nexusd.core.placement import PlacementRequest
 from nexusd.core.polls import INSTANCES, REGIONS, PollState
 from nexusd.core.world import World
-from nexusd.cycle import Cycle, Observers, Parts
-from nexusd.ports import Clock, CloudApi, IdempotencyKey, OutboxMessage, Store, Transaction
+from nexusd.cycle import Cycle, Observers, Parts, nobody_is_told
+from nexusd.ports import Clock, CloudApi, IdempotencyKey, Store, Transaction
 from nexusd.provisioning.fleets import FleetKeeper
 from nexusd.provisioning.intake import Intake
 from nexusd.provisioning.worker import Provisioner, ProvisioningOptions
@@ -95,7 +95,9 @@ class Process:
             self._world, given.store, given.clock, given.rng, given.options.policy, self._asked
         )
         observers = Observers(self.provisioner.wake, self.provisioner.swept, lambda _: None)
-        parts = Parts(given.cloud, Alerting((), Routing({})), _no_messages, POLL_S, observers, fleets=FLEETS)
+        parts = Parts(
+            given.cloud, Alerting((), Routing({})), nobody_is_told, POLL_S, observers, fleets=FLEETS
+        )
         self._cycle = Cycle(self._world, given.store, given.clock, metrics, parts)
         self._hurry = asyncio.Event()
 
@@ -167,7 +169,3 @@ class Process:
         """The cycle, which would look at its alerts again, has none here."""
         if any(event.detail.get("to") in HURRIED for event in events):
             self._hurry.set()
-
-
-def _no_messages(_messages: Iterable[Message], _now: float) -> list[OutboxMessage]:
-    return []

@@ -50,7 +50,7 @@ def world_with(*alerts: Alert) -> World:
 
 async def tell(office: Post, made: Deliveries, *alerts: Alert) -> None:
     """As the cycle does: one message an alert, committed, the workers woken."""
-    rows = made.compose(
+    rows = await made.compose(
         [Message("am", f"{{}}:{a.labels}", a.labels, (a,)) for a in alerts], office.clock.now()
     )
     await office.store.run(lambda tx: tx.outbox.add(rows))
@@ -309,7 +309,7 @@ async def test_an_alertmanager_that_hangs_leaves_a_webhook_as_quick_as_ever(tmp_
         async with leading(office, made):
             await tell(office, made, *alerts)
             await asyncio.sleep(5.0)
-            rows = made.compose([Message("ops", "g", (), (alerts[0],))], office.clock.now())
+            rows = await made.compose([Message("ops", "g", (), (alerts[0],))], office.clock.now())
             await office.store.run(lambda tx: tx.outbox.add(rows))
             made.added(rows)
             await asyncio.sleep(1.0)

@@ -209,7 +209,7 @@ async def test_each_url_has_messages_of_its_own_and_one_that_hangs_delays_nobody
         made = deliveries(office, DeliveryOptions((webhook("ops", ops.url),), apprise=(chat,)))
         async with leading(office, made):
             for_ops = Message("ops", "g", LABELS[:1], (ALERT,))
-            rows = made.compose([MESSAGE] * 8 + [for_ops], office.clock.now())
+            rows = await made.compose([MESSAGE] * 8 + [for_ops], office.clock.now())
             assert [r.receiver for r in rows] == ["chat/1", "chat/2"] * 8 + ["ops"]
             await office.add(*rows)
             made.added(rows)

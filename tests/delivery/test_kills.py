@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -133,7 +133,7 @@ class _Postponing:
         self._put_off.extend(messages)
 
 
-Compose = Callable[[Iterable[Message], float], list[OutboxMessage]]
+Compose = Callable[[Sequence[Message], float], Awaitable[list[OutboxMessage]]]
 
 
 def composing(made: Deliveries) -> Compose:
@@ -143,8 +143,8 @@ def composing(made: Deliveries) -> Compose:
 def handing_over_early(made: Deliveries) -> Compose:
     """Broken: messages are handed to the workers before they are committed."""
 
-    def compose(messages: Iterable[Message], now: float) -> list[OutboxMessage]:
-        rows = made.compose(messages, now)
+    async def compose(messages: Sequence[Message], now: float) -> list[OutboxMessage]:
+        rows = await made.compose(messages, now)
         made.added(rows)
         return rows
 

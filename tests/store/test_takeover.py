@@ -14,7 +14,7 @@ from nexusd.core.polls import INSTANCES, REGIONS, PollState
 from nexusd.core.records import Instance, Region
 from nexusd.core.rules_default import DEFAULT_RULES
 from nexusd.core.world import World
-from nexusd.cycle import Cycle, Observers, Parts
+from nexusd.cycle import Cycle, Observers, Parts, nobody_is_told
 from nexusd.store.executors import InlineExecutor
 from nexusd.store.opening import StoreOptions, open_store
 from nexusd.store.store import SqlStore
@@ -33,7 +33,7 @@ class Replica:
         self.world = World({name: PollState(name, s, clock.now()) for name, s in INTERVALS_S.items()})
         nobody = Observers(lambda: None, lambda _: None, lambda _: None)
         alerting = Alerting(tuple(DEFAULT_RULES.values()), Routing({}))
-        parts = Parts(cloud, alerting, lambda _messages, _now: [], INTERVALS_S, nobody)
+        parts = Parts(cloud, alerting, nobody_is_told, INTERVALS_S, nobody)
         self.cycle = Cycle(self.world, store, clock, NullMetrics(), parts)
 
     async def lead(self) -> None:
