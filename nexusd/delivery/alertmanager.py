@@ -10,7 +10,7 @@ of none.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import msgspec
@@ -20,6 +20,7 @@ from nexusd.core.alerts import Alert, AlertState
 from nexusd.core.errors import StoreUnavailableError
 from nexusd.core.webhook_body import rfc3339
 from nexusd.core.world import World
+from nexusd.delivery.beside import about_bytes
 from nexusd.delivery.complaints import Complaints
 from nexusd.delivery.http import HttpOptions, HttpTarget
 from nexusd.ports import Clock, Delivery, Metrics, OutboxMessage, Store
@@ -116,14 +117,14 @@ class AlertmanagerReceiver:
 
     async def send(self, message: OutboxMessage) -> Delivery:
         """The message's alerts; one that fires is valid from now, however long the message has waited."""
+        until = rfc3339(self._target.utc() + VALID_S)
         try:
-            said = _DECODER.decode(message.body).alerts
+            fingerprints, body = await about_bytes(len(message.body), _translated, message.body, until)
         except msgspec.DecodeError:
             return Delivery("rejected", "invalid", "the message is not one of alerts")
-        until = rfc3339(self._target.utc() + VALID_S)
-        delivery = await self._post(_postable(alert, until) for alert in said)
+        delivery = await self._target.request("POST", body)
         if delivery.outcome == "delivered":
-            self._told.update((alert.fingerprint, message.created_at) for alert in said)
+            self._told.update(dict.fromkeys(fingerprints, message.created_at))
         return delivery
 
     async def close(self) -> None:
@@ -141,7 +142,8 @@ class AlertmanagerReceiver:
         """Tell what it was told before, as it is now."""
         alerts = list(self._current(self._clock.now()))
         for start in range(0, len(alerts), BATCH):
-            delivery = await self._post(alerts[start : start + BATCH])
+            body = msgspec.json.encode(alerts[start : start + BATCH])
+            delivery = await self._target.request("POST", body)
             self._metrics.notification_request(self._name, delivery.code)
             self._complaints.hear(delivery)
             if delivery.outcome != "delivered":
@@ -180,9 +182,6 @@ class AlertmanagerReceiver:
             self._options.external_url,
         )
 
-    async def _post(self, alerts: Iterable[_Postable]) -> Delivery:
-        return await self._target.request("POST", msgspec.json.encode(list(alerts)))
-
 
 def _ends_at(alert: Alert, told_at: float, now: float) -> float | None:
     """Until when an alert that was told at that time is to be taken for true; None: not to be told again."""
@@ -192,6 +191,12 @@ def _ends_at(alert: Alert, told_at: float, now: float) -> float | None:
     if alert.resolved_at is not None and now < alert.resolved_at + RESOLVED_S:
         return alert.resolved_at
     return None
+
+
+def _translated(message: bytes, until: str) -> tuple[list[str], bytes]:
+    """The fingerprints of a message's alerts, and what to POST of them. Raises `DecodeError`."""
+    said = _DECODER.decode(message).alerts
+    return [alert.fingerprint for alert in said], msgspec.json.encode([_postable(a, until) for a in said])
 
 
 def _postable(said: _Said, until: str) -> _Postable:

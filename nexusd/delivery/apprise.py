@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from nexusd.core.errors import ConfigError
 from nexusd.core.message_text import MessageText, message_text
+from nexusd.delivery.beside import about_bytes
 from nexusd.ports import Delivery, OutboxMessage
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class AppriseReceiver:
     async def send(self, message: OutboxMessage) -> Delivery:
         """One try. Apprise does not tell a refusal from a failure: both are tried again."""
         try:
-            text = message_text(message.body)
+            text = await about_bytes(len(message.body), message_text, message.body)
         except ValueError as error:
             return Delivery("rejected", "invalid", str(error))
         try:

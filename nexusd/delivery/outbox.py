@@ -6,16 +6,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
-from nexusd.beside import Beside
 from nexusd.core.identifiers import ulid
 from nexusd.core.notifications import Message
 from nexusd.core.webhook_body import BodyOptions, webhook_body
+from nexusd.delivery.beside import about_alerts
 from nexusd.ports import OutboxMessage
 
 EXPIRES_AFTER_S = 24 * 3600.0
-ALERTS_ON_LOOP = 1_000
-"""About 3 ms of rendering."""
-_beside = Beside(ALERTS_ON_LOOP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +46,7 @@ class OutboxWriter:
     ) -> list[OutboxMessage]:
         """One row a message and address, due at once. `now`: an instant of the clock, with its UTC offset."""
         told = sum(len(message.alerts) for message in messages)
-        bodies = await _beside(told, self._bodies, messages, utc_offset_s)
+        bodies = await about_alerts(told, self._bodies, messages, utc_offset_s)
         return [
             row
             for message, body in zip(messages, bodies, strict=True)

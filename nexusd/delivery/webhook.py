@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from nexusd.delivery.beside import about_bytes
 from nexusd.delivery.http import HttpOptions, HttpTarget
 from nexusd.delivery.signing import Signer
 from nexusd.ports import Clock, Delivery, OutboxMessage
@@ -32,7 +33,7 @@ class WebhookReceiver:
 
     async def send(self, message: OutboxMessage) -> Delivery:
         """One POST, the body as it is."""
-        signed = self._signer.headers(message, self._target.utc())
+        signed = await about_bytes(len(message.body), self._signer.headers, message, self._target.utc())
         return await self._target.request("POST", message.body, {"webhook-id": message.id, **signed})
 
     async def close(self) -> None:

@@ -13,7 +13,8 @@ import pytest
 from nexusd.core.alerts import Alert, AlertState
 from nexusd.core.notifications import Message
 from nexusd.core.webhook_body import BodyOptions
-from nexusd.delivery.outbox import ALERTS_ON_LOOP, OutboxOptions, OutboxWriter
+from nexusd.delivery.beside import ALERTS_ON_LOOP
+from nexusd.delivery.outbox import OutboxOptions, OutboxWriter
 
 NOW = 1_700_000_000.0
 ALERT = Alert("f" * 16, (("alertname", "A"),), (), AlertState.FIRING, NOW, NOW)
