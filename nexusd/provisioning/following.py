@@ -106,14 +106,19 @@ class Follower:
 
     async def _adopt(self, placement: Placement, after: Placement, adopted: Attempt) -> bool:
         """What was made after all shows as well as an answer that the region has capacity."""
-        if len(lifecycle.match_instances(placement, adopted, self._world.inventory)) > 1:
-            self._world.found_several(after)
+        self._tell_of_several(after, adopted)
         now = self._clock.now()
         coolings = after_success(self._world.cooling_off, adopted.region, placement.request.plan, now)
         return await self._journal.finish(placement, after, adopted, coolings)
 
+    def _tell_of_several(self, placement: Placement, adopted: Attempt) -> None:
+        if len(lifecycle.match_instances(placement, adopted, self._world.inventory)) > 1:
+            self._world.found_several(placement)
+
     async def _follow(self, placement: Placement, attempt: Attempt, vanished: set[str]) -> None:
         now = self._clock.now()
+        if attempt.outcome is Outcome.ADOPTED and placement.request.name not in self._world.shared_names:
+            self._tell_of_several(placement, attempt)  # whoever adopted it may be dead, untold
         if placement.instance_id is None or placement.instance_id not in self._world.inventory:
             placement = await self._learn_id(placement, attempt, now)
         if placement.instance_id in vanished:

@@ -209,6 +209,10 @@ async def test_of_several_instances_of_a_lost_name_the_oldest_is_adopted_and_it_
         assert placement.instance_id == "inst_other"
         assert list(here.world.shared_names) == ["worker-01"]
         assert len(cloud.requests) == 1
+    async with site(tmp_path, cloud) as here:  # it was killed before anybody was told
+        await asyncio.sleep(30.0)
+        assert (await here.placement(accepted)).state is State.PROVISIONING
+        assert list(here.world.shared_names) == ["worker-01"]
 
 
 @in_virtual_time
