@@ -33,15 +33,15 @@ answer takes several wakings, and reading the store one for each row."""
 
 
 _GLIBC_HEAP = {
-    "MALLOC_ARENA_MAX": (-8, 2),
+    "MALLOC_ARENA_MAX": (-8, 1),
     "MALLOC_MMAP_THRESHOLD_": (-3, 1 << 20),
     "MALLOC_TRIM_THRESHOLD_": (-1, 2 << 20),
 }
 """What mallopt(3) is told unless the variable says otherwise: its parameter's number and value.
 
-By default nearly every thread gets a heap of its own, and each grows to the largest pass it ever did; but
-threads take turns here. And each large block that is freed moves the limit (bytes) from which blocks get
-pages of their own, so that in time bodies of several MB come and go in the heap, between small ones.
+By default nearly every thread gets a heap of its own, and each keeps what the largest pass it ever did has
+needed; but threads take turns here. And each large block that is freed moves the limit (bytes) from which
+blocks get pages of their own, so that in time bodies of several MB come and go between small ones.
 """
 
 
