@@ -60,6 +60,7 @@ def run(config: Path | None, overrides: Mapping[str, object]) -> None:
         return settings.load(config, overrides)
 
     loaded = load()
+    loop.keep_heap_small()  # before the log has a thread
     with logs_configured(LogOptions(loaded.log.level, loaded.log.format)):
         loop.run(serve(loaded, load))
 

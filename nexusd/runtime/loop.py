@@ -48,15 +48,17 @@ blocks get pages of their own, so that in time bodies of several MB come and go 
 def run(main: Coroutine[Any, Any, None]) -> None:
     """Run it to its end on a new loop. Raises what it raised."""
     gc.freeze()  # the modules
-    _keep_heap_small()
+    keep_heap_small()
     gc.set_threshold(*_COLLECT_AFTER)
     sys.setswitchinterval(_THREADS_TAKE_TURNS_AFTER_S)
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         runner.run(main)
 
 
-def _keep_heap_small() -> None:
-    """Where the C library knows how, and nobody has said otherwise."""
+def keep_heap_small() -> None:
+    """Where the C library knows how, and nobody has said otherwise. Threads that began before have heaps of
+    their own, and later ones share those.
+    """
     for variable, (parameter, value) in _GLIBC_HEAP.items():
         if variable not in os.environ:
             with contextlib.suppress(OSError, AttributeError):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import platform
 import signal
 import socket
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 
 import aiohttp
@@ -30,6 +32,25 @@ async def test_it_serves_what_it_polled_and_stops_in_order(tmp_path: Path) -> No
         assert await daemon.status("/-/healthy") == 200
         assert await daemon.stop() == 0
     assert "Traceback" not in daemon.log.read_text()
+
+
+HEAP_OF_A_THREAD = 64 << 20
+"""glibc's malloc: the size of a thread's heap, which begins at a multiple of it; its rest is reserved."""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="heaps are where glibc puts them")
+async def test_its_threads_share_one_heap(tmp_path: Path) -> None:
+    async with EmulatorServer(Cloud(OPTIONS)) as server, DaemonProcess(tmp_path, server.url) as daemon:
+        assert len(list(Path(f"/proc/{daemon.process.pid}/task").iterdir())) > 1
+        maps = Path(f"/proc/{daemon.process.pid}/maps").read_text().splitlines()
+    found = [(*(int(end, 16) for end in line.split()[0].split("-")), line.split()[1]) for line in maps]
+    heaps = [
+        begin
+        for (begin, used, mode), (_, end, after) in pairwise(found)
+        if (mode, after) == ("rw-p", "---p")
+        if begin % HEAP_OF_A_THREAD == 0 and used <= end == begin + HEAP_OF_A_THREAD
+    ]
+    assert heaps == []
 
 
 @pytest.mark.slow
