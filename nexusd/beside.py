@@ -23,10 +23,10 @@ class Beside:
     """
 
     most_on_loop: int
-    """Records that a step of this kind may look at on the loop: what takes a few ms."""
+    """What a step of this kind may look at on the loop, in records or bytes: what takes a few ms."""
 
     async def __call__(self, size: int, step: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
-        """`size`: how many records the step looks at. Raises what the step raised."""
+        """`size`: how much the step looks at, in the same unit. Raises what the step raised."""
         if size <= self.most_on_loop:
             return step(*arguments, **named)
         return await asyncio.to_thread(step, *arguments, **named)

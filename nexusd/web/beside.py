@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
@@ -17,7 +18,6 @@ INSTANCES_ON_LOOP = 10_000
 """About 2 ms of holding each against a filter. Merely skipping so many takes 0.1 ms."""
 
 about_alerts = Beside(ALERTS_ON_LOOP)
-_about_instances = Beside(INSTANCES_ON_LOOP)
 
 
 async def about_instances(looks_at: int, step: Callable[[Iterable[Instance]], T], inventory: Inventory) -> T:
@@ -26,4 +26,4 @@ async def about_instances(looks_at: int, step: Callable[[Iterable[Instance]], T]
     """
     if looks_at <= INSTANCES_ON_LOOP:
         return step(inventory)
-    return await _about_instances(looks_at, step, inventory.copied().values())
+    return await asyncio.to_thread(step, inventory.copied().values())

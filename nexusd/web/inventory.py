@@ -65,7 +65,7 @@ class Filter:
         to its end only, and a page past the total none. Where those are many, they are read on a thread.
         """
         if self.name is not None:
-            named = [i for i in inventory.named(self.name) if self._matches(i)]
+            named = [i for i in inventory.named(self.name) if self.matches(i)]
             return named[offset : offset + limit], len(named)
         total = sum(n for key, n in inventory.counts.items() if self._counted(*key))
         end = min(offset + limit, total)
@@ -75,12 +75,12 @@ class Filter:
             return list(islice(inventory, offset, end)), total
 
         def rows(instances: Iterable[Instance]) -> list[Instance]:
-            return list(islice(filter(self._matches, instances), offset, end))
+            return list(islice(filter(self.matches, instances), offset, end))
 
         evenly_spread = end * len(inventory) // total
         return await about_instances(evenly_spread, rows, inventory), total
 
-    def _matches(self, instance: Instance) -> bool:
+    def matches(self, instance: Instance) -> bool:
         return self._counted(instance.region, instance.status)
 
     def _counted(self, region: str, status: str) -> bool:

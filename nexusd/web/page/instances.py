@@ -37,13 +37,6 @@ class Filter:
         given = {key: value for key, value in wanted.items() if value is not None}
         return "?" + urlencode({"show": "instances", **given}, errors="replace")
 
-    def admits(self, instance: Instance) -> bool:
-        return (
-            self.region in (None, instance.region)
-            and self.status in (None, instance.status)
-            and (self.name is None or self.name in instance.name.casefold())
-        )
-
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -55,14 +48,15 @@ class Found:
 
 async def find(inventory: Inventory, wanted: Filter, offset: int) -> Found:
     """In the order in which they were first seen. Looks at no more than it has to."""
-    if wanted.name is None:
-        whole = WholeFilter(wanted.region, wanted.status)
+    whole = WholeFilter(wanted.region, wanted.status)
+    if not wanted.name:
         return Found(*await whole.page(inventory, LIST_LIMIT, offset))
-    folded_name = Filter(wanted.region, wanted.status, wanted.name.casefold())
+    part = wanted.name.casefold()
 
     def looked_for(instances: Iterable[Instance]) -> Found:
         rows, total = [], 0
-        for total, instance in enumerate(filter(folded_name.admits, instances), 1):
+        admitted = (i for i in instances if whole.matches(i) and part in i.name.casefold())
+        for total, instance in enumerate(admitted, 1):
             if offset < total <= offset + LIST_LIMIT:
                 rows.append(instance)
         return Found(rows, total)
