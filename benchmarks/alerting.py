@@ -35,12 +35,12 @@ from benchmarks.rounds import interleaved, median_round, missing
 from benchmarks.table import Figure, Limit, Row, at_least, at_most, skipped
 from nexusd.core.alerting import Alerting
 from nexusd.core.answers import CreateAnswer, CreateRequest
-from nexusd.core.inventory import Sweep
 from nexusd.core.notifications import ALL_LABELS, Route, Routing
 from nexusd.core.polls import INSTANCES, PollState
 from nexusd.core.records import RUNNING, STOPPED, Instance
 from nexusd.core.regions import RegionList
 from nexusd.core.rules_default import DEFAULT_RULES
+from nexusd.core.sweeps import Sweep
 from nexusd.core.world import World
 from nexusd.cycle import Cycle, Observers, Parts
 from nexusd.delivery.deliveries import Deliveries, DeliveryOptions

@@ -19,10 +19,11 @@ from nexusd.beside import Beside
 from nexusd.core.after_sweep import NO_SWEEP, AfterSweep, after
 from nexusd.core.alerting import Alerting, AlertMemory, AlertPass, judge
 from nexusd.core.backlog import Backlog
+from nexusd.core.comparing import compare, compared
 from nexusd.core.cooling import within_reach
 from nexusd.core.errors import ApiError, LeaseLostError, StoreUnavailableError
 from nexusd.core.fleets import NO_FLEETS, Fleets, fleet_records
-from nexusd.core.inventory import Delta, Inventory, SweepPolicy, compare, compared
+from nexusd.core.inventory import Inventory
 from nexusd.core.judging import Unjudged
 from nexusd.core.notifications import Message
 from nexusd.core.polls import INSTANCES, REGIONS, PollState
@@ -30,14 +31,27 @@ from nexusd.core.records import Fleet
 from nexusd.core.regions import next_snapshot
 from nexusd.core.rules import Facts
 from nexusd.core.silences import Silence
+from nexusd.core.sweeps import Delta, SweepPolicy
 from nexusd.core.world import World
-from nexusd.passes import News, Pressing, Restored, Unsaved, pressing, remembered, restored, write_of
+from nexusd.passes import (
+    News,
+    Pressing,
+    Restored,
+    Saved,
+    Unsaved,
+    pressing,
+    remembered,
+    restored,
+    save,
+    write_of,
+)
 from nexusd.ports import Clock, CloudApi, Metrics, OutboxMessage, Store, Transaction
 
 log = structlog.get_logger(__name__)
 
 MOST_UNSAVED = 512
 """Passes that may wait for the store; beyond them answers are refused, and the data's age shows it."""
+NOT_RESTORED = -1
 LONGEST_WAIT_S = 60.0
 """A pass at least this often, and placements read again: one that nobody could place, or that another replica
 took in or moved, wakes nobody here."""
@@ -50,7 +64,9 @@ T = TypeVar("T")
 
 
 SHORTEST_WAIT_S = 1.0
-"""Placements are not read oftener than this, however short the delay that is to be told."""
+"""Placements are not read oftener than this, however short the delay that is to be told; nor is a store that
+can take nothing more asked oftener.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,14 +119,16 @@ class Cycle:
         self._moved = asyncio.Event()
         self._unjudged = Unjudged()
         self._placements: Pressing | None = None
+        self._placements_changed = False
         self._placements_read_at = clock.now()
         self._backlog: tuple[Backlog, ...] | None = None
         self._backlog_read_of = -1
         self._memory = AlertMemory()
         self._unsaved: list[Unsaved] = []
+        self._passes = 0
         self._next_due = clock.now() + LONGEST_WAIT_S
         self.progressed_at = clock.now()
-        self.restored_epoch = -1
+        self.restored_epoch = NOT_RESTORED
 
     async def restore(self) -> None:
         """Begin where an earlier process, or the replica that led before, ended. Raises `StoreError`.
@@ -154,7 +172,7 @@ class Cycle:
 
     def wake(self) -> None:
         """Look at the alerts again soon: a placement or a silence has changed."""
-        self._placements = None
+        self._placements_changed = True
         self._woken = True
         self._moved.set()
 
@@ -224,6 +242,8 @@ class Cycle:
     async def _pass(self, news: News) -> None:
         """Decide, commit, and make what was decided the world. Under the lock."""
         if len(self._unsaved) >= MOST_UNSAVED and not await self._save():
+            self.progressed_at = self._clock.now()
+            self._next_due = max(self._next_due, self.progressed_at + SHORTEST_WAIT_S)
             return
         now = self._clock.now()
         await self._read_store(now)
@@ -234,7 +254,8 @@ class Cycle:
         swept = await self._after_sweep(news.delta)
         messages = await self._composed(judged.messages, now)
         write = write_of(news, judged, messages, swept.first_running, now)
-        self._unsaved.append(Unsaved(write, messages))
+        self._passes += 1
+        self._unsaved.append(Unsaved(self._passes, write, messages, self._parts.observers.outbox))
         self._become(news, polls, judged, swept)
         more = self._unjudged.judged(known=facts.instances_known)
         read_again_at = self._placements_read_at + self._read_again_s
@@ -335,7 +356,8 @@ class Cycle:
         since = now - self._parts.alerting.failed_for_s
         old = now >= self._placements_read_at + self._read_again_s
         changes = self._parts.outbox_changes()
-        placements = self._placements if not old else None
+        placements = self._placements if not (old or self._placements_changed) else None
+        self._placements_changed = False  # what changes from here on is for the next pass to read
         backlog = self._backlog if not old and changes == self._backlog_read_of else None
 
         def transaction(
@@ -352,22 +374,21 @@ class Cycle:
             silences, self._placements, self._backlog = await self._store.run(transaction)
         except StoreUnavailableError as error:
             log.warning("store_unavailable", waiting="silences, facts for alerts", error=str(error))
+            self._placements_changed = True
             return
         self._backlog_read_of = changes
         self._memory = self._memory.silenced({silence.id: silence for silence in silences})
 
     async def _save(self) -> bool:
         """Commit all that was not written yet, in order. False: the store cannot take it now."""
-        if not self._store.leading:
+        epoch = self._store.epoch
+        if not self._store.leading or self.restored_epoch != epoch:
             self._unsaved.clear()  # the leader writes what it sees
+            self.restored_epoch = NOT_RESTORED
             return False
         unsaved = tuple(self._unsaved)
-
-        def transaction(tx: Transaction) -> bool:
-            return bool(tx.events.append([event for one in unsaved for event in one.write(tx)]))
-
         try:
-            recorded = await self._store.run_leading(transaction)
+            saved = await self._store.run_leading(lambda tx: save(tx, unsaved, epoch))
         except LeaseLostError:
             return False
         except StoreUnavailableError as error:
@@ -376,12 +397,20 @@ class Cycle:
             )
             return False
         del self._unsaved[: len(unsaved)]
-        if recorded:
+        await self._tell(saved)
+        return True
+
+    async def _tell(self, saved: Saved) -> None:
+        """What was written before, unheard of, is left to those who were to have it, should they still run: a
+        reload's successors find it in the outbox.
+        """
+        if saved.recorded:
             self._parts.observers.recorded()
-        for some in _batched([message for one in unsaved for message in one.messages]):
+        for one in saved.before:
+            one.composer(one.messages)
+        for some in _batched([message for one in saved.now for message in one.messages]):
             self._parts.observers.outbox(some)
             await asyncio.sleep(0)
-        return True
 
 
 def _batched(messages: Sequence[T]) -> Iterator[Sequence[T]]:

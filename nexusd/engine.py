@@ -110,6 +110,7 @@ class Engine:
         telling = Telling(store, self._stream)
         self._web = WebServer(parts.web_options(loaded), daemon, taking, telling, metrics, clock)
         self._cycle: Cycle | None = None
+        self._term_began_at: float | None = None
         for name in receiving.receiver_names(loaded):
             metrics.expect_receiver(name)
 
@@ -164,11 +165,12 @@ class Engine:
         return await self._deliveries.test(name)
 
     def progress(self, cycle: Cycle) -> dict[str, float]:
-        """When each worker last made a pass."""
-        if not self._lasting.store.leading:
+        """When each worker last made a pass, or was told to begin."""
+        began_at = self._term_began_at
+        if not self._lasting.store.leading or began_at is None:
             return {"the cycle": cycle.progressed_at}
-        placing = {"placing": self._provisioner.progressed_at}
-        return {"the cycle": cycle.progressed_at, **placing, **self._deliveries.progress()}
+        workers = {"placing": self._provisioner.progressed_at, **self._deliveries.progress()}
+        return {"the cycle": cycle.progressed_at, **{name: max(began_at, at) for name, at in workers.items()}}
 
     async def start(self, cycle: Cycle, listening: Listening) -> None:
         self._cycle = cycle
@@ -229,9 +231,12 @@ class Engine:
                 await self._pause(LEASE_TRIES_S)
                 continue
             try:
-                await self._lead_one_term()
+                self._term_began_at = self._lasting.clock.now()
+                await self._lead_one_term(cycle)
             except* LeaseLostError:
                 log.warning("lease_lost", epoch=store.epoch)
+            finally:
+                self._term_began_at = None
 
     async def _may_lead(self, cycle: Cycle) -> bool:
         """Take the lease, and begin where the last term ended. False also while the store is not there."""
@@ -246,9 +251,9 @@ class Engine:
             return False
         return True
 
-    async def _lead_one_term(self) -> None:
+    async def _lead_one_term(self, cycle: Cycle) -> None:
         async with asyncio.TaskGroup() as group:
-            renewal = group.create_task(self._renew(), name="lease")
+            renewal = group.create_task(self._renew(cycle), name="lease")
             async with asyncio.TaskGroup() as workers:
                 workers.create_task(self._provisioner.run(), name="placing")
                 workers.create_task(self._deliveries.run(self.stop, self._healthy), name="deliveries")
@@ -259,8 +264,10 @@ class Engine:
     def _healthy(self) -> bool:
         return self._daemon.not_healthy() is None
 
-    async def _renew(self) -> None:
-        """Raises `LeaseLostError` when the lease is another's, or ran out while the store was not there."""
+    async def _renew(self, cycle: Cycle) -> None:
+        """Raises `LeaseLostError` when the lease is another's, or ran out while the store was not there; also
+        when it ran out for a moment, in which the cycle dropped what it had to write.
+        """
         store = self._lasting.store
         while True:
             await asyncio.sleep(LEASE_TRIES_S)
@@ -269,8 +276,8 @@ class Engine:
             except StoreUnavailableError as error:
                 log.warning("store_unavailable", waiting="the lease", error=str(error))
                 renewed = store.leading
-            if not renewed:
-                raise LeaseLostError("another replica holds the lease")
+            if not renewed or cycle.restored_epoch != store.epoch:
+                raise LeaseLostError("the lease is another replica's, or ran out")
 
     async def _pause(self, seconds: float) -> None:
         try:

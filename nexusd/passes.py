@@ -12,7 +12,7 @@ from nexusd.core.cooling import Coolings
 from nexusd.core.events import Event
 from nexusd.core.fleets import Fleets
 from nexusd.core.history import event_of
-from nexusd.core.inventory import Delta, Inventory
+from nexusd.core.inventory import Inventory
 from nexusd.core.lifecycle import Placement, State
 from nexusd.core.notifications import LoggedNotification
 from nexusd.core.polls import PollState
@@ -20,6 +20,7 @@ from nexusd.core.recordings import CONSECUTIVE_INTERVALS
 from nexusd.core.records import Instance
 from nexusd.core.regions import RegionList, RegionSnapshot
 from nexusd.core.silences import Silence
+from nexusd.core.sweeps import Delta
 from nexusd.ports import OutboxMessage, Transaction
 
 MOST_PRESSING = 1_000
@@ -29,12 +30,43 @@ Write = Callable[[Transaction], list[Event]]
 """Writes what a pass has decided, but for the events, which it gives back."""
 
 
+Added = Callable[[Iterable[OutboxMessage]], None]
+"""Told of messages that are in the outbox now."""
+
+
 @dataclass(frozen=True, slots=True)
 class Unsaved:
-    """What a pass has decided: how to write it, and the messages among it."""
+    """What a pass has decided: how to write it, the messages among it, and who was asked to lease them.
 
+    `number`: those of a process count up.
+    """
+
+    number: int
     write: Write
     messages: list[OutboxMessage]
+    composer: Added
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What became of them. `before`: those that an earlier commit had written already."""
+
+    recorded: bool
+    before: tuple[Unsaved, ...]
+    now: tuple[Unsaved, ...]
+
+
+def save(tx: Transaction, unsaved: Iterable[Unsaved], epoch: int) -> Saved:
+    """Write them in their order, each once in the term."""
+    last = tx.passes.last()
+    before: list[Unsaved] = []
+    now: list[Unsaved] = []
+    for one in unsaved:
+        (now if (epoch, one.number) > last else before).append(one)
+    recorded = tx.events.append([event for one in now for event in one.write(tx)])
+    if now:
+        tx.passes.save(epoch, now[-1].number)
+    return Saved(bool(recorded or before), tuple(before), tuple(now))
 
 
 @dataclass(frozen=True, slots=True)

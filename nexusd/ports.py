@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -12,7 +12,6 @@ from nexusd.core.backlog import Backlog
 from nexusd.core.cooling import CoolingOff, Place
 from nexusd.core.events import Event
 from nexusd.core.fleets import FleetPlacements
-from nexusd.core.inventory import Sweep
 from nexusd.core.lifecycle import Attempt, Placement, State, Verdict
 from nexusd.core.notifications import LoggedNotification as LoggedNotification  # noqa: PLC0414 - part of these ports
 from nexusd.core.placement import Considered, Decision, PlacementRequest
@@ -22,6 +21,7 @@ from nexusd.core.regions import RegionList, RegionSnapshot
 from nexusd.core.settling import Doubt, Settled
 from nexusd.core.silences import Silence, SilenceRequest
 from nexusd.core.spread import Group
+from nexusd.core.sweeps import Sweep
 from nexusd.core.world import World
 
 T = TypeVar("T")
@@ -301,8 +301,12 @@ class OutboxMessage:
 class OutboxTable(Protocol):
     def add(self, messages: Iterable[OutboxMessage]) -> None: ...
 
-    def lease(self, receiver: str, now: float, lease_s: float, limit: int) -> list[OutboxMessage]:
-        """The oldest messages that are due and not leased, now leased to the caller."""
+    def lease(
+        self, receiver: str, now: float, lease_s: float, limit: int, limit_bytes: int
+    ) -> list[OutboxMessage]:
+        """The oldest messages that are due and not leased, now leased to the caller: until their bodies have
+        `limit_bytes` together.
+        """
         ...
 
     def finish(self, messages: Iterable[OutboxMessage]) -> None:
@@ -317,8 +321,8 @@ class OutboxTable(Protocol):
         """At start: what an earlier process had leased is due again."""
         ...
 
-    def failed(self, receiver: str, limit: int) -> list[OutboxMessage]:
-        """Pending messages that were tried before, the oldest first."""
+    def failed(self, receiver: str, limit: int) -> Iterator[OutboxMessage]:
+        """Pending messages that were tried before, the oldest first, read one by one."""
         ...
 
     def next_due(self, receiver: str) -> float | None:
@@ -385,6 +389,18 @@ class EventsTable(Protocol):
         ...
 
 
+class PassesTable(Protocol):
+    """Which pass of the cycle was committed last. One whose commit ended without its maker being told (it was
+    cancelled, or the database was gone) is known by that, and not written again.
+    """
+
+    def last(self) -> tuple[int, int]:
+        """The lease term that it was made in, and its number there; (0, 0) before the first."""
+        ...
+
+    def save(self, epoch: int, number: int) -> None: ...
+
+
 class Transaction(Protocol):
     """What a transaction function is given. Everything it does commits together or not at all."""
 
@@ -408,6 +424,8 @@ class Transaction(Protocol):
     def outbox(self) -> OutboxTable: ...
     @property
     def events(self) -> EventsTable: ...
+    @property
+    def passes(self) -> PassesTable: ...
 
 
 class Store(Protocol):

@@ -15,10 +15,10 @@ import msgspec
 
 from nexusd.core.answers import CreateAnswer, Created, CreateRequest, NotSent, Refused, Unknown
 from nexusd.core.errors import ApiError
-from nexusd.core.inventory import Sweep
 from nexusd.core.polls import INSTANCES, REGIONS
 from nexusd.core.records import Instance, Region
 from nexusd.core.regions import RegionList
+from nexusd.core.sweeps import Sweep
 from nexusd.ports import Clock
 
 EPOCH = 1_700_000_000.0

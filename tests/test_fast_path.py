@@ -34,11 +34,12 @@ from nexusd.core import after_sweep
 from nexusd.core import inventory as inventory_module
 from nexusd.core.alerting import Alerting
 from nexusd.core.errors import UnavailableError
-from nexusd.core.inventory import Inventory, Sweep
+from nexusd.core.inventory import Inventory
 from nexusd.core.notifications import Routing
 from nexusd.core.polls import INSTANCES, REGIONS, PollState
 from nexusd.core.records import Instance
 from nexusd.core.rules_default import DEFAULT_RULES
+from nexusd.core.sweeps import Sweep
 from nexusd.core.world import World
 from nexusd.cycle import Cycle, Observers, Parts, nobody_is_told
 from nexusd.store.executors import InlineExecutor

@@ -35,10 +35,10 @@ from nexusd.core.errors import (
     UnauthorizedError,
     UnavailableError,
 )
-from nexusd.core.inventory import Sweep
 from nexusd.core.polls import INSTANCES, REGIONS
 from nexusd.core.regions import RegionList
 from nexusd.core.retry_after import retry_after_s
+from nexusd.core.sweeps import Sweep
 from nexusd.ports import Clock, Metrics
 
 log = structlog.get_logger(__name__)
@@ -81,6 +81,7 @@ class CloudNexus:
         self._answered_at: dict[str, float] = {}
 
     async def __aenter__(self) -> Self:
+        self._metrics.api_circuit("closed")  # that of a client before this one may have been open
         return self
 
     async def __aexit__(

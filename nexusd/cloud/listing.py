@@ -13,8 +13,8 @@ from itertools import compress, pairwise
 from operator import is_not
 
 from nexusd.cloud.stitch import Run
-from nexusd.core.inventory import Renewal
 from nexusd.core.records import Instance
+from nexusd.core.sweeps import Renewal
 
 
 class Listing(Mapping[str, Instance]):

@@ -8,8 +8,9 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from nexusd.core.changes import InstanceStatusChanged
-from nexusd.core.inventory import Delta, Inventory, Net
+from nexusd.core.inventory import Inventory, Net
 from nexusd.core.records import RUNNING
+from nexusd.core.sweeps import Delta
 
 MOST_IN_PLACE = 20_000
 """Records put or dropped in place at once, which takes 10 ms at most; where more change, a copy is made."""

@@ -21,5 +21,12 @@ class Backlog:
 
     @property
     def receiver(self) -> str:
-        """The configured receiver: one with several URLs has the addresses `name/1`, `name/2`, …"""
+        """The configured receiver."""
         return self.address.partition("/")[0]
+
+
+def addresses_of(receiver: str, urls: int) -> tuple[str, ...]:
+    """Under which name each of its URLs has its messages: `name`, `name/2`, `name/3`, … So one that gets a
+    second URL keeps what the first has not got yet.
+    """
+    return (receiver, *(f"{receiver}/{number}" for number in range(2, urls + 1)))

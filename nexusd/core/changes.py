@@ -1,4 +1,4 @@
-"""What differs between two snapshots: one fact a record, past tense. Made by `inventory` and `regions`."""
+"""What differs between two snapshots: one fact a record, past tense. Made by `comparing` and `regions`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class InstanceStatusChanged(msgspec.Struct, frozen=True, gc=False):
 
 
 class InstanceVanished(msgspec.Struct, frozen=True, gc=False):
-    """Believed gone (`inventory.SweepPolicy`); `instance` is how it was last seen.
+    """Believed gone (`sweeps.SweepPolicy`); `instance` is how it was last seen.
 
     One that is not `live` was terminated and has been cleared from the list: that is no loss.
     """

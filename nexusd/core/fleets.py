@@ -14,10 +14,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from nexusd.core.identifiers import fleet_of, of_fleet
-from nexusd.core.inventory import Delta, Inventory, distrust
+from nexusd.core.inventory import Inventory, distrust
 from nexusd.core.lifecycle import Placement, State
 from nexusd.core.placement import DEFAULT_IMAGE, PlacementRequest, Spread
 from nexusd.core.records import RUNNING, STARTING, STOPPED, TERMINATED, Fleet
+from nexusd.core.sweeps import Delta
 
 ALIVE = STARTING | {RUNNING}
 QUEUED_AT_MOST = 100

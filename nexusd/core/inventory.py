@@ -1,97 +1,23 @@
-"""The snapshot of all instances, and what a complete sweep changes in it.
-
-`cycle` turns each complete sweep into a `Delta`
-(`compare`), commits what follows from it, and only then applies it (`Inventory.apply`): a commit that
-fails leaves the snapshot as it was, and the next sweep finds the same differences again.
-"""
+"""The snapshot of all instances, which each complete sweep moves on (`comparing`)."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, KeysView, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from operator import attrgetter
 from typing import TypeVar
 
-from nexusd.core.changes import InstanceAppeared, InstanceChange, InstanceStatusChanged, InstanceVanished
 from nexusd.core.identifiers import fleet_of
 from nexusd.core.records import TERMINATED, Instance
+from nexusd.core.sweeps import Delta, Hold
 
 K = TypeVar("K")
 
 _PLACE = attrgetter("region", "status")
 Place = tuple[str, str]
 """Region and status."""
-
-
-@dataclass(frozen=True, slots=True)
-class Renewal:
-    """A listing told by its difference from an earlier one, whose `mark` is `of`: it has the same ids, and
-    only `records` may be others.
-    """
-
-    of: object
-    records: Mapping[str, Instance]
-
-
-@dataclass(frozen=True, slots=True)
-class Sweep:
-    """One complete, consistent reading of all pages of `GET /instances`, by id.
-
-    `began_at` is when the first request was sent: nothing created after it need be in here. `mark` names the
-    listing, for the `renewal` of later ones; a renewal says nothing that is not in `instances`, too.
-    """
-
-    began_at: float
-    ended_at: float
-    instances: Mapping[str, Instance]
-    mark: object = field(default_factory=object, compare=False)
-    renewal: Renewal | None = field(default=None, compare=False)
-
-
-@dataclass(frozen=True, slots=True)
-class SweepPolicy:
-    """When an absence is believed (product.md, section 2)."""
-
-    vanish_after_sweeps: int = 2
-    mass_share: float = 0.30
-    mass_count: int = 10
-    mass_sweeps: int = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """A mass disappearance that is being confirmed: `gone` was absent from each of the last `sweeps` sweeps.
-
-    `since`: when the first sweep that was held back began, though another set may have been gone from it.
-    `of`: how many live instances were known.
-    """
-
-    since: float
-    sweeps: int
-    gone: frozenset[str]
-    of: int
-
-
-@dataclass(frozen=True, slots=True)
-class Delta:
-    """What one complete sweep changes. `hold` set: it is held back, and all else but `returned` is empty.
-
-    `upserts`: new or changed records. `missed`: ids that are absent and not yet believed gone, each with the
-    sweeps in a row that missed it, this one included. `returned`: ids that were missed and are no more: they
-    are back, or a sweep that is held back may have had them.
-    `vanished`: ids to drop; `lost_most`: these are most of the live instances.
-    """
-
-    sweep: Sweep
-    upserts: Mapping[str, Instance] = field(default_factory=dict)
-    missed: Mapping[str, int] = field(default_factory=dict)
-    returned: frozenset[str] = frozenset()
-    vanished: frozenset[str] = frozenset()
-    changes: tuple[InstanceChange, ...] = ()
-    hold: Hold | None = None
-    lost_most: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,8 +105,13 @@ class Inventory:
 
     @property
     def mostly_missed(self) -> bool:
-        """Whether the last listing lacked most of the fleet: such a one proves nothing absent."""
-        return 2 * len(self._missed) > len(self._instances)
+        """Whether the last listing lacked most of the live instances: such a one proves nothing absent. Those
+        that were terminated are bound to leave it.
+        """
+        live = sum(self._live.values())
+        if 2 * len(self._missed) <= live:
+            return False
+        return 2 * sum(self._instances[i].live for i in self._missed) > live
 
     def in_region(self, slug: str) -> int:
         """Live instances in a region."""
@@ -317,116 +248,3 @@ def distrust(inventory: Inventory, max_age_s: float, now: float) -> str | None:
     if abs(now - inventory.observed_at) > max_age_s:
         return f"instance data is older than the {max_age_s:.0f}s allowed"
     return None
-
-
-def compare(inventory: Inventory, sweep: Sweep, policy: SweepPolicy) -> Delta:
-    """What a complete sweep changes in the inventory; the inventory itself is not touched.
-
-    The very first sweep reports no changes: "appeared" is for later ones (product.md, section 11).
-    """
-    renewal = _renewal(inventory, sweep)
-    listed = renewal.records if renewal is not None else sweep.instances
-    upserts, changes = _present(inventory, listed.values())
-    absent = _absent(inventory, sweep, renewal, upserts)
-    hold = _hold(inventory, absent, sweep, policy)
-    if hold is not None and hold.sweeps < policy.mass_sweeps:
-        return Delta(sweep, hold=hold, returned=frozenset(inventory.missed))
-    missed = _missed(inventory, absent)
-    confirmed = hold.gone if hold is not None else frozenset()
-    vanished = confirmed.union(i for i, sweeps in missed.items() if sweeps >= policy.vanish_after_sweeps)
-    changes += [InstanceVanished(i) for i in sorted(absent, key=_id) if i.id in vanished]
-    return Delta(
-        sweep,
-        upserts,
-        missed={i: sweeps for i, sweeps in missed.items() if i not in vanished},
-        returned=frozenset(inventory.missed) - missed.keys(),
-        vanished=vanished,
-        changes=tuple(changes),
-        lost_most=_most(inventory, vanished),
-    )
-
-
-def _most(inventory: Inventory, vanished: Iterable[str]) -> bool:
-    """Whether these are most of the live instances."""
-    gone = (inventory.get(i) for i in vanished)
-    lost = sum(instance.live for instance in gone if instance is not None)
-    return 2 * lost > sum(inventory.live_by_region.values())
-
-
-def _id(instance: Instance) -> str:
-    return instance.id
-
-
-def compared(inventory: Inventory, sweep: Sweep) -> int:
-    """How many records `compare` looks at."""
-    renewal = _renewal(inventory, sweep)
-    return len(renewal.records if renewal is not None else sweep.instances)
-
-
-def _renewal(inventory: Inventory, sweep: Sweep) -> Renewal | None:
-    """The sweep's renewal if it tells the difference to what the inventory has."""
-    renewal = sweep.renewal
-    return renewal if renewal is not None and renewal.of is inventory.mark else None
-
-
-def _present(
-    inventory: Inventory, listed: Iterable[Instance]
-) -> tuple[dict[str, Instance], list[InstanceChange]]:
-    """New and changed records, and what changed.
-
-    One pass over what may be new, and what is unchanged is neither copied nor replaced (performance.md).
-    """
-    first = inventory.observed_at is None
-    known = inventory.get
-    upserts: dict[str, Instance] = {}
-    changes: list[InstanceChange] = []
-    for instance in listed:
-        before = known(instance.id)
-        if before is instance or before == instance:
-            continue
-        upserts[instance.id] = instance
-        if before is None:
-            if not first:
-                changes.append(InstanceAppeared(instance))
-        elif before.status != instance.status:
-            changes.append(InstanceStatusChanged(before, instance))
-    return upserts, changes
-
-
-def _absent(
-    inventory: Inventory, sweep: Sweep, renewal: Renewal | None, upserts: Mapping[str, Instance]
-) -> list[Instance]:
-    """The known instances that are not listed."""
-    if renewal is not None:  # the same ids are as they were, so the same are absent
-        return [instance for i in inventory.missed if (instance := inventory.get(i)) is not None]
-    appeared = sum(i not in inventory for i in upserts)
-    if len(sweep.instances) - appeared == len(inventory):
-        return []
-    return [i for i in inventory if i.id not in sweep.instances]
-
-
-def _missed(inventory: Inventory, absent: list[Instance]) -> dict[str, int]:
-    """How many sweeps in a row missed each absent instance."""
-    return {i.id: inventory.missed.get(i.id, 0) + 1 for i in absent}
-
-
-def _hold(inventory: Inventory, absent: list[Instance], sweep: Sweep, policy: SweepPolicy) -> Hold | None:
-    """The mass disappearance that this sweep begins or confirms, or None when it is plausible.
-
-    Terminated instances are expected to leave the list and count on neither side.
-    """
-    live = sum(inventory.live_by_region.values())
-    gone = frozenset(i.id for i in absent if i.live)
-    if not _implausible(len(gone), live, policy):
-        return None
-    before = inventory.hold
-    if before is None:
-        return Hold(sweep.began_at, 1, gone, live)
-    both = gone & before.gone
-    if not _implausible(len(both), live, policy):
-        return Hold(before.since, 1, gone, live)
-    return Hold(before.since, before.sweeps + 1, both, live)
-
-
-def _implausible(gone: int, known: int, policy: SweepPolicy) -> bool:
-    return gone > policy.mass_count and gone > known * policy.mass_share

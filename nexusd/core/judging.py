@@ -7,7 +7,8 @@ whatever the fleet and the rules. Meanwhile their alerts are as the last pass le
 
 from __future__ import annotations
 
-from nexusd.core.inventory import Delta, Inventory
+from nexusd.core.inventory import Inventory
+from nexusd.core.sweeps import Delta
 
 AT_ONCE = 1_000
 """A rule of the user's own takes about 10 µs an instance."""

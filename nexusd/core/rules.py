@@ -13,11 +13,12 @@ import msgspec
 
 from nexusd.core.backlog import Backlog
 from nexusd.core.errors import NexusdError
-from nexusd.core.inventory import Delta, Inventory
+from nexusd.core.inventory import Inventory
 from nexusd.core.lifecycle import Placement, State
 from nexusd.core.polls import INSTANCES, REGIONS, PollState
 from nexusd.core.records import RUNNING, Fleet, Instance, Region
 from nexusd.core.regions import RegionSnapshot
+from nexusd.core.sweeps import Delta
 
 Where = Callable[[Any], bool]
 """A compiled `where` over an `Instance`, a `Region` or a `Fleet`, as the rule is about one or the other. May

@@ -17,6 +17,7 @@ import msgspec
 import structlog
 
 from nexusd.core.alerts import Alert, AlertState
+from nexusd.core.backlog import addresses_of
 from nexusd.core.errors import StoreUnavailableError
 from nexusd.core.webhook_body import rfc3339
 from nexusd.core.world import World
@@ -49,8 +50,8 @@ class AlertmanagerOptions:
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """The name of each target in the outbox, in metrics and logs: `name/1`, `name/2`, …"""
-        return tuple(f"{self.name}/{number}" for number in range(1, len(self.targets) + 1))
+        """The name of each target in the outbox, in metrics and logs."""
+        return addresses_of(self.name, len(self.targets))
 
 
 class _Postable(msgspec.Struct, rename="camel", omit_defaults=True):

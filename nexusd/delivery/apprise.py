@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from nexusd.core.backlog import addresses_of
 from nexusd.core.errors import ConfigError
 from nexusd.core.message_text import MessageText, message_text
 from nexusd.delivery.beside import about_bytes
@@ -38,8 +39,8 @@ class AppriseOptions:
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """The name of each URL in the outbox, in metrics and logs: `name/1`, `name/2`, …"""
-        return tuple(f"{self.name}/{number}" for number in range(1, len(self.urls) + 1))
+        """The name of each URL in the outbox, in metrics and logs."""
+        return addresses_of(self.name, len(self.urls))
 
 
 class AppriseReceiver:

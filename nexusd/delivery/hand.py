@@ -28,6 +28,11 @@ class Hand:
     def __contains__(self, message_id: str) -> bool:
         return message_id in self._sizes
 
+    @property
+    def bytes_left(self) -> int:
+        """How much more the bodies may take."""
+        return max(0, HANDED_OVER_BYTES - self._bytes)
+
     def claim(self, size: int) -> bool:
         """Whether one more fits; then room is kept for it until `claimed`."""
         full = len(self._sizes) + self._claims >= HANDED_OVER or self._bytes + size > HANDED_OVER_BYTES

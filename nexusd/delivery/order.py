@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -27,6 +27,22 @@ class _Group(msgspec.Struct):
 _DECODER = msgspec.json.Decoder(_Group)
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A message of a group that failed and is to be tried again. Its body, which may be large, is left where
+    it is.
+    """
+
+    id: str
+    group: str
+    created_at: float
+    next_try_at: float
+
+    @classmethod
+    def of(cls, message: OutboxMessage) -> Waiting:
+        return cls(message.id, group_of(message), message.created_at, message.next_try_at)
+
+
 class Turn:
     """One message's place in its group's line. `free`: the one right before it holds it up no more."""
 
@@ -39,19 +55,18 @@ class Turn:
 
 
 class GroupOrder:
-    """Remembers, by group, the message that failed and waits, and who stands behind the one under way."""
+    """Remembers, by group, what failed and waits, and who stands behind the one under way."""
 
     def __init__(self) -> None:
-        self._failed: dict[str, OutboxMessage] = {}
+        self._failed: dict[str, Waiting] = {}
         self._lines: dict[str, deque[Turn]] = {}
 
-    def restore(self, messages: Iterable[OutboxMessage]) -> None:
+    def restore(self, failed: Iterable[Waiting]) -> None:
         """At start: pending messages that had failed before."""
         self._failed.clear()
         self._lines.clear()
-        for message in sorted(messages, key=_age):
-            if message.tries > 0:
-                self._failed.setdefault(group_of(message), message)
+        for waiting in sorted(failed, key=_age):
+            self._failed.setdefault(waiting.group, waiting)
 
     def enter(self, message: OutboxMessage) -> Turn | None:
         """Get in line, in the order of leasing: older first. The message's turn, if it has come at once."""
@@ -79,7 +94,7 @@ class GroupOrder:
             if head is not None and head.id == turn.message.id:
                 del self._failed[turn.group]
         elif after.tries > turn.message.tries and (head is None or _age(after) <= _age(head)):
-            self._failed[turn.group] = after
+            self._failed[turn.group] = Waiting(after.id, turn.group, after.created_at, after.next_try_at)
         line = self._lines[turn.group]
         if not line:
             del self._lines[turn.group]
@@ -97,5 +112,5 @@ def group_of(message: OutboxMessage) -> str:
         return message.id
 
 
-def _age(message: OutboxMessage) -> tuple[float, str]:
+def _age(message: OutboxMessage | Waiting) -> tuple[float, str]:
     return message.created_at, message.id

@@ -18,7 +18,7 @@ import structlog
 
 from nexusd.core.errors import StoreUnavailableError
 from nexusd.delivery.hand import NOBODY_KNOWS, Hand, Lookout
-from nexusd.delivery.order import GroupOrder, Turn
+from nexusd.delivery.order import GroupOrder, Turn, Waiting
 from nexusd.delivery.retries import after_try
 from nexusd.ports import Clock, Delivery, Metrics, OutboxMessage, Receiver, Store, Transaction
 
@@ -132,7 +132,8 @@ class DeliveryWorker:
 
         Nothing is claimed while older messages may wait there: those of its group come first.
         """
-        if self._group is None or self._holds_back(now) or not self._outbox.has_nothing:
+        waiting = not self._outbox.has_nothing or self._outbox.looks(now)
+        if self._group is None or self._holds_back(now) or waiting:
             return None
         if not self._hand.claim(size):
             self._outbox.may_have(now)
@@ -176,13 +177,14 @@ class DeliveryWorker:
         self._wake.set()
 
     async def _remember_failures(self) -> None:
-        def transaction(tx: Transaction) -> list[OutboxMessage]:
-            return tx.outbox.failed(self.name, REMEMBERED_FAILURES)
+        def transaction(tx: Transaction) -> list[Waiting]:
+            return [Waiting.of(message) for message in tx.outbox.failed(self.name, REMEMBERED_FAILURES)]
 
         while not self._stop.is_set():
             try:
                 self._order.restore(await self._store.run(transaction))
             except StoreUnavailableError as error:
+                self.progressed_at = self._clock.now()
                 await self._store_failed(error)
             else:
                 return
@@ -201,6 +203,7 @@ class DeliveryWorker:
         except StoreUnavailableError as error:
             self._results = results + self._results
             self.wake()
+            self.progressed_at = self._clock.now()
             await self._store_failed(error)
             return
         self._tell(results)
@@ -214,7 +217,7 @@ class DeliveryWorker:
         return self._stop.is_set() or now < self._resume_at
 
     def _room(self) -> int:
-        return max(0, self._options.in_hand - len(self._hand))
+        return max(0, self._options.in_hand - len(self._hand)) if self._hand.bytes_left else 0
 
     def _until(self) -> float | None:
         """When to make the next pass if nothing wakes it; None: nothing but results can be of interest."""
@@ -231,7 +234,7 @@ class DeliveryWorker:
             tx.outbox.finish(others)
             if room <= 0:
                 return [], None
-            leased = tx.outbox.lease(self.name, now, self._options.lease_s, room)
+            leased = tx.outbox.lease(self.name, now, self._options.lease_s, room, self._hand.bytes_left)
             return leased, tx.outbox.next_due(self.name)
 
         self._outbox.begin()
@@ -240,7 +243,8 @@ class DeliveryWorker:
             if row.state == PENDING:
                 self._outbox.due(row.next_try_at)
         if room > 0:
-            self._outbox.read(due, now, full=len(leased) == room)
+            more = due is not None and due <= now
+            self._outbox.read(due, now, full=more or len(leased) == room)
         return leased
 
     async def _store_failed(self, error: StoreUnavailableError) -> None:

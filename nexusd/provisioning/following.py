@@ -125,7 +125,9 @@ class Follower:
             await self._journal.move(placement, lifecycle.vanished(placement, now))
             return
         timeout_s = self.options.provisioning_timeout_s
-        after = lifecycle.followed(placement, self._world.inventory, timeout_s, self._term_began_at, now)
+        mine = attempt.epoch == self._store.epoch  # whose instants this clock told, a reload or not
+        term_began_at = float("-inf") if mine else self._term_began_at
+        after = lifecycle.followed(placement, self._world.inventory, timeout_s, term_began_at, now)
         if after is not None:
             await self._journal.move(placement, after)
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 from nexusd.core.answers import CreateAnswer, Created, CreateRequest, NotSent, Refused, Unknown
 from nexusd.core.errors import BadAnswerError, UnauthorizedError, UnavailableError
-from nexusd.core.inventory import Sweep
 from nexusd.core.polls import INSTANCES, REGIONS
 from nexusd.core.records import Instance
 from nexusd.core.regions import RegionList
+from nexusd.core.sweeps import Sweep
 from nexusd.ports import Clock
 from nexusd.simulator.cloud import Cloud, Existing
 from nexusd.simulator.invariants import Invariants

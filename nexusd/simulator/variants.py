@@ -13,10 +13,10 @@ from nexusd.core.answers import CreateAnswer, Created, CreateRequest, NotSent, R
 from nexusd.core.budget import LARGEST_BURST
 from nexusd.core.errors import ApiError
 from nexusd.core.fleets import FleetPlacements
-from nexusd.core.inventory import Sweep
 from nexusd.core.lifecycle import IN_DOUBT, Placement, State
 from nexusd.core.regions import RegionList
 from nexusd.core.spread import Group
+from nexusd.core.sweeps import Sweep
 from nexusd.ports import Clock, CloudApi, PlacementsTable, Store, Transaction
 from nexusd.simulator.process import Surroundings
 

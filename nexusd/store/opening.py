@@ -82,7 +82,10 @@ def database_for(options: StoreOptions) -> Database:
     except (sa.exc.ArgumentError, ValueError):
         raise ConfigError(f"store.url is not a database URL: {_EXPECTED}") from None
     if url.drivername == "sqlite":
-        return SqliteDatabase(_sqlite_path(url), options.lock_timeout_s)
+        try:
+            return SqliteDatabase(_sqlite_path(url), options.lock_timeout_s)
+        except OSError as error:
+            raise StartError(f"store.url: {url.database}: {error.strerror}; give an absolute path") from error
     if url.drivername in _POSTGRES:
         return PostgresDatabase(
             url.set(drivername="postgresql+psycopg"),

@@ -6,8 +6,9 @@ what is due, however many wait.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import accumulate
 
 import sqlalchemy as sa
 
@@ -48,12 +49,15 @@ _IN_STATE = _t.state == given("in_state", sa.Text)
 
 _ADD = Insert(outbox)
 DUE = (
-    _MESSAGE.where(_RECEIVER, _IN_STATE, _t.due_at <= _NOW)
+    sa.select(_t.id, _t.created_at, sa.func.length(_t.body))
+    .where(_RECEIVER, _IN_STATE, _t.due_at <= _NOW)
     .order_by(_t.due_at, _t.created_at, _t.id)
     .limit(_LIMIT)
     .with_for_update(skip_locked=True)
 )
-_FAILED = _MESSAGE.where(_RECEIVER, _IN_STATE, _t.tries > 0).order_by(_t.created_at, _t.id).limit(_LIMIT)
+_FAILED = (
+    sa.select(_t.id).where(_RECEIVER, _IN_STATE, _t.tries > 0).order_by(_t.created_at, _t.id).limit(_LIMIT)
+)
 _TAKE = sa.update(outbox).where(_ID).values(parameters(outbox, ("leased_until", "due_at")))
 _FINISHED = ("state", "tries", "next_try_at", "leased_until", "last_error", "ended_at", "due_at")
 _FINISH = sa.update(outbox).where(_ID).values(parameters(outbox, _FINISHED))
@@ -121,16 +125,16 @@ class Outbox:
     def add(self, messages: Iterable[OutboxMessage]) -> None:
         self._session.many(_ADD, (_values(message) for message in messages))
 
-    def lease(self, receiver: str, now: float, lease_s: float, limit: int) -> list[OutboxMessage]:
+    def lease(
+        self, receiver: str, now: float, lease_s: float, limit: int, limit_bytes: int
+    ) -> list[OutboxMessage]:
         until = now + lease_s
-        window = max(limit, _LEASE_WINDOW)
-        values = {"receiver": receiver, "in_state": PENDING, "now": now, "n": window}
-        due = [OutboxMessage(*row) for row in self._session.rows(DUE, values)]
-        oldest = sorted(due, key=lambda message: (message.created_at, message.id))[:limit]
-        self._session.many(
-            _TAKE, [{"which": message.id, "leased_until": until, "due_at": until} for message in oldest]
-        )
-        return [replace(message, leased_until=until) for message in oldest]
+        values = {"receiver": receiver, "in_state": PENDING, "now": now, "n": max(limit, _LEASE_WINDOW)}
+        due = sorted(self._session.rows(DUE, values), key=lambda row: (row[1], row[0]))
+        sizes = accumulate((size for _, _, size in due), initial=0)
+        oldest = [key for (key, *_), before in zip(due[:limit], sizes, strict=False) if before < limit_bytes]
+        self._session.many(_TAKE, [{"which": key, "leased_until": until, "due_at": until} for key in oldest])
+        return [message for key in oldest if (message := self.get(key)) is not None]
 
     def finish(self, messages: Iterable[OutboxMessage]) -> None:
         self._session.many(_FINISH, ({**_finished(message), "which": message.id} for message in messages))
@@ -141,8 +145,11 @@ class Outbox:
     def release_leases(self) -> None:
         self._session.execute(_RELEASE, {"in_state": PENDING})
 
-    def failed(self, receiver: str, limit: int) -> list[OutboxMessage]:
-        return self._all(_FAILED, {"receiver": receiver, "in_state": PENDING, "n": limit})
+    def failed(self, receiver: str, limit: int) -> Iterator[OutboxMessage]:
+        for (key,) in self._session.rows(_FAILED, {"receiver": receiver, "in_state": PENDING, "n": limit}):
+            message = self.get(key)
+            if message is not None:
+                yield message
 
     def next_due(self, receiver: str) -> float | None:
         row = self._session.first(NEXT_DUE, {"receiver": receiver, "in_state": PENDING})

@@ -6,6 +6,7 @@ from nexusd.store.alerts import Alerts, NotificationLog
 from nexusd.store.events import Events
 from nexusd.store.instances import Instances
 from nexusd.store.outbox import Outbox
+from nexusd.store.passes import Passes
 from nexusd.store.placements import Placements
 from nexusd.store.queue import Queue
 from nexusd.store.region_history import RegionHistory
@@ -29,3 +30,4 @@ class SqlTransaction:
         self.silences = Silences(session)
         self.outbox = Outbox(session)
         self.events = Events(session)
+        self.passes = Passes(session)

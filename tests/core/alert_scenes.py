@@ -8,9 +8,10 @@ from dataclasses import replace
 from nexusd.core.after_sweep import after
 from nexusd.core.alerts import Alert, AlertState
 from nexusd.core.backlog import Backlog
+from nexusd.core.comparing import compare
 from nexusd.core.evaluation import AlertUpdate, evaluate
 from nexusd.core.fleets import Fleets, FleetSpec, fleet_records
-from nexusd.core.inventory import Inventory, Sweep, SweepPolicy, compare
+from nexusd.core.inventory import Inventory
 from nexusd.core.judging import Unjudged
 from nexusd.core.lifecycle import Placement
 from nexusd.core.polls import INSTANCES, REGIONS, PollState
@@ -18,6 +19,7 @@ from nexusd.core.records import RUNNING, Instance, Region
 from nexusd.core.regions import NO_REGIONS, RegionList, next_snapshot
 from nexusd.core.rules import Facts, Rule
 from nexusd.core.rules_default import DEFAULT_RULES
+from nexusd.core.sweeps import Sweep, SweepPolicy
 
 START = 1_000_000.0
 EU = Region("eu-west-2", "London, UK", "healthy", 45.0, capacity=True)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from nexusd.core.inventory import Delta, Inventory, Sweep, SweepPolicy, compare
+from nexusd.core.comparing import compare
+from nexusd.core.inventory import Inventory
 from nexusd.core.records import Instance
+from nexusd.core.sweeps import Delta, Sweep, SweepPolicy
 
 POLICY = SweepPolicy()
 INTERVAL_S = 30.0

@@ -11,8 +11,10 @@ from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
 
 from nexusd.core.changes import InstanceAppeared, InstanceStatusChanged, InstanceVanished
-from nexusd.core.inventory import Delta, Inventory, SweepPolicy, compare
+from nexusd.core.comparing import compare
+from nexusd.core.inventory import Inventory
 from nexusd.core.records import Instance
+from nexusd.core.sweeps import Delta, SweepPolicy
 from tests.core.inventories import POLICY, Model, Watcher, instance, restarted, sweep
 from tests.effort import examples
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from nexusd.core.inventory import Inventory, Sweep, SweepPolicy, compare
+from nexusd.core.comparing import compare
+from nexusd.core.inventory import Inventory
 from nexusd.core.judging import AT_ONCE, Unjudged
 from nexusd.core.records import Instance
+from nexusd.core.sweeps import Sweep, SweepPolicy
 from tests.core.alert_scenes import Scene, instance, only
 
 

@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 
 from nexusd.core import lifecycle
 from nexusd.core.answers import Created, NotSent, Refused, Unknown
-from nexusd.core.inventory import Inventory, Sweep, SweepPolicy, compare
+from nexusd.core.comparing import compare
+from nexusd.core.inventory import Inventory
 from nexusd.core.lifecycle import CLOSED, OPEN, TRANSITIONS, Attempt, Outcome, Placement, State, Verdict
 from nexusd.core.placement import Decision, PlacementRequest
 from nexusd.core.records import Instance
+from nexusd.core.sweeps import Sweep, SweepPolicy
 
 REQUEST = PlacementRequest(name="worker-01", plan="pro")
 QUEUED = Placement("plc_1", REQUEST, State.QUEUED, created_at=100.0, updated_at=100.0)

@@ -179,7 +179,7 @@ async def test_one_that_is_down_delays_no_other(tmp_path: Path) -> None:
             again = [alerts for at, alerts in posted(up) if at > 59.0]
             assert sorted(map(len, again)) == [300 - BATCH, BATCH]
         rows = (await office.rows()).values()
-        assert {(r.receiver, r.state) for r in rows} == {("am/1", "pending"), ("am/2", "sent")}
+        assert {(r.receiver, r.state) for r in rows} == {("am", "pending"), ("am/2", "sent")}
 
 
 @in_virtual_time
@@ -270,7 +270,7 @@ async def test_resending_that_fails_is_counted_each_time_and_logged_once(tmp_pat
             async with leading(office, made):
                 await tell(office, made, one)
                 await asyncio.sleep(181.0)
-        assert office.metrics.counts["notification_request", "am/1", "503"] == 3
+        assert office.metrics.counts["notification_request", "am", "503"] == 3
         assert [entry["event"] for entry in logged] == ["resending_failed"]
         assert am.url not in str(logged)
 
@@ -296,7 +296,7 @@ async def test_the_path_is_put_behind_the_base_url(tmp_path: Path) -> None:
         tested = await made.test("am")
         await made.close()
         assert [got.path for got in am.got] == ["/hook/am/api/v2/alerts"] * 2
-        assert [t.receiver for t in tested] == ["am/1", "am/2"]
+        assert [t.receiver for t in tested] == ["am", "am/2"]
         assert "generatorURL" not in json.loads(am.got[0].body)[0]
 
 

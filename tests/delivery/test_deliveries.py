@@ -48,7 +48,7 @@ async def leading(
 async def test_a_new_term_takes_over_what_was_leased_and_buries_what_is_for_nobody(tmp_path: Path) -> None:
     async with endpoint() as ops, post(tmp_path) as office:
         await office.add(message(1, "ops", NOW), message(2, "removed", NOW))
-        await office.store.run(lambda tx: tx.outbox.lease("ops", NOW, 900.0, 10))
+        await office.store.run(lambda tx: tx.outbox.lease("ops", NOW, 900.0, 10, 1 << 20))
         made = deliveries(office, DeliveryOptions((webhook("ops", ops.url),)))
         async with leading(office, made):
             await asyncio.sleep(1.0)

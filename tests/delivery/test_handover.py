@@ -145,3 +145,16 @@ def test_a_hand_is_bounded_in_size_and_empty_again_when_all_is_done() -> None:
     assert not hand.claim(HANDED_OVER_BYTES - len(row.body) + 1)
     hand.drop(row)
     assert hand.claim(HANDED_OVER_BYTES)
+
+
+@in_virtual_time
+async def test_nothing_is_claimed_once_a_failed_message_is_due_again(tmp_path: Path) -> None:
+    """Else what is said of its group now would be sent before it."""
+    async with endpoint(200, 503) as ops, post(tmp_path) as office:
+        worker = office.worker(ops.url)
+        async with running(office):
+            await office.add(message(created_at=NOW))
+            await asyncio.sleep(0.1)
+            (row,) = (await office.rows()).values()
+            assert worker.claim(1, row.next_try_at - 0.001) is not None
+            assert worker.claim(1, row.next_try_at) is None

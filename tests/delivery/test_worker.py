@@ -263,7 +263,7 @@ async def test_a_crash_between_send_and_mark_sends_again_with_the_same_id(tmp_pa
 async def test_a_lease_that_nobody_gave_back_runs_out(tmp_path: Path) -> None:
     async with endpoint() as ops, post(tmp_path) as office:
         await office.add(message(created_at=NOW))
-        await office.store.run(lambda tx: tx.outbox.lease("ops", NOW, 120.0, 10))
+        await office.store.run(lambda tx: tx.outbox.lease("ops", NOW, 120.0, 10, 1 << 20))
         office.worker(ops.url)
         async with running(office):
             await asyncio.sleep(121.0)
@@ -442,3 +442,44 @@ class Defective:
 
     async def close(self) -> None:
         return
+
+
+@in_virtual_time
+async def test_a_worker_makes_progress_while_the_store_is_away(tmp_path: Path) -> None:
+    """Else a full disk would have the watchdog end a daemon that cannot begin again on it."""
+
+    async with endpoint() as ops, post(tmp_path) as office:
+        store = ComesAndGoes(office.store)
+        worker = office.worker(ops.url, store=store)
+        async with running(office):
+            await asyncio.sleep(1.0)
+            store.away = True
+            await office.add(message(created_at=NOW))
+            for _ in range(5):
+                await asyncio.sleep(60.0)
+                assert office.clock.now() - worker.progressed_at < 35.0
+            store.away = False
+            await asyncio.sleep(60.0)
+        assert ops.ids == ["msg_000001"]
+
+
+@in_virtual_time
+async def test_large_messages_that_wait_are_held_a_few_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nexusd.delivery.hand.HANDED_OVER_BYTES", 250)
+    rows = [replace(message(n, created_at=NOW - 100 + n), body=b"x" * 100) for n in range(1, 21)]
+
+    async def slow(_: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(5.0)
+        return web.Response()
+
+    async with endpoint(slow) as ops, post(tmp_path) as office:
+        await office.add(*rows)
+        office.worker(ops.url)
+        async with running(office):
+            await asyncio.sleep(4.0)
+            assert len(ops.got) == 3
+            await asyncio.sleep(60.0)
+        assert sorted(ops.ids) == [row.id for row in rows]
+        assert await office.count("sent") == len(rows)

@@ -82,12 +82,12 @@ async def test_every_kind_of_receiver_is_told_and_the_commands_show_it(tmp_path:
             assert code == 0
             assert [line.split()[:3] for line in out.splitlines()[1:]] == [
                 ["ops", "webhook", "yes"],
-                ["am/1", "alertmanager", "yes"],
-                ["chat/1", "apprise", "yes"],
+                ["am", "alertmanager", "yes"],
+                ["chat", "apprise", "yes"],
                 ["pulse", "heartbeat", "yes"],
             ]
             metrics = await daemon.text("/metrics")
-            assert 'nexusd_outbox_messages{receiver="am/1",state="sent"} 1' in metrics
+            assert 'nexusd_outbox_messages{receiver="am",state="sent"} 1' in metrics
             assert await daemon.stop() == 0
         said = daemon.log.read_text() + metrics
         assert "s3cret" not in said

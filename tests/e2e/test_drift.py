@@ -10,8 +10,10 @@ from nexusd.cloud.client import CloudNexus
 from nexusd.cloud.key import LiteralKey
 from nexusd.cloud.options import CloudOptions
 from nexusd.core.changes import InstanceAppeared, InstanceVanished
+from nexusd.core.comparing import compare
 from nexusd.core.errors import BadAnswerError
-from nexusd.core.inventory import Inventory, SweepPolicy, compare
+from nexusd.core.inventory import Inventory
+from nexusd.core.sweeps import SweepPolicy
 from nexusd.emulator.cloud import Cloud
 from nexusd.emulator.effects import Drift
 from nexusd.emulator.faults import Fault

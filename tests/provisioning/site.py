@@ -8,14 +8,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from nexusd.core.comparing import compare
 from nexusd.core.errors import UnavailableError
 from nexusd.core.events import Event
-from nexusd.core.inventory import SweepPolicy, compare
 from nexusd.core.lifecycle import Outcome, Placement, State
 from nexusd.core.placement import PlacementPolicy, PlacementRequest
 from nexusd.core.polls import INSTANCES, REGIONS, PollState
 from nexusd.core.records import Region
 from nexusd.core.regions import next_snapshot
+from nexusd.core.sweeps import SweepPolicy
 from nexusd.core.world import World
 from nexusd.provisioning.following import FollowOptions
 from nexusd.provisioning.intake import Intake

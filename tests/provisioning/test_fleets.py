@@ -13,14 +13,15 @@ from typing import Any, TypeVar
 
 import pytest
 
+from nexusd.core.comparing import compare
 from nexusd.core.errors import ConflictError, UnavailableError
 from nexusd.core.fleets import Fleets, FleetSpec, FleetState, plan_fleets
-from nexusd.core.inventory import SweepPolicy, compare
 from nexusd.core.lifecycle import Placement, State
 from nexusd.core.placement import PlacementRequest
 from nexusd.core.polls import INSTANCES, REGIONS
 from nexusd.core.records import Instance
 from nexusd.core.regions import next_snapshot
+from nexusd.core.sweeps import SweepPolicy
 from nexusd.ports import Transaction
 from nexusd.provisioning.fleets import FleetKeeper
 from nexusd.provisioning.worker import Provisioner

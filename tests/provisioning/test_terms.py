@@ -8,10 +8,11 @@ from pathlib import Path
 from nexusd.core.lifecycle import Attempt, Placement, State
 from nexusd.core.placement import PlacementRequest
 from nexusd.ports import Transaction
+from nexusd.provisioning.worker import Provisioner
 from nexusd.store.executors import InlineExecutor
 from nexusd.store.opening import StoreOptions, open_store
-from tests.fakes import FakeCloudApi
-from tests.provisioning.site import EAST, OPTIONS, SETTLE_S, WEST, Site
+from tests.fakes import FakeCloudApi, NullMetrics
+from tests.provisioning.site import EAST, OPTIONS, SETTLE_S, WEST, Site, site
 from tests.virtual_time import VirtualClock, in_virtual_time
 
 
@@ -44,3 +45,22 @@ async def test_a_standby_waits_the_whole_quiet_time_from_when_it_came_to_lead(tm
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await store.close()
+
+
+@in_virtual_time
+async def test_a_reload_does_not_give_an_instance_more_time_to_run(tmp_path: Path) -> None:
+    """A file that is reloaded every few minutes would else keep it provisioning for ever."""
+    async with site(tmp_path) as here:
+        placed = await here.place()
+        await here.until(placed, State.PROVISIONING)
+        began_at = here.clock.now()
+        await asyncio.sleep(OPTIONS.follow.provisioning_timeout_s / 2)
+        here.worker.drain()
+        here.worker = Provisioner(
+            here.world, here.store, here.cloud, here.clock, NullMetrics(), OPTIONS, lambda _: None
+        )
+        reloaded = asyncio.ensure_future(here.worker.run())
+        await here.until(placed, State.FAILED)
+        assert here.clock.now() - began_at < OPTIONS.follow.provisioning_timeout_s + 60.0
+        reloaded.cancel()
+        await asyncio.gather(reloaded, return_exceptions=True)

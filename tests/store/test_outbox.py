@@ -23,8 +23,23 @@ async def add(store: SqlStore, *messages: OutboxMessage) -> None:
 
 
 async def lease(store: SqlStore, now: float, limit: int = 10, receiver: str = "ops") -> list[str]:
-    leased = await store.run(lambda tx: tx.outbox.lease(receiver, now, 30.0, limit))
+    leased = await store.run(lambda tx: tx.outbox.lease(receiver, now, 30.0, limit, 1 << 20))
     return [m.id for m in leased]
+
+
+async def test_no_more_bytes_are_leased_than_are_asked_for_but_one_message_is(store: SqlStore) -> None:
+    """Of large messages to a receiver that is down there may be hundreds."""
+    rows = [replace(message(str(n), created_at=float(n)), body=b"x" * 100) for n in range(1, 6)]
+    await store.run(lambda tx: tx.outbox.add(rows))
+    one = await store.run(lambda tx: tx.outbox.lease("ops", 10.0, 30.0, 5, 1))
+    two = await store.run(lambda tx: tx.outbox.lease("ops", 10.0, 30.0, 5, 101))
+    rest = await store.run(lambda tx: tx.outbox.lease("ops", 10.0, 30.0, 5, 1 << 20))
+    assert [[m.id for m in leased] for leased in (one, two, rest)] == [
+        [rows[0].id],
+        [rows[1].id, rows[2].id],
+        [rows[3].id, rows[4].id],
+    ]
+    assert all(m.body == rows[0].body and m.leased_until == 40.0 for m in (*one, *two, *rest))
 
 
 async def test_the_oldest_due_messages_of_the_receiver_are_leased(store: SqlStore) -> None:
@@ -36,7 +51,7 @@ async def test_the_oldest_due_messages_of_the_receiver_are_leased(store: SqlStor
         message("later", 0.0, next_try_at=11.0),
         message("other", 0.0, receiver="web"),
     )
-    leased = await store.run(lambda tx: tx.outbox.lease("ops", 10.0, 30.0, 2))
+    leased = await store.run(lambda tx: tx.outbox.lease("ops", 10.0, 30.0, 2, 1 << 20))
     assert leased == [
         message("a", 1.0, next_try_at=9.0, leased_until=40.0),
         message("b", 2.0, leased_until=40.0),
@@ -53,7 +68,7 @@ async def test_a_leased_message_is_given_again_only_when_its_lease_ends(store: S
 
 async def test_finishing_writes_the_outcome_and_gives_up_the_lease(store: SqlStore) -> None:
     await add(store, message("a"))
-    (leased,) = await store.run(lambda tx: tx.outbox.lease("ops", 10.0, 30.0, 1))
+    (leased,) = await store.run(lambda tx: tx.outbox.lease("ops", 10.0, 30.0, 1, 1 << 20))
     failed = replace(leased, tries=1, next_try_at=15.0, last_error="503")
     await store.run(lambda tx: tx.outbox.finish([failed]))
     assert await store.run(lambda tx: tx.outbox.next_due("ops")) == 15.0
@@ -67,7 +82,7 @@ async def test_finishing_writes_the_outcome_and_gives_up_the_lease(store: SqlSto
 
 async def test_what_was_delivered_is_sent_after_one_try_more(store: SqlStore) -> None:
     await add(store, message("a", tries=2, last_error="503"), message("b"), message("c"))
-    await store.run(lambda tx: tx.outbox.lease("ops", 10.0, 30.0, 2))
+    await store.run(lambda tx: tx.outbox.lease("ops", 10.0, 30.0, 2, 1 << 20))
     await store.run(lambda tx: tx.outbox.delivered([("a", 11.0), ("b", 12.0)]))
     sent, _ = await store.run(lambda tx: tx.outbox.page("sent", 5, 0))
     found = {row.id: row for row in sent}
@@ -124,7 +139,7 @@ async def test_pages_are_newest_first_with_the_total(store: SqlStore) -> None:
 async def test_a_dead_message_is_replayed_with_its_lifetime_anew(store: SqlStore) -> None:
     await add(store, message("a", state="dead", tries=9, ended_at=90_000.0), message("b", state="dead"))
     assert await store.run(lambda tx: tx.outbox.replay("a", 100_000.0)) == 1
-    (replayed,) = await store.run(lambda tx: tx.outbox.lease("ops", 100_000.0, 30.0, 5))
+    (replayed,) = await store.run(lambda tx: tx.outbox.lease("ops", 100_000.0, 30.0, 5, 1 << 20))
     assert (replayed.id, replayed.tries, replayed.ended_at) == ("a", 0, None)
     assert replayed.expires_at == 186_400.0
 
@@ -206,5 +221,5 @@ async def test_the_failed_ones_of_a_receiver_are_found_oldest_first(store: SqlSt
         message("e", 0.0, tries=1, receiver="web"),
         message("f", 2.0, tries=1),
     )
-    found = await store.run(lambda tx: tx.outbox.failed("ops", 2))
+    found = await store.run(lambda tx: list(tx.outbox.failed("ops", 2)))
     assert [m.id for m in found] == ["b", "f"]

@@ -1,0 +1,220 @@
+"""What a pass has decided is written once, whatever becomes of who asked for it, and only by who leads."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from nexusd.core.alerts import AlertState
+from nexusd.core.errors import StoreUnavailableError
+from nexusd.core.matchers import matcher
+from nexusd.core.notifications import Message, Route, Routing
+from nexusd.core.records import Instance
+from nexusd.cycle import Observers
+from nexusd.ports import OutboxMessage, Transaction
+from tests.delivery.receivers import message
+from tests.test_cycle import Watch, watch
+from tests.virtual_time import in_virtual_time
+
+ABOUT = ("web-1", "InstanceStopped")
+SEEN = Instance("inst_1", "web-1", "running", "us-east-1")
+STOPPED = Instance("inst_1", "web-1", "stopped", "us-east-1")
+
+STOPS = (matcher("alertname", "=", "InstanceStopped"),)
+AT_ONCE = Routing({"ops": True}, (Route(("ops",), STOPS, group_wait_s=0.0),))
+
+
+class Outbox:
+    """In the place of deliveries: a row a message, and who was told of which."""
+
+    def __init__(self, here: Watch) -> None:
+        self._made = 0
+        self._here = here
+        self.told: list[str] = []
+
+    async def compose(self, messages: Sequence[Message], now: float) -> list[OutboxMessage]:
+        self._made += len(messages)
+        return [message(self._made - n, created_at=now) for n in range(len(messages))]
+
+    def added(self, messages: Iterable[OutboxMessage]) -> None:
+        self.told += [row.id for row in messages]
+
+    def installed(self) -> Outbox:
+        observers = Observers(lambda: None, lambda _: None, self.added)
+        parts = replace(self._here.parts, compose=self.compose, observers=observers)
+        self._here.cycle.reconfigure(replace(parts, alerting=replace(parts.alerting, routing=AT_ONCE)))
+        return self
+
+
+async def stopped(here: Watch) -> Outbox:
+    """An instance ran, and has stopped, which no sweep has shown yet."""
+    outbox = Outbox(here).installed()
+    here.cloud.put(SEEN)
+    await here.poll()
+    here.cloud.put(STOPPED)
+    return outbox
+
+
+async def written(here: Watch) -> tuple[list[str], list[str]]:
+    """The outbox, and what events say of the instance since it appeared, and of its alert."""
+    rows, _ = await here.store.run(lambda tx: tx.outbox.page(None, 100, 0))
+    events = await here.store.run(lambda tx: tx.events.since(None, None, 1000))
+    told = [e.type for e in events if e.type != "InstanceAppeared" and e.subject.name in ABOUT]
+    return [row.id for row in rows], told
+
+
+@in_virtual_time
+async def test_a_pass_that_was_cancelled_while_it_was_committed_is_not_written_again(tmp_path: Path) -> None:
+    """As a reload does; else the next pass fails on the messages that are there, and with it the daemon."""
+    async with watch(tmp_path) as here:
+        before = await stopped(here)
+        run_leading = here.store.run_leading
+
+        async def slow(work: Callable[[Transaction], object]) -> object:
+            done = await run_leading(work)
+            await asyncio.sleep(1.0)
+            return done
+
+        here.store.run_leading = slow  # type: ignore[method-assign,assignment]
+        pass_ = asyncio.ensure_future(here.cycle.poll_instances())
+        await asyncio.sleep(0.5)
+        pass_.cancel()
+        await asyncio.gather(pass_, return_exceptions=True)
+        here.store.run_leading = run_leading  # type: ignore[method-assign]
+        assert before.told == []
+        after = Outbox(here).installed()
+        await here.poll()
+        rows, events = await written(here)
+        assert (len(rows), sorted(events)) == (1, ["AlertFired", "InstanceStatusChanged"])
+        assert before.told == rows
+        assert after.told == []
+        assert here.states("InstanceStopped") == [AlertState.FIRING]
+
+
+@in_virtual_time
+async def test_a_commit_of_which_nobody_told_how_it_ended_is_not_made_again(tmp_path: Path) -> None:
+    """PostgreSQL went away in the middle of COMMIT."""
+    async with watch(tmp_path) as here:
+        outbox = await stopped(here)
+        run_leading = here.store.run_leading
+        ended: list[object] = []
+
+        async def unknown(work: Callable[[Transaction], object]) -> object:
+            ended.append(await run_leading(work))
+            raise StoreUnavailableError("the commit may or may not have happened")
+
+        here.store.run_leading = unknown  # type: ignore[method-assign,assignment]
+        await here.cycle.poll_instances()
+        assert ended
+        here.store.run_leading = run_leading  # type: ignore[method-assign]
+        await here.poll()
+        rows, events = await written(here)
+        assert (len(rows), sorted(events)) == (1, ["AlertFired", "InstanceStatusChanged"])
+        assert outbox.told == rows
+
+
+@in_virtual_time
+async def test_what_could_not_be_written_is_written_later_in_its_order(tmp_path: Path) -> None:
+    async with watch(tmp_path) as here:
+        outbox = await stopped(here)
+        run_leading = here.store.run_leading
+
+        async def away(_: Callable[[Transaction], object]) -> object:
+            raise StoreUnavailableError("the disk is full")
+
+        here.store.run_leading = away  # type: ignore[method-assign,assignment]
+        await here.cycle.poll_instances()
+        here.cloud.put(SEEN)
+        await here.cycle.poll_instances()
+        assert await written(here) == ([], [])
+        here.store.run_leading = run_leading  # type: ignore[method-assign]
+        await here.cycle.poll_regions()
+        rows, events = await written(here)
+        assert events.count("InstanceStatusChanged") == 2
+        assert outbox.told == rows != []
+
+
+@in_virtual_time
+async def test_the_cycle_makes_progress_while_the_store_can_take_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the watchdog would end a daemon that shows what is, and which could not begin again."""
+    monkeypatch.setattr("nexusd.cycle.MOST_UNSAVED", 2)
+    async with watch(tmp_path) as here:
+
+        async def away(_: Callable[[Transaction], object]) -> object:
+            raise StoreUnavailableError("the disk is full")
+
+        here.store.run_leading = away  # type: ignore[method-assign,assignment]
+        for _ in range(4):
+            await asyncio.sleep(60.0)
+            await here.cycle.poll_regions()
+            assert here.clock.now() - here.cycle.progressed_at < 1.0
+
+
+class Led:
+    """A store whose lease comes and goes as told, in the same term."""
+
+    def __init__(self, here: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.leading, self.epoch = True, here.store.epoch
+        monkeypatch.setattr(type(here.store), "leading", property(lambda _: self.leading))
+        monkeypatch.setattr(type(here.store), "epoch", property(lambda _: self.epoch))
+
+
+@in_virtual_time
+async def test_who_led_no_more_for_a_moment_writes_nothing_until_restored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it dropped meanwhile would never be written, though it takes it for told."""
+    async with watch(tmp_path) as here:
+        await stopped(here)
+        lease = Led(here, monkeypatch)
+        lease.leading = False
+        await here.cycle.poll_instances()
+        lease.leading = True
+        assert here.cycle.restored_epoch != here.store.epoch
+        await here.poll()
+        assert await written(here) == ([], [])
+        await here.cycle.restore()
+        await here.poll()
+        rows, events = await written(here)
+        assert (len(rows), sorted(events)) == (1, ["AlertFired", "InstanceStatusChanged"])
+
+
+@in_virtual_time
+async def test_a_new_leader_writes_nothing_before_it_has_read_what_the_last_one_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with watch(tmp_path) as here:
+        await stopped(here)
+        lease = Led(here, monkeypatch)
+        lease.epoch += 1
+        await here.cycle.poll_instances()
+        assert await written(here) == ([], [])
+
+
+@in_virtual_time
+async def test_a_placement_that_changes_while_placements_are_read_is_read_by_the_next_pass(
+    tmp_path: Path,
+) -> None:
+    async with watch(tmp_path) as here:
+        run = here.store.run
+
+        async def slow(work: Callable[[Transaction], object]) -> object:
+            found = await run(work)
+            await asyncio.sleep(1.0)
+            return found
+
+        here.store.run = slow  # type: ignore[method-assign,assignment]
+        reading = asyncio.ensure_future(here.cycle.poll_regions())
+        await asyncio.sleep(0.5)
+        here.store.run = run  # type: ignore[method-assign]
+        await here.put_held()
+        here.cycle.wake()
+        await reading
+        await asyncio.sleep(1.0)
+        assert here.states("PlacementHeld") == [AlertState.FIRING]
