@@ -154,9 +154,7 @@ class App:
         """
         async with self._reloading:
             try:
-                loaded = self._load()
-                engine = Engine(self._lasting, loaded, self)
-                listening = await self._listen_for(engine)
+                loaded, engine, listening = await self._prepared()
             except ConfigError as error:
                 self._lasting.metrics.reloaded(successful=False)
                 log.warning("reload_refused", error=str(error))
@@ -164,6 +162,19 @@ class App:
             self._warn_of_restart(loaded)
             self._supersede(engine, listening)
             self._lasting.metrics.reloaded(successful=True)  # nothing that is left to do can fail
+
+    async def _prepared(self) -> tuple[Settings, Engine, Listening]:
+        """All that can fail of a reload. Raises `ConfigError`."""
+        try:
+            loaded = self._load()
+            engine = Engine(self._lasting, loaded, self)
+            return loaded, engine, await self._listen_for(engine)
+        except ConfigError:
+            raise
+        except Exception as error:
+            # A defect in reading what a person wrote must not end a daemon that works.
+            log.exception("reload_failed")
+            raise ConfigError(f"the configuration cannot be used: {type(error).__name__}: {error}") from error
 
     async def _listen_for(self, engine: Engine) -> Listening:
         """The sockets at hand when the address is the same. Raises `ConfigError`."""
@@ -183,6 +194,11 @@ class App:
         if unused is not None and unused not in {listening, self._listening}:
             unused.close()
         self._engine.stop.set()
+
+    async def _taken_over(self) -> None:
+        """Until the new configuration is at work, or the daemon ends."""
+        while self._next is not None and not self._stop.is_set():
+            await _pause(self._stop, 0.05)
 
     def reload_soon(self) -> None:
         """SIGHUP."""
@@ -238,6 +254,7 @@ class App:
                 self._notifier.reloading()
             with suppress(ConfigError):
                 await self.reload()
+                await self._taken_over()
             if self._started():
                 self._notifier.ready(self._status())
 

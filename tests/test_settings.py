@@ -28,7 +28,7 @@ from nexusd.settings import (
 from nexusd.settings.keys import is_duration, leaves
 from nexusd.settings.showing import as_yaml, json_schema
 from nexusd.settings.sources import PREFIX
-from nexusd.settings.values import format_duration, read_duration
+from nexusd.settings.values import format_duration, read_duration, split_address
 from nexusd.settings.yamlfile import MAX_BYTES, parse
 
 KEY = {"CN_API_KEY": "key-1"}
@@ -764,3 +764,70 @@ def test_a_rule_of_ones_own_is_judged_after_the_built_in_ones(write: Write) -> N
     assert rule.where is not None
     assert rule.where(Region("eu-west-2"))
     assert not rule.where(Region("us-east-1"))
+
+
+@pytest.mark.parametrize(
+    ("name", "right"),
+    [
+        ("NEXUSD_POLING", "NEXUSD_POLLING"),
+        ("NEXUSD_FLEET", "NEXUSD_FLEETS"),
+        ("NEXUSD_POLLING_INSTANCE", "NEXUSD_POLLING__INSTANCES"),
+        ("NEXUSD_CLOUDNEXUS_KEY", "NEXUSD_CLOUDNEXUS__API_KEY"),
+    ],
+)
+def test_a_slip_in_a_variable_is_told(name: str, right: str) -> None:
+    assert complaint(None, KEY | {name: "x"}) == f"environment {name}: not a key, did you mean {right}?"
+
+
+def test_a_default_file_that_may_not_be_looked_at_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Hidden(type(tmp_path)):  # type: ignore[misc]
+        def exists(self) -> bool:
+            raise PermissionError(13, "Permission denied")
+
+        def open(self, *_: object) -> None:
+            raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(loading, "DEFAULT_FILE", Hidden("/etc/nexusd/nexusd.yaml"))
+    assert complaint(None, KEY) == "/etc/nexusd/nexusd.yaml: cannot be read: Permission denied"
+
+
+def test_the_current_folder_is_not_needed_where_the_store_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    url = "sqlite:////var/lib/nexusd/nexusd.db"
+    assert load(None, {"store.url": url}, KEY).store.url.get_secret_value() == url
+
+
+@pytest.mark.parametrize(
+    "text", ["127.0..1:9650", f"{'a' * 64}.example:9650", "xn--:9650", "[::1:9650", "a b:1", ":65536"]
+)
+def test_an_address_that_can_be_none_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="an address and port"):
+        split_address(text)
+
+
+@pytest.mark.parametrize(
+    "url", ["https://xn--/v1", "https://a..b/v1", f"https://{'a' * 64}/v1", "https://h:99999"]
+)
+def test_a_url_whose_host_can_be_none_is_refused(url: str) -> None:
+    said = complaint(None, KEY | {"NEXUSD_CLOUDNEXUS__BASE_URL": url})
+    assert "cloudnexus.base_url: expected a URL such as https://host/path" in said
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "10.0.0.1", "[::1]", "münchen.example", "a_b.internal", "host."]
+)
+def test_other_hosts_are_taken(host: str) -> None:
+    url = f"https://{host}:8443/v1"
+    assert load(None, {}, KEY | {"NEXUSD_CLOUDNEXUS__BASE_URL": url}).cloudnexus.base_url == url
+
+
+def test_a_path_with_a_null_character_is_an_error(write: Write) -> None:
+    path = write('cloudnexus: {api_key: k}\nserver: {tls: {cert_file: "a\\0b", key_file: "a\\0b"}}')
+    assert "cannot be read: embedded null byte" in complaint(path, {})

@@ -227,3 +227,10 @@ def lasting(settings: Settings) -> list[object]:
     server = settings.server
     kept = settings.store.url.get_secret_value(), settings.log, settings.history
     return [*kept, server.address, server.shutdown_timeout_s]
+
+
+@pytest.mark.parametrize(("timeout", "budget_s"), [("2s", 30.0), ("10s", 30.0), ("1m", 180.0)])
+def test_a_long_timeout_leaves_time_for_more_than_one_try(timeout: str, budget_s: float) -> None:
+    given = {"cloudnexus.api_key": "k", "cloudnexus.timeout": timeout}
+    options = parts.cloud_options(load(Path("/dev/null"), given, {}))
+    assert options.get_budget_s == budget_s >= options.timeout_s

@@ -104,7 +104,7 @@ def invoke(arguments: list[str] | None) -> int:
         return _failed(error)
     except OSError as error:  # of writing the result: a full disk; others are told by what met them
         _closed_pipe()
-        return _failed(NexusdError(f"cannot write: {error.strerror or error}"))
+        return _failed(NexusdError(f"{error.filename or 'cannot write'}: {error.strerror or error}"))
     except _UsageError as error:
         return _misused(error)
     return code if isinstance(code, int) else 0

@@ -30,7 +30,7 @@ def check(
     from nexusd.settings import load_with_origins, warnings
 
     loaded = load_with_origins(config)
-    _check_receivers(loaded.settings)
+    _check_parts(loaded.settings)
     found = warnings(loaded.settings)
     answer: dict[str, Any] = {
         "ok": True,
@@ -50,13 +50,20 @@ def check(
         print_json(answer)
 
 
-def _check_receivers(settings: Any) -> None:
-    """What only the receivers themselves can judge: addresses, secrets, certificates, extras."""
+def _check_parts(settings: Any) -> None:
+    """What only the parts themselves can judge: addresses, secrets, certificates, drivers, extras."""
     from nexusd.delivery.deliveries import check as check_deliveries
     from nexusd.runtime.clock import SystemClock
+    from nexusd.settings.parts import web_options
     from nexusd.settings.receiving import delivery_options
+    from nexusd.store.opening import StoreOptions, database_for
+    from nexusd.web.tls import tls_context
 
     check_deliveries(delivery_options(settings), SystemClock())
+    database_for(StoreOptions(settings.store.url.get_secret_value(), "nobody"))
+    tls = web_options(settings).tls
+    if tls is not None:
+        tls_context(tls)
 
 
 def _regions(settings: Any) -> int:

@@ -53,6 +53,7 @@ class Daemon:
         try:
             parts = urlsplit(url)
             self._port = parts.port
+            (parts.hostname or "").encode("idna")  # as it is looked up
         except ValueError:
             raise _misused(url) from None
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.username:
@@ -206,7 +207,7 @@ class Daemon:
         try:
             answer = json.loads(data)
             if isinstance(answer, str):  # under /api/v2/ errors are as Alertmanager has them
-                return AnsweredError(status, "", _with_details(answer, None))
+                answer = {"error": {"code": "", "message": answer}}
             error = answer["error"]
             code, message, details = str(error["code"]), str(error["message"]), error.get("details")
         except (ValueError, KeyError, TypeError, AttributeError):
@@ -222,9 +223,17 @@ class Daemon:
         return DaemonError(f"what answers at {self.url} is not a nexusd: {why}")
 
 
+def may_pass(error: NexusdError) -> bool:
+    """Whether the same request may be answered later: the daemon is away, or its store."""
+    return not isinstance(error, AnsweredError) or error.status >= 500
+
+
 def segment(text: str) -> str:
-    """A value as one segment of a path."""
-    return quote(text, safe="")
+    """A value as one segment of a path. Raises typer's usage error for what is no text."""
+    try:
+        return quote(text, safe="")
+    except UnicodeEncodeError:
+        raise _no_text(text) from None
 
 
 def listed(answer: Any) -> list[dict[str, Any]]:
@@ -248,7 +257,10 @@ def part(answer: Any, key: str) -> dict[str, Any]:
 
 def _query(query: Mapping[str, Any]) -> str:
     given = {key: value for key, value in query.items() if value is not None}
-    return f"?{urlencode(given, doseq=True)}" if given else ""
+    try:
+        return f"?{urlencode(given, doseq=True)}" if given else ""
+    except UnicodeEncodeError as error:
+        raise _no_text(error.object) from None
 
 
 def _with_details(message: str, details: Any) -> str:
@@ -268,6 +280,13 @@ def _words(detail: Any) -> str:
     if isinstance(detail, dict):
         return ": ".join(str(value) for value in detail.values() if value not in (None, ""))
     return str(detail)
+
+
+def _no_text(given: str) -> typer.BadParameter:
+    """The shell gave bytes that are nothing in its encoding."""
+    from nexusd.cli.output import printable
+
+    return typer.BadParameter(f"{printable(given)!r} is not text")
 
 
 def _misused(url: str) -> typer.BadParameter:

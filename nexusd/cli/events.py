@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nexusd.cli.daemon import AnsweredError, Daemon, DaemonError, listed, part
+from nexusd.cli.daemon import AnsweredError, Daemon, DaemonError, listed, may_pass, part
 from nexusd.cli.options import DEFAULT_URL, Format, Output, Token, Url
 from nexusd.cli.output import note, on_terminal, print_json, show
 from nexusd.cli.tables import print_table
@@ -92,7 +92,7 @@ def _followed(daemon: Daemon, since: str | None) -> Iterator[dict[str, Any]]:
                 if "data" in fields:
                     yield _decoded(fields["data"])
         except (DaemonError, AnsweredError) as error:
-            if last is None or not _may_pass(error):
+            if last is None or not may_pass(error):
                 raise
             if away_since is None:
                 note("the daemon is away; trying again")
@@ -100,10 +100,6 @@ def _followed(daemon: Daemon, since: str | None) -> Iterator[dict[str, Any]]:
             elif monotonic() - away_since > PATIENCE_S:
                 raise
         sleep(RETRY_S)
-
-
-def _may_pass(error: NexusdError) -> bool:
-    return not isinstance(error, AnsweredError) or error.status >= 500
 
 
 def _blocks(lines: Iterator[str]) -> Iterator[dict[str, str]]:

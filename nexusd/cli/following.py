@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from time import monotonic, sleep
 from typing import Any
 
-from nexusd.cli.daemon import Daemon, DaemonError, segment
+from nexusd.cli.daemon import AnsweredError, Daemon, DaemonError, may_pass, segment
 from nexusd.cli.output import note, show
 from nexusd.core.errors import NexusdError
 
@@ -28,7 +28,8 @@ def follow(
 ) -> dict[str, Any]:
     """The placement once it is closed. `limit_s` None: however long it takes.
 
-    Raises `WaitEndedError` past the limit, and `DaemonError` when the daemon stays away.
+    Raises `WaitEndedError` past the limit, and `DaemonError` or `AnsweredError` when the daemon or its store
+    stays away.
     """
     until = monotonic() + limit_s if limit_s is not None else None
     placement_id = str(placement.get("id"))
@@ -56,7 +57,9 @@ def _until_closed(
         sleep(POLL_S if until is None else max(0.0, min(POLL_S, until - now)))
         try:
             placement, away_since = daemon.get(path), None
-        except DaemonError:
+        except (DaemonError, AnsweredError) as error:
+            if not may_pass(error):
+                raise
             away_since = away_since if away_since is not None else now
             if now - away_since > PATIENCE_S:
                 raise

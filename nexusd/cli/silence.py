@@ -47,7 +47,7 @@ def add(
     body = {
         "matchers": [_matcher(text, first=number == 0) for number, text in enumerate(matchers)],
         "startsAt": _written(now),
-        "endsAt": _written(now + timedelta(seconds=_seconds(duration))),
+        "endsAt": _written(_after(now, duration)),
         "createdBy": author if author is not None else _login(),
         "comment": comment,
     }
@@ -115,11 +115,13 @@ def _parts(found: Matcher) -> dict[str, Any]:
     }
 
 
-def _seconds(text: str) -> float:
+def _after(now: datetime, duration: str) -> datetime:
     try:
-        return parse_duration(text)
+        return now + timedelta(seconds=parse_duration(duration))
     except ValueError as error:
-        raise typer.BadParameter(f"{printable(text)!r} is not {error}", param_hint="--duration") from None
+        raise typer.BadParameter(f"{printable(duration)!r} is not {error}", param_hint="--duration") from None
+    except OverflowError:
+        raise typer.BadParameter(f"{printable(duration)} is too long", param_hint="--duration") from None
 
 
 def _written(moment: datetime) -> str:

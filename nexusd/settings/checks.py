@@ -23,6 +23,7 @@ from nexusd.settings.alerting import (
 from nexusd.settings.keys import nearest
 from nexusd.settings.model import Settings
 from nexusd.settings.problems import Problem
+from nexusd.settings.values import why_unread
 from nexusd.settings.yamlfile import KeyPath
 
 
@@ -178,6 +179,6 @@ def _readable(files: Mapping[str, Path | None], path: KeyPath) -> Iterator[Probl
 def _unreadable(path: Path) -> str | None:
     try:
         path.open("rb").close()
-    except OSError as error:
-        return f"{path} cannot be read: {error.strerror}"
+    except (OSError, ValueError) as error:
+        return f"{path} cannot be read: {why_unread(error)}"
     return None

@@ -67,7 +67,9 @@ def _layer(file: Path | None, overrides: Mapping[str, object], environ: Mapping[
     layer = sources.from_file(file, Settings) if file is not None else Layer()
     layer = merge(layer, sources.from_environment(environ, Settings))
     layer = merge(layer, sources.from_overrides(overrides))
-    layer.put_new(("store", "url"), _default_store(environ), "default")
+    folder = _state_folder(environ)
+    if folder is not None:
+        layer.put_new(("store", "url"), f"sqlite:///{folder / 'nexusd.db'}", "default")
     return layer
 
 
@@ -76,13 +78,19 @@ def find_file(environ: Mapping[str, str]) -> Path | None:
     named = environ.get("NEXUSD_CONFIG")
     if named:
         return Path(named)
-    return DEFAULT_FILE if DEFAULT_FILE.exists() else None
+    try:
+        return DEFAULT_FILE if DEFAULT_FILE.exists() else None
+    except OSError:  # who reads it says what stands against that
+        return DEFAULT_FILE
 
 
-def _default_store(environ: Mapping[str, str]) -> str:
+def _state_folder(environ: Mapping[str, str]) -> Path | None:
+    """Where the store is by default. None: in the current folder, which somebody has deleted."""
     state = environ.get("STATE_DIRECTORY", "").partition(":")[0]
-    folder = Path(state) if state else Path.cwd()
-    return f"sqlite:///{folder.absolute() / 'nexusd.db'}"
+    try:
+        return Path(state or ".").absolute()
+    except OSError:
+        return None
 
 
 def _validated(layer: Layer, check: Callable[[Settings], Iterable[Problem]]) -> Settings:

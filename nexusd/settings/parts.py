@@ -23,6 +23,9 @@ from nexusd.settings.ruling import rules
 from nexusd.web.options import TlsFiles, WebOptions
 
 MILLISECONDS = 1000.0
+SHORTEST_BUDGET_S = 30.0
+TIMEOUTS_A_GET = 3
+"""How often a GET may be tried in vain for as long as one request may take."""
 
 
 def key_source(settings: Settings) -> KeySource:
@@ -42,6 +45,7 @@ def cloud_options(settings: Settings) -> CloudOptions:
         base_url=cloud.base_url,
         timeout_s=cloud.timeout_s,
         connect_timeout_s=min(5.0, cloud.timeout_s),
+        get_budget_s=max(SHORTEST_BUDGET_S, TIMEOUTS_A_GET * cloud.timeout_s),
         max_concurrent_requests=cloud.max_concurrent_requests,
         max_requests_per_second=cloud.max_requests_per_second,
         refusals=tuple(

@@ -5,6 +5,7 @@ An attribute is its key, with `_s` appended where it is a duration (seconds once
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,6 +19,7 @@ from nexusd.settings.values import (
     StoreUrl,
     check_http_url,
     custom,
+    host_of,
     is_loopback,
     refused,
     split_address,
@@ -69,6 +71,10 @@ def _store_url(url: StoreUrl) -> StoreUrl:
         raise refused("expected sqlite:////path/to/file.db or postgresql://user@host/database")
     if scheme == "sqlite" and (not rest.startswith("/") or len(rest) < 2 or ":memory:" in rest):
         raise refused("expected a file: sqlite:////absolute/path.db (four slashes) or sqlite:///relative.db")
+    if scheme == "postgresql" and host_of(url.get_secret_value()) is None:
+        raise refused("expected postgresql://user@host/database")
+    if re.search(r"[\x00-\x1f\x7f]", rest):
+        raise refused("must not hold control characters")
     return url
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,9 @@ from nexusd.settings.yamlfile import KeyPath
 PREFIX = "NEXUSD_"
 NOT_KEYS = frozenset({"NEXUSD_CONFIG", "NEXUSD_URL", "NEXUSD_TOKEN"})
 """Variables of the command line, not of the configuration."""
+
+RESEMBLES = 0.85
+"""How much of two names must be the same for one to be a slip of the other (`difflib`: of 1)."""
 
 
 @dataclass
@@ -162,11 +166,19 @@ def _put_variable(layer: Layer, name: str, text: str, root: Model) -> None:
 
 
 def _refuse_misspelt(name: str, root: Model) -> None:
-    """One underscore where two belong. Other names are left alone: Kubernetes makes NEXUSD_PORT and such."""
-    for key, _ in leaves(root):
-        if key.replace(".", "").replace("_", "") == name.removeprefix(PREFIX).lower().replace("_", ""):
-            right = PREFIX + key.upper().replace(".", "__")
-            raise ConfigError(f"environment {name}: not a key, did you mean {right}?")
+    """One underscore where two belong, or a letter or two too few. What resembles no key is left alone:
+    Kubernetes makes NEXUSD_PORT and such, and people have variables of their own.
+    """
+    keys = {
+        _letters(key): key for key in [*fields(root), *(key for key, _ in leaves(root))] if "[]" not in key
+    }
+    for found in difflib.get_close_matches(_letters(name.removeprefix(PREFIX)), keys, 1, RESEMBLES):
+        right = PREFIX + keys[found].upper().replace(".", "__")
+        raise ConfigError(f"environment {name}: not a key, did you mean {right}?")
+
+
+def _letters(key: str) -> str:
+    return key.lower().replace(".", "").replace("_", "")
 
 
 def _spelt(words: list[str]) -> KeyPath:

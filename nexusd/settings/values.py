@@ -108,13 +108,27 @@ def is_loopback(host: str) -> bool:
     return bare in ("localhost", "::1") or bool(re.fullmatch(r"127(\.[0-9]{1,3}){3}", bare))
 
 
+def is_host(text: str) -> bool:
+    """Whether it can be asked for at all: of a name every label has 1 to 63 characters (RFC 1035, 2.3.4)."""
+    try:
+        return bool(text.encode("idna").decode("idna"))
+    except UnicodeError:
+        return False
+
+
+def host_of(url: str) -> str | None:
+    """A URL's host, "" when it has none. None for one that cannot be used, as its port cannot."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        return host if (parts.port or 1) > 0 and (not host or is_host(host)) else None
+    except ValueError:
+        return None
+
+
 def check_http_url(text: str) -> str:
     """An absolute http or https URL with a host and a valid port. The error never repeats the URL."""
-    try:
-        parts = urlsplit(text)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:
-        usable = False
+    usable = bool(host_of(text)) and urlsplit(text).scheme in ("http", "https")
     if not usable or re.search(r"[\s\x00-\x1f\x7f]", text):
         raise refused("expected a URL such as https://host/path")
     return text
@@ -134,9 +148,15 @@ def split_address(text: str) -> tuple[str, int]:
         or (":" in host and not bracketed)
     ):
         raise ValueError("an address and port such as 127.0.0.1:9650")
-    if re.search(r"[\s/@]", host):
+    bare = host.strip("[]")
+    if re.search(r"[\s/@]", host) or (bare and not is_host(bare)):
         raise ValueError("an address and port such as 127.0.0.1:9650")
-    return host.strip("[]"), int(port)
+    return bare, int(port)
+
+
+def why_unread(error: OSError | ValueError) -> str:
+    """In the system's words. `ValueError`: the path has a null character, which no file has."""
+    return str(getattr(error, "strerror", None) or error)
 
 
 ONE_OR_MANY = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
@@ -155,8 +175,8 @@ def read_secret_file(path: Path) -> str:
     try:
         with path.open("rb") as file:
             data = file.read(65537)
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read: {why_unread(error)}") from None
     if len(data) > 65536:
         raise ValueError(f"{path} is too large for a secret")
     try:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import ssl
 from dataclasses import dataclass
 from ipaddress import ip_address
 
@@ -12,19 +10,19 @@ import structlog
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from nexusd.core.errors import ConfigError
 from nexusd.ports import Clock, Daemon, Placements, Silences, Store
 from nexusd.web.alertmanager import AlertmanagerRoutes
 from nexusd.web.alerts import AlertRoutes
 from nexusd.web.answers import errors_as_answers
 from nexusd.web.auth import Guard
+from nexusd.web.bodies import bounded
 from nexusd.web.fleets import FleetRoutes
 from nexusd.web.history import HistoryRoutes
 from nexusd.web.inventory import InventoryRoutes
 from nexusd.web.listening import Listening, written
 from nexusd.web.metrics import MetricsRegistry
 from nexusd.web.openapi import OpenApiRoutes
-from nexusd.web.options import TlsFiles, WebOptions
+from nexusd.web.options import WebOptions
 from nexusd.web.outbox import OutboxRoutes
 from nexusd.web.page.routes import PageRoutes
 from nexusd.web.placements import PlacementRoutes
@@ -34,6 +32,7 @@ from nexusd.web.sd import DiscoveryRoutes
 from nexusd.web.status import StatusRoutes
 from nexusd.web.stream import EventStream
 from nexusd.web.tallies import TallyReader
+from nexusd.web.tls import tls_context
 
 log = structlog.get_logger(__name__)
 
@@ -80,7 +79,7 @@ class WebServer:
         """Raises `ConfigError` when the files of `server.tls` cannot be used."""
         store = telling.store
         self._options = options
-        self._tls = _tls_context(options.tls) if options.tls is not None else None
+        self._tls = tls_context(options.tls) if options.tls is not None else None
         self._addresses: list[tuple[str, int]] = []
         app = self._application()
         tallies = TallyReader(store, clock, options.store_timeout_s)
@@ -95,7 +94,7 @@ class WebServer:
         app.add_routes(AlertmanagerRoutes(options, daemon, taking.silences, store, clock).routes())
         app.add_routes(OutboxRoutes(options, daemon, store, clock).routes())
         app.add_routes(HistoryRoutes(store, telling.stream, clock, options.store_timeout_s).routes())
-        app.add_routes(ProbeRoutes(daemon, options).routes())
+        app.add_routes(ProbeRoutes(daemon).routes())
         self._scrape = Scrape(options, daemon, store, metrics, clock, tallies)
         app.add_routes([web.get("/metrics", self._scrape.handle)])
         app.add_routes(PageRoutes(options, daemon, taking.placements, store, clock, tallies).routes())
@@ -143,7 +142,7 @@ class WebServer:
         guard = Guard(options.read_token, options.write_token, options.external_url, self._loopback_only)
         app = web.Application(
             client_max_size=options.body_limit_bytes,
-            middlewares=[errors_as_answers, guard.middleware()],
+            middlewares=[errors_as_answers, guard.middleware(), bounded(options)],
         )
         app.on_response_prepare.append(_add_headers)
         return app
@@ -167,26 +166,3 @@ def _protocol_log() -> logging.Logger:
 
 def _not_the_clients_fault(record: logging.LogRecord) -> bool:
     return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
-
-
-def _tls_context(files: TlsFiles) -> ssl.SSLContext:
-    """Raises `ConfigError`, which names the files and nothing that is in them."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(files.cert_file, files.key_file, password="")
-        if files.client_ca_file is not None:
-            context.load_verify_locations(files.client_ca_file)
-            context.verify_mode = ssl.CERT_REQUIRED
-    except (OSError, ValueError) as error:
-        names = ", ".join(str(f) for f in (files.cert_file, files.key_file, files.client_ca_file) if f)
-        raise ConfigError(f"server.tls: cannot use {names}: {_reason(error)}") from error
-    return context
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, ssl.SSLError):
-        return (error.reason or "not usable").replace("_", " ").lower()
-    if not isinstance(error, OSError) or error.errno is None:
-        return str(error).lower()
-    return os.strerror(error.errno).lower()

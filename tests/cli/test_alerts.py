@@ -101,7 +101,18 @@ class TestAdd:
     def test_what_the_daemon_refuses_is_one_line(self, run: Run, daemon: FakeDaemon) -> None:
         daemon.on("POST", "/api/v2/silences", Answer("matchers: at least one must not match", 400))
         ran = run("silence", "add", "alertname=~.*", "-c", "x")
-        assert (ran.code, ran.err) == (1, "nexusd: matchers: at least one must not match\n")
+        assert (ran.code, ran.err) == (2, "nexusd: matchers: at least one must not match\n")
+
+    def test_a_duration_beyond_all_calendars_is_a_usage_error(self, run: Run, daemon: FakeDaemon) -> None:
+        ran = run("silence", "add", "X", "--duration", "9999999d", "-c", "x")
+        assert (ran.code, len(ran.err.splitlines())) == (2, 1)
+        assert "9999999d is too long" in ran.err
+        assert daemon.requests == []
+
+    def test_who_may_not_is_told_of_the_token(self, run: Run, daemon: FakeDaemon) -> None:
+        daemon.on("POST", "/api/v2/silences", Answer("the token is not right", 401))
+        ran = run("silence", "add", "X", "-c", "x")
+        assert (ran.code, ran.err) == (1, "nexusd: the token is not right (give --token or $NEXUSD_TOKEN)\n")
 
 
 class TestList:

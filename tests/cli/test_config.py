@@ -145,3 +145,27 @@ def test_schema_is_json_schema_and_needs_no_configuration(run: Run) -> None:
     ran = run("config", "schema")
     assert ran.code == 0
     assert json.loads(ran.out)["$schema"].startswith("https://json-schema.org/")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("server: {tls: {cert_file: nexusd.yaml, key_file: nexusd.yaml}}", "server.tls: cannot use "),
+        ("store: {url: 'sqlite://host/x.db'}", "store.url: "),
+        ("store: {url: 'postgresql://u@a..b/db'}", "store.url: expected postgresql://user@host/database"),
+        ("store: {url: 'postgresql://u@[h/db'}", "store.url: expected postgresql://user@host/database"),
+        ('store: {url: "sqlite:////tmp/\\0.db"}', "store.url: "),
+        ("server: {listen: '127.0..1:9650'}", "server.listen: expected an address and port"),
+    ],
+)
+def test_check_refuses_what_the_daemon_would_refuse(run: Run, write: Write, text: str, said: str) -> None:
+    path = write(f"cloudnexus: {{api_key: k}}\n{text}\n")
+    ran = run("config", "check", "--config", path)
+    assert (ran.code, len(ran.err.splitlines())) == (2, 1)
+    assert said in ran.err
+
+
+def test_check_claims_no_store(run: Run, write: Write, tmp_path: Path) -> None:
+    path = write(f"cloudnexus: {{api_key: k}}\nstore: {{url: 'sqlite:///{tmp_path}/x.db'}}")
+    assert run("config", "check", "--config", path).code == 0
+    assert not (tmp_path / "x.db").exists()

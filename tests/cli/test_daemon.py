@@ -138,3 +138,27 @@ def test_a_token_that_cannot_be_sent_exits_2(run: Run) -> None:
     ran = run("status", "--token", "a\r\nX-Evil: 1")
     assert ran.code == 2
     assert "Evil" not in ran.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("explain", "\udcff"),
+        ("instances", "--name", "\udcff"),
+        ("placements", "\udcff"),
+        ("cancel", "\udcff"),
+    ],
+)
+def test_what_is_no_text_is_a_usage_error(run: Run, daemon: FakeDaemon, arguments: tuple[str, ...]) -> None:
+    """The shell gave bytes that are nothing in its encoding."""
+    ran = run(*arguments)
+    assert (ran.code, len(ran.err.splitlines())) == (2, 1)
+    assert "is not text" in ran.err
+    assert daemon.requests == []
+
+
+@pytest.mark.parametrize("url", ["http://a..b:1", f"http://{'x' * 64}.example"])
+def test_a_host_that_can_be_none_is_a_usage_error(run: Run, url: str) -> None:
+    ran = run("regions", "--url", url)
+    assert (ran.code, len(ran.err.splitlines())) == (2, 1)
+    assert "is not a URL" in ran.err

@@ -233,3 +233,16 @@ def test_resolving_what_is_not_held_is_told_in_the_daemons_words(run: Run, daemo
     daemon.on("POST", f"{ONE}/resolve", error(409, "CONFLICT", said))
     ran = run("resolve", "plc_01j", "--absent")
     assert (ran.code, ran.err) == (1, f"nexusd: {said}\n")
+
+
+def test_wait_outlives_a_store_that_is_away_for_a_moment(run: Run, daemon: FakeDaemon) -> None:
+    daemon.on("POST", PATH, Answer(placement(), 202))
+    daemon.on("GET", ONE, error(503, "STORE_UNAVAILABLE", "disk full"), Answer(placement("running")))
+    assert run("place", "worker-01", "--plan", "pro", "--wait").code == 0
+
+
+def test_wait_ends_when_the_placement_is_no_more(run: Run, daemon: FakeDaemon) -> None:
+    daemon.on("POST", PATH, Answer(placement(), 202))
+    daemon.on("GET", ONE, error(404, "NOT_FOUND", "there is no such placement"))
+    ran = run("place", "worker-01", "--plan", "pro", "--wait")
+    assert (ran.code, ran.err) == (1, "nexusd: there is no such placement\n")
