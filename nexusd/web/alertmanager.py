@@ -6,17 +6,15 @@ Alerts themselves are made by nexusd's rules and cannot be posted.
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Callable, Collection, Iterator
-from http import HTTPStatus
 from typing import TypeVar
 
 import msgspec
 from aiohttp import web
 
 from nexusd.core.alerts import Alert
-from nexusd.core.errors import InputError, NexusdError, NotFoundError
+from nexusd.core.errors import InputError, NotFoundError
 from nexusd.core.notifications import Routing, grouped, receivers_of
 from nexusd.core.silences import Silence, SilenceState
 from nexusd.ports import Clock, Daemon, Silences, Store, Transaction
@@ -24,7 +22,7 @@ from nexusd.web import schemas_v2 as schemas
 from nexusd.web.alertmanager_config import written
 from nexusd.web.alertmanager_queries import AlertFilter, matchers_of, same_matchers
 from nexusd.web.alertmanager_shapes import AlertShaper, silence_shape, status_shape
-from nexusd.web.answers import Handler, RequestError, answer, refusal_of
+from nexusd.web.answers import answer
 from nexusd.web.beside import about_alerts
 from nexusd.web.muting import muting_now
 from nexusd.web.options import WebOptions
@@ -53,15 +51,15 @@ class AlertmanagerRoutes:
 
     def routes(self) -> list[web.RouteDef]:
         return [
-            web.get("/api/v2/status", _said_as_text(self.status)),
-            web.get("/api/v2/receivers", _said_as_text(self.receivers)),
-            web.get("/api/v2/alerts", _said_as_text(self.alerts)),
-            web.post("/api/v2/alerts", _said_as_text(self.refuse_alerts)),
-            web.get("/api/v2/alerts/groups", _said_as_text(self.groups)),
-            web.get("/api/v2/silences", _said_as_text(self.silences)),
-            web.post("/api/v2/silences", _said_as_text(self.put_silence)),
-            web.get("/api/v2/silence/{id}", _said_as_text(self.silence)),
-            web.delete("/api/v2/silence/{id}", _said_as_text(self.expire_silence)),
+            web.get("/api/v2/status", self.status),
+            web.get("/api/v2/receivers", self.receivers),
+            web.get("/api/v2/alerts", self.alerts),
+            web.post("/api/v2/alerts", self.refuse_alerts),
+            web.get("/api/v2/alerts/groups", self.groups),
+            web.get("/api/v2/silences", self.silences),
+            web.post("/api/v2/silences", self.put_silence),
+            web.get("/api/v2/silence/{id}", self.silence),
+            web.delete("/api/v2/silence/{id}", self.expire_silence),
         ]
 
     async def status(self, _request: web.Request) -> web.Response:
@@ -93,7 +91,7 @@ class AlertmanagerRoutes:
         return answer([silence_shape(silence, shaper) for silence in wanted])
 
     async def put_silence(self, request: web.Request) -> web.Response:
-        silence = await self._silences.put(await read_silence(request, self._options, self._clock))
+        silence = await self._silences.put(await read_silence(request, self._clock))
         content: schemas.SilenceId = {"silenceID": silence.id}
         return answer(content)
 
@@ -156,20 +154,6 @@ def _groups(
                 "receiver": {"name": group.receiver},
             }
             yield msgspec.Raw(msgspec.json.encode(content))
-
-
-def _said_as_text(handler: Handler) -> Handler:
-    """Errors as Alertmanager's clients read them: the message as a JSON string."""
-
-    @functools.wraps(handler)
-    async def handle(request: web.Request) -> web.StreamResponse:
-        try:
-            return await handler(request)
-        except (NexusdError, RequestError) as error:
-            refusal = error if isinstance(error, RequestError) else refusal_of(error)
-            return answer(str(refusal), HTTPStatus(refusal.status), refusal.headers)
-
-    return handle
 
 
 def _silence_id(request: web.Request) -> str:

@@ -65,7 +65,7 @@ class AlertRoutes:
 
     async def test(self, request: web.Request) -> web.Response:
         """200 also when a receiver refuses: the test was made, and this is what came of it."""
-        receiver = await read_tested_receiver(request, self._options)
+        receiver = await read_tested_receiver(request)
         tested = await self._daemon.test_receivers(receiver)
         content: schemas.ReceiverTests = {"data": [_tested(each) for each in tested]}
         return answer(content)

@@ -1,4 +1,6 @@
-"""JSON answers, and every error in CloudNexus's shape: `{"error": {"code", "message", "details"}}`."""
+"""JSON answers, and every error in CloudNexus's shape: `{"error": {"code", "message", "details"}}`; under
+`/api/v2/` in Alertmanager's.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +75,10 @@ async def answer_in_chunks(
     return response
 
 
-def error_answer(error: RequestError) -> web.Response:
+def _error_answer(error: RequestError, request: web.Request) -> web.Response:
+    """Under `/api/v2/` as Alertmanager's clients read it: the message as a JSON string."""
+    if request.path.startswith("/api/v2/"):
+        return answer(str(error), error.status, error.headers)
     content: schemas.Error = {"error": {"code": error.code, "message": str(error), "details": error.details}}
     return answer(content, error.status, error.headers)
 
@@ -84,19 +89,20 @@ async def errors_as_answers(request: web.Request, handler: Handler) -> web.Strea
     try:
         return await handler(request)
     except RequestError as error:
-        return error_answer(error)
+        return _error_answer(error, request)
     except NexusdError as error:
-        return error_answer(refusal_of(error))
+        return _error_answer(_refusal_of(error), request)
     except web.HTTPException as error:
-        return error_answer(_of_http(error, request))
+        return _error_answer(_of_http(error, request), request)
     except ConnectionResetError:
         raise  # the client has gone away: there is nobody to answer
     except Exception:
         log.exception("request_failed", method=request.method, route=_route(request))
-        return error_answer(RequestError(500, "INTERNAL", "nexusd failed to answer; its log says why"))
+        failed = RequestError(500, "INTERNAL", "nexusd failed to answer; its log says why")
+        return _error_answer(failed, request)
 
 
-def refusal_of(error: NexusdError) -> RequestError:
+def _refusal_of(error: NexusdError) -> RequestError:
     """How an error is answered, by what the caller should do."""
     message = str(error)
     if isinstance(error, InputError):

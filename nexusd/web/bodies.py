@@ -13,6 +13,7 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
@@ -22,7 +23,7 @@ from nexusd.core.lifecycle import Verdict
 from nexusd.core.placement import DEFAULT_IMAGE, PLANS, PlacementRequest, Spread
 from nexusd.ports import Clock, IdempotencyKey
 from nexusd.web import schemas
-from nexusd.web.answers import RequestError
+from nexusd.web.answers import Handler, RequestError
 from nexusd.web.options import WebOptions
 from nexusd.web.queries import parse_time
 
@@ -146,26 +147,26 @@ class TestBody(BaseModel):
     receiver: Text | None = None
 
 
-async def read_placement(request: web.Request, options: WebOptions) -> PlacementBody:
+async def read_placement(request: web.Request) -> PlacementBody:
     """Raises `RequestError` 413 or 415, and `InputError`."""
-    return await read_as(PlacementBody, request, options)
+    return await read_as(PlacementBody, request)
 
 
-async def read_verdict(request: web.Request, options: WebOptions) -> Verdict:
+async def read_verdict(request: web.Request) -> Verdict:
     """The same of what a person says became of a held placement."""
-    return Verdict((await read_as(ResolveBody, request, options)).outcome)
+    return Verdict((await read_as(ResolveBody, request)).outcome)
 
 
-async def read_tested_receiver(request: web.Request, options: WebOptions) -> str | None:
+async def read_tested_receiver(request: web.Request) -> str | None:
     """The same of which receiver to test; without a body it is all of them."""
     if not request.body_exists:
         return None
-    return (await read_as(TestBody, request, options)).receiver
+    return (await read_as(TestBody, request)).receiver
 
 
-async def read_as(model: type[Body], request: web.Request, options: WebOptions) -> Body:
+async def read_as(model: type[Body], request: web.Request) -> Body:
     """Any body. Raises `RequestError` and `InputError`."""
-    content = _decoded(await _read(request, options))
+    content = _decoded(await _read(request))
     if not isinstance(content, dict):
         raise InputError("the body must be a JSON object")
     try:
@@ -186,21 +187,34 @@ def idempotency_key(request: web.Request, body: PlacementBody) -> IdempotencyKey
     return IdempotencyKey(given[0], body.digest())
 
 
-async def _read(request: web.Request, options: WebOptions) -> bytes:
+async def _read(request: web.Request) -> bytes:
     if request.content_type != "application/json" or (request.charset or "utf-8").lower() != "utf-8":
         raise RequestError(415, "UNSUPPORTED_MEDIA_TYPE", "Content-Type: application/json is expected")
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise RequestError(415, "UNSUPPORTED_MEDIA_TYPE", "Content-Encoding: no encoding is taken")
-    return await read_bounded(request, options)
+    return await request.read()
 
 
-async def read_bounded(request: web.Request, options: WebOptions) -> bytes:
-    """Any bytes. Raises `RequestError` 413, and 408."""
+def bounded(options: WebOptions) -> Middleware:
+    """A body has come whole, and is not too large, before anything is done; also where nobody reads it."""
+
+    @web.middleware
+    async def bound(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.body_exists and request.match_info.http_exception is None:
+            await _take(request, options)
+        return await handler(request)
+
+    return bound
+
+
+async def _take(request: web.Request, options: WebOptions) -> None:
+    """Read it. Raises `RequestError` 413, and 408."""
     if request.content.is_eof():
-        return await request.read()  # small ones come with their headers: nothing is waited for
+        await request.read()  # small ones come with their headers: nothing is waited for
+        return
     try:
         async with asyncio.timeout(options.body_timeout_s):
-            return await request.read()
+            await request.read()
     except web.HTTPRequestEntityTooLarge:
         raise RequestError(413, "REQUEST_ENTITY_TOO_LARGE", "the body is too large") from None
     except TimeoutError:

@@ -126,7 +126,7 @@ def _responses(operation: Operation, answer: Block, failure: Block) -> Block:
     content = {**answer, **dict.fromkeys(operation.media, _TEXT)}
     responses = {operation.status: _response(operation.status, content, operation.headers)}
     for status in operation.access:
-        responses[status] = _response(status, _ERROR, _WHY.get(status, {}))
+        responses[status] = _response(status, failure, _WHY.get(status, {}))
     for status in operation.failures:
         content = {**failure, PLAIN: _TEXT} if status == HTTPStatus.BAD_REQUEST else failure
         responses[status] = _response(status, content, _WHY.get(status, {}))

@@ -27,7 +27,9 @@ EVENT_STREAM = "text/event-stream"
 GUARDED = (401, 403)
 """How who may not is refused."""
 EVERYBODY: tuple[int, ...] = ()
-_BODY = (400, 408, 413, 415)
+_BODILESS = (408, 413, 415)
+"""A body that nobody asked for is bounded all the same."""
+_BODY = (400, *_BODILESS)
 _STORED = (503,)
 """The store did not answer."""
 
@@ -205,7 +207,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         "Cancel a placement that is queued.",
         schemas.Placement,
         parameters=(_PLACEMENT_ID,),
-        failures=(404, 409, 415, *_STORED),
+        failures=(*_BODILESS, 404, 409, *_STORED),
     ),
     ("POST", "/api/v1/placements/{id}/resolve"): Operation(
         "Say what became of a held placement's create.",
@@ -249,10 +251,10 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         "Try a dead notification again, as if it were new.",
         schemas.Message,
         parameters=(_MESSAGE_ID,),
-        failures=(404, 409, 415, *_STORED),
+        failures=(*_BODILESS, 404, 409, *_STORED),
     ),
     ("POST", "/api/v1/outbox/replay"): Operation(
-        "Try every dead notification again.", schemas.Replayed, failures=(415, *_STORED)
+        "Try every dead notification again.", schemas.Replayed, failures=(*_BODILESS, *_STORED)
     ),
     ("GET", "/api/v1/events"): Operation(
         "What happened, oldest first; with `Accept: text/event-stream` a live stream.",
@@ -288,7 +290,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         failures=(400, *_STORED),
     ),
     ("POST", "/api/v2/alerts"): Operation(
-        "Refused: nexusd's rules make its alerts.", answer=str, status=400, failures=(415,)
+        "Refused: nexusd's rules make its alerts.", answer=str, status=400, failures=_BODILESS
     ),
     ("GET", "/api/v2/alerts/groups"): Operation(
         "Alerts that fire, as receivers are told of them.",
@@ -317,6 +319,6 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("DELETE", "/api/v2/silence/{id}"): Operation(
         "End a silence now.",
         parameters=(_SILENCE_ID,),
-        failures=(404, 415, *_STORED),
+        failures=(*_BODILESS, 404, *_STORED),
     ),
 }

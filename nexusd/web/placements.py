@@ -54,7 +54,7 @@ class PlacementRoutes:
 
     async def create(self, request: web.Request) -> web.Response:
         """202 means that it is durable (promise 2)."""
-        body = await read_placement(request, self._options)
+        body = await read_placement(request)
         key = idempotency_key(request, body)
         placement = await self._placements.accept(body.request(self._clock), key)
         whole = await self._whole(placement)
@@ -85,11 +85,11 @@ class PlacementRoutes:
 
     async def resolve(self, request: web.Request) -> web.Response:
         placement_id = _placement_id(request)
-        verdict = await read_verdict(request, self._options)
+        verdict = await read_verdict(request)
         return answer(self._shaper().placement(await self._placements.resolve(placement_id, verdict)))
 
     async def plan(self, request: web.Request) -> web.Response:
-        body = await read_placement(request, self._options)
+        body = await read_placement(request)
         return answer(self._shaper().decision(await self._placements.plan(body.request(self._clock))))
 
     async def _whole(self, placement: Placement) -> _Whole:

@@ -7,14 +7,11 @@ from http import HTTPStatus
 from aiohttp import web
 
 from nexusd.ports import Daemon
-from nexusd.web.bodies import read_bounded
-from nexusd.web.options import WebOptions
 
 
 class ProbeRoutes:
-    def __init__(self, daemon: Daemon, options: WebOptions) -> None:
+    def __init__(self, daemon: Daemon) -> None:
         self._daemon = daemon
-        self._options = options
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -29,11 +26,8 @@ class ProbeRoutes:
     async def ready(self, _request: web.Request) -> web.Response:
         return _verdict("ready", self._daemon.not_ready())
 
-    async def reload(self, request: web.Request) -> web.Response:
-        """A configuration that cannot be used raises `ConfigError`, which is answered with 400. A body says
-        nothing, and is bounded like any other.
-        """
-        await read_bounded(request, self._options)
+    async def reload(self, _request: web.Request) -> web.Response:
+        """A configuration that cannot be used raises `ConfigError`, which is answered with 400."""
         await self._daemon.reload()
         return _plain("nexusd has read its configuration again\n", HTTPStatus.OK)
 

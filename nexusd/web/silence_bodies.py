@@ -13,7 +13,6 @@ from nexusd.core.matchers import Matcher, matcher
 from nexusd.core.silences import SilenceRequest
 from nexusd.ports import Clock
 from nexusd.web.bodies import read_as
-from nexusd.web.options import WebOptions
 from nexusd.web.queries import parse_time
 
 MAX_MATCHERS = 50
@@ -59,9 +58,9 @@ class SilenceBody(BaseModel):
     comment: Annotated[str, Field(max_length=4096)]
 
 
-async def read_silence(request: web.Request, options: WebOptions, clock: Clock) -> SilenceRequest:
+async def read_silence(request: web.Request, clock: Clock) -> SilenceRequest:
     """Raises `RequestError` and `InputError`."""
-    body = await read_as(SilenceBody, request, options)
+    body = await read_as(SilenceBody, request)
     return SilenceRequest(
         matchers=tuple(_matcher(each, number) for number, each in enumerate(body.matchers)),
         starts_at=_instant(body.startsAt, "startsAt", clock),

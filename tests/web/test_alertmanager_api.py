@@ -305,7 +305,7 @@ class TestStatus:
     async def test_the_routes_are_told_in_alertmanagers_words(self) -> None:
         site = Site()
         routing = replace(ROUTING, receivers={**ROUTING.receivers, "nobody": True})
-        async with site.running(routing=routing, receivers=("ops", "dev/1", "dev/2", "nobody")):
+        async with site.running(routing=routing, receivers=("ops", "dev", "dev/2", "nobody")):
             config = yaml.safe_load((await site.get("/api/v2/status")).json["config"]["original"])
             receivers = (await site.get("/api/v2/receivers")).json
         assert receivers == [{"name": "ops"}, {"name": "dev"}, {"name": "nobody"}]

@@ -53,7 +53,11 @@ async def test_head_answers_like_get_without_a_body(site: Site, path: str) -> No
     assert int(answer.headers["Content-Length"]) > 0
 
 
-@pytest.mark.parametrize("path", ["/api/v1/placements", "/api/v1/plan", "/-/reload"])
+UNASKED = ("/-/reload", "/api/v1/outbox/replay", "/api/v1/outbox/msg_1/replay")
+"""Where no body is asked for."""
+
+
+@pytest.mark.parametrize("path", ["/api/v1/placements", "/api/v1/plan", *UNASKED])
 @pytest.mark.parametrize("chunked", [True, False])
 async def test_a_body_over_one_mebibyte_is_a_413(site: Site, path: str, chunked: bool) -> None:
     async def pieces() -> Any:
@@ -266,3 +270,19 @@ async def test_every_answer_carries_the_security_headers(site: Site) -> None:
         assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
         assert headers["Server"] == "nexusd"
         assert "Access-Control-Allow-Origin" not in headers
+
+
+@pytest.mark.parametrize("path", ["/api/v1/placements/plc_1", "/api/v2/silence/x"])
+async def test_a_large_body_of_a_delete_is_a_413(site: Site, path: str) -> None:
+    answer = await site.ask("DELETE", path, data=io.BytesIO(b" " * (1024 * 1024 + 1)), headers=JSON)
+    assert answer.status == 413
+
+
+async def test_every_error_under_v2_is_a_string(site: Site) -> None:
+    """As Alertmanager's clients read them, whoever refuses."""
+    large = await site.ask(
+        "POST", "/api/v2/silences", data=io.BytesIO(b" " * (1024 * 1024 + 1)), headers=JSON
+    )
+    nothing = await site.get("/api/v2/nothing")
+    assert (large.status, large.json) == (413, "the body is too large")
+    assert (nothing.status, nothing.json) == (404, "there is nothing at this path")

@@ -8,8 +8,10 @@ from dataclasses import replace
 
 import pytest
 
-from nexusd.core.inventory import Inventory, Sweep, SweepPolicy, compare
+from nexusd.core.comparing import compare
+from nexusd.core.inventory import Inventory
 from nexusd.core.records import Specs
+from nexusd.core.sweeps import Sweep, SweepPolicy
 from nexusd.web.beside import INSTANCES_ON_LOOP
 from nexusd.web.inventory import Filter
 from tests.web.fakes import EVERYWHERE, instance, world_of

@@ -13,11 +13,11 @@ from nexusd.core.alerts import AlertState
 from nexusd.core.errors import StoreUnavailableError
 from nexusd.core.events import Event, Subject
 from nexusd.core.fleets import Fleets, FleetSpec
-from nexusd.core.inventory import Hold
 from nexusd.core.lifecycle import State
 from nexusd.core.placement import Considered
 from nexusd.core.records import Instance, Region
 from nexusd.core.regions import KnownRegion, RegionSnapshot
+from nexusd.core.sweeps import Hold
 from tests.web.fakes import (
     EVERYWHERE,
     LONDON,
