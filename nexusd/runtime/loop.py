@@ -45,9 +45,15 @@ blocks get pages of their own, so that in time bodies of several MB come and go 
 """
 
 
+_LOOKUP_THREADS = "UV_THREADPOOL_SIZE", "32"
+"""Half of libuv's threads look names up (of 4 by default, so 2 names at once), each until the resolver gives
+up: receivers whose names hang must not keep the cloud's waiting."""
+
+
 def run(main: Coroutine[Any, Any, None]) -> None:
     """Run it to its end on a new loop. Raises what it raised."""
     gc.freeze()  # the modules
+    os.environ.setdefault(*_LOOKUP_THREADS)  # read by libuv when it first needs a thread
     keep_heap_small()
     gc.set_threshold(*_COLLECT_AFTER)
     sys.setswitchinterval(_THREADS_TAKE_TURNS_AFTER_S)

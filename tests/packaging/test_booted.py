@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -179,6 +180,14 @@ def test_it_runs_as_nobody_in_particular(started: Machine) -> None:
 def test_the_key_comes_as_a_credential_and_is_not_in_the_journal(started: Machine) -> None:
     assert (started.root / "etc/credstore/nexusd.cloudnexus.api_key").stat().st_mode & 0o077 == 0
     assert API_KEY not in started.journal()
+
+
+def test_its_process_is_measured(started: Machine) -> None:
+    """Which wants /proc/stat; rules and dashboards go by it."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{started.port}/metrics") as answer:
+        metrics = answer.read().decode()
+    for name in ("start_time_seconds", "cpu_seconds_total", "resident_memory_bytes", "open_fds"):
+        assert re.search(rf"(?m)^process_{name} [0-9.]", metrics), name
 
 
 def test_a_daemon_that_hangs_is_restarted_by_the_watchdog(started: Machine) -> None:

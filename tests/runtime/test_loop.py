@@ -130,3 +130,19 @@ def _told(folder: Path, program: str, given: dict[str, str]) -> str:
     command = [sys.executable, "-c", _WRITE_WHAT_THE_C_LIBRARY_TELLS + program, str(told)]
     subprocess.run(command, env=environment, check=True, timeout=60)
     return told.read_text()
+
+
+async def _lookups(found: list[str]) -> None:
+    found.append(os.environ["UV_THREADPOOL_SIZE"])
+
+
+@pytest.mark.parametrize(("said", "used"), [(None, "32"), ("8", "8")])
+def test_names_are_looked_up_many_at_once_unless_told_otherwise(
+    monkeypatch: pytest.MonkeyPatch, said: str | None, used: str
+) -> None:
+    monkeypatch.delenv("UV_THREADPOOL_SIZE", raising=False)
+    if said is not None:
+        monkeypatch.setenv("UV_THREADPOOL_SIZE", said)
+    found: list[str] = []
+    loop.run(_lookups(found))
+    assert found == [used]
