@@ -111,9 +111,9 @@ class Deliveries:
         for address, theirs in by_address.items():
             worker = self._workers.get(address)
             if worker is not None:
-                worker.take(m for m in theirs if m.leased_until is not None)
                 if any(m.leased_until is None for m in theirs):
-                    worker.wake()
+                    worker.wake()  # first, or what it is given now would go before these, which may be older
+                worker.take(m for m in theirs if m.leased_until is not None)
 
     def wake(self, receivers: Iterable[str]) -> None:
         """Look at the outbox soon: messages were replayed for these."""

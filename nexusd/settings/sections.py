@@ -19,10 +19,11 @@ from nexusd.settings.values import (
     StoreUrl,
     check_http_url,
     custom,
-    host_of,
+    is_host,
     is_loopback,
     refused,
     split_address,
+    store_url,
 )
 
 ShortText = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]+$")]
@@ -71,8 +72,11 @@ def _store_url(url: StoreUrl) -> StoreUrl:
         raise refused("expected sqlite:////path/to/file.db or postgresql://user@host/database")
     if scheme == "sqlite" and (not rest.startswith("/") or len(rest) < 2 or ":memory:" in rest):
         raise refused("expected a file: sqlite:////absolute/path.db (four slashes) or sqlite:///relative.db")
-    if scheme == "postgresql" and host_of(url.get_secret_value()) is None:
-        raise refused("expected postgresql://user@host/database")
+    known = store_url(url.get_secret_value())
+    if known is None or (known.host and not is_host(known.host)):
+        raise refused(
+            "expected postgresql://user@host/database; what is special in a password is written %23"
+        )
     if re.search(r"[\x00-\x1f\x7f]", rest):
         raise refused("must not hold control characters")
     return url

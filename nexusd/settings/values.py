@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
+import sqlalchemy as sa
 from pydantic import BeforeValidator, Secret, WithJsonSchema
 from pydantic_core import PydanticCustomError
+from yarl import URL
 
 from nexusd.core.durations import parse_duration
 
@@ -83,13 +85,21 @@ class StoreUrl(Secret[str]):
     """A database URL: shows everything but the password."""
 
     def _display(self) -> str:
-        parts = urlsplit(self.get_secret_value())
-        if parts.password is None and not parts.query:
+        url = store_url(self.get_secret_value())
+        if url is None:
+            return MASK
+        if url.password is None and not url.query:
             return self.get_secret_value()
-        user, _, host = parts.netloc.rpartition("@")
-        name = user.partition(":")[0]
-        shown = f"{name}:{MASK}@{host}" if parts.password is not None else parts.netloc
-        return urlunsplit((parts.scheme, shown, parts.path, MASK if parts.query else "", ""))
+        shown = url.set(query={}).render_as_string(hide_password=True).replace(":***@", f":{MASK}@")
+        return f"{shown}?{MASK}" if url.query else shown
+
+
+def store_url(text: str) -> sa.URL | None:
+    """As the store reads it; None when it cannot."""
+    try:
+        return sa.make_url(text)
+    except (sa.exc.ArgumentError, ValueError):
+        return None
 
 
 def custom(expected: str) -> PydanticCustomError:
@@ -111,24 +121,19 @@ def is_loopback(host: str) -> bool:
 def is_host(text: str) -> bool:
     """Whether it can be asked for at all: of a name every label has 1 to 63 characters (RFC 1035, 2.3.4)."""
     try:
-        return bool(text.encode("idna").decode("idna"))
+        return bool(text.encode("idna")) and not re.search(r"[\s/@\[\]]", text)
     except UnicodeError:
         return False
 
 
-def host_of(url: str) -> str | None:
-    """A URL's host, "" when it has none. None for one that cannot be used, as its port cannot."""
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname or ""
-        return host if (parts.port or 1) > 0 and (not host or is_host(host)) else None
-    except ValueError:
-        return None
-
-
 def check_http_url(text: str) -> str:
     """An absolute http or https URL with a host and a valid port. The error never repeats the URL."""
-    usable = bool(host_of(text)) and urlsplit(text).scheme in ("http", "https")
+    try:
+        parts = urlsplit(text)
+        host = parts.hostname is not None and is_host(parts.hostname) and URL(text).host is not None
+        usable = parts.scheme in ("http", "https") and host and (parts.port or 1) > 0
+    except ValueError:
+        usable = False
     if not usable or re.search(r"[\s\x00-\x1f\x7f]", text):
         raise refused("expected a URL such as https://host/path")
     return text
@@ -149,7 +154,7 @@ def split_address(text: str) -> tuple[str, int]:
     ):
         raise ValueError("an address and port such as 127.0.0.1:9650")
     bare = host.strip("[]")
-    if re.search(r"[\s/@]", host) or (bare and not is_host(bare)):
+    if bare and not is_host(bare):
         raise ValueError("an address and port such as 127.0.0.1:9650")
     return bare, int(port)
 

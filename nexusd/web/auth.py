@@ -29,7 +29,7 @@ from aiohttp.typedefs import Middleware
 
 from nexusd.web.answers import Handler, RequestError
 
-_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _OPEN_PATH = "/-/healthy"
 _READING_PATH = "/api/v1/plan"
 """A POST that changes nothing, and needs what reading needs."""
@@ -71,8 +71,8 @@ class Guard:
 
     def _check(self, request: web.Request) -> None:
         """Raises `RequestError` 401, 403 or 415 unless the request may go on."""
-        reading = request.method in _SAFE_METHODS or request.path == _READING_PATH
-        if request.path == _OPEN_PATH and request.method in _SAFE_METHODS:
+        reading = request.method in SAFE_METHODS or request.path == _READING_PATH
+        if request.path == _OPEN_PATH and request.method in SAFE_METHODS:
             return
         tokens = self._read_tokens if reading else self._write_tokens
         if tokens:
@@ -86,7 +86,7 @@ class Guard:
 
     def _check_token(self, request: web.Request, tokens: list[str]) -> None:
         given = _bearer(request)
-        if given is None and request.method in _SAFE_METHODS:
+        if given is None and request.method in SAFE_METHODS:
             given = _password(request)
         if given is None:
             message = "an Authorization header with a Bearer token is needed"

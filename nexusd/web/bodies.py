@@ -24,6 +24,7 @@ from nexusd.core.placement import DEFAULT_IMAGE, PLANS, PlacementRequest, Spread
 from nexusd.ports import Clock, IdempotencyKey
 from nexusd.web import schemas
 from nexusd.web.answers import Handler, RequestError
+from nexusd.web.auth import SAFE_METHODS
 from nexusd.web.options import WebOptions
 from nexusd.web.queries import parse_time
 
@@ -196,11 +197,14 @@ async def _read(request: web.Request) -> bytes:
 
 
 def bounded(options: WebOptions) -> Middleware:
-    """A body has come whole, and is not too large, before anything is done; also where nobody reads it."""
+    """A body has come whole, and is not too large, before anything is done; also where nobody reads it. What
+    only reads has none that anybody would wait for.
+    """
 
     @web.middleware
     async def bound(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.body_exists and request.match_info.http_exception is None:
+        unsafe = request.method not in SAFE_METHODS
+        if unsafe and request.body_exists and request.match_info.http_exception is None:
             await _take(request, options)
         return await handler(request)
 

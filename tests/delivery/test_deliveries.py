@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -100,3 +101,23 @@ async def test_a_stop_does_not_wait_for_what_is_only_repeated(tmp_path: Path) ->
             await asyncio.sleep(1.0)
             assert len(far_end.got) == 2
         assert asyncio.get_running_loop().time() < 2.0
+
+
+@in_virtual_time
+async def test_what_was_written_first_goes_first_though_only_what_came_later_was_claimed(
+    tmp_path: Path,
+) -> None:
+    """The store was away: the older message waited for it unclaimed, then both were written together."""
+    async with endpoint() as ops, post(tmp_path) as office:
+        made = deliveries(office, DeliveryOptions((webhook("ops", ops.url),)))
+        async with leading(office, made):
+            await asyncio.sleep(1.0)
+            now = office.clock.now()
+            lease = made._workers["ops"].claim(10, now)
+            assert lease is not None
+            fired = message(1, "ops", now - 30.0, group="g")
+            ended = replace(message(2, "ops", now, group="g"), leased_until=lease)
+            await office.store.run(lambda tx: tx.outbox.add([fired, ended]))
+            made.added([fired, ended])
+            await asyncio.sleep(1.0)
+        assert ops.ids == [fired.id, ended.id]

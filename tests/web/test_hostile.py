@@ -286,3 +286,14 @@ async def test_every_error_under_v2_is_a_string(site: Site) -> None:
     nothing = await site.get("/api/v2/nothing")
     assert (large.status, large.json) == (413, "the body is too large")
     assert (nothing.status, nothing.json) == (404, "there is nothing at this path")
+
+
+async def test_who_only_reads_is_not_asked_for_a_body(site: Site) -> None:
+    """Which would be waited for, and held, before anybody is asked for a token."""
+
+    async def never() -> Any:
+        yield b" "
+        await asyncio.sleep(60.0)
+
+    answer = await site.ask("GET", "/-/healthy", data=never(), headers=JSON)
+    assert answer.status == 200
