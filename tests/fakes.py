@@ -19,10 +19,18 @@ from nexusd.core.polls import INSTANCES, REGIONS
 from nexusd.core.records import Instance, Region
 from nexusd.core.regions import RegionList
 from nexusd.core.sweeps import Sweep
-from nexusd.ports import Clock
+from nexusd.ports import Clock, OutboxMessage, Transaction
 
 EPOCH = 1_700_000_000.0
 """2023-11-14 22:13:20 UTC, where a FakeClock starts."""
+
+
+def outbox_page(
+    tx: Transaction, state: str | None, limit: int, offset: int = 0
+) -> tuple[list[OutboxMessage], int]:
+    """A page of the outbox, whole, to be looked at after the transaction."""
+    rows, total = tx.outbox.page(state, limit, offset)
+    return list(rows), total
 
 
 class FakeClock:

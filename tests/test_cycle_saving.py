@@ -17,6 +17,7 @@ from nexusd.core.records import Instance
 from nexusd.cycle import Observers
 from nexusd.ports import OutboxMessage, Transaction
 from tests.delivery.receivers import message
+from tests.fakes import outbox_page
 from tests.test_cycle import Watch, watch
 from tests.virtual_time import in_virtual_time
 
@@ -61,7 +62,7 @@ async def stopped(here: Watch) -> Outbox:
 
 async def written(here: Watch) -> tuple[list[str], list[str]]:
     """The outbox, and what events say of the instance since it appeared, and of its alert."""
-    rows, _ = await here.store.run(lambda tx: tx.outbox.page(None, 100, 0))
+    rows, _ = await here.store.run(lambda tx: outbox_page(tx, None, 100, 0))
     events = await here.store.run(lambda tx: tx.events.since(None, None, 1000))
     told = [e.type for e in events if e.type != "InstanceAppeared" and e.subject.name in ABOUT]
     return [row.id for row in rows], told

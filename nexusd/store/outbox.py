@@ -87,7 +87,7 @@ BACKLOG = (
     .where(sa.or_(_IN_STATE, _t.state == given("or_state", sa.Text)))
     .group_by(_t.receiver, _t.state)
 )
-_NEWEST = _MESSAGE.order_by(_t.created_at.desc(), _t.id.desc()).limit(_LIMIT).offset(_OFFSET)
+_NEWEST = sa.select(_t.id).order_by(_t.created_at.desc(), _t.id.desc()).limit(_LIMIT).offset(_OFFSET)
 _NEWEST_IN_STATE = _NEWEST.where(_IN_STATE)
 _HOW_MANY = sa.select(sa.func.count()).select_from(outbox)
 _HOW_MANY_IN_STATE = _HOW_MANY.where(_IN_STATE)
@@ -146,10 +146,7 @@ class Outbox:
         self._session.execute(_RELEASE, {"in_state": PENDING})
 
     def failed(self, receiver: str, limit: int) -> Iterator[OutboxMessage]:
-        for (key,) in self._session.rows(_FAILED, {"receiver": receiver, "in_state": PENDING, "n": limit}):
-            message = self.get(key)
-            if message is not None:
-                yield message
+        return self._each(_FAILED, {"receiver": receiver, "in_state": PENDING, "n": limit})
 
     def next_due(self, receiver: str) -> float | None:
         row = self._session.first(NEXT_DUE, {"receiver": receiver, "in_state": PENDING})
@@ -173,14 +170,13 @@ class Outbox:
                 found[address] = replace(known, waiting=count, waiting_since=written_at)
         return [found[address] for address in sorted(found)]
 
-    def page(self, state: str | None, limit: int, offset: int) -> tuple[list[OutboxMessage], int]:
-        """Newest first, and how many there are in all."""
+    def page(self, state: str | None, limit: int, offset: int) -> tuple[Iterator[OutboxMessage], int]:
         values: dict[str, object] = {"n": limit, "skip": offset}
         if state is None:
-            return self._all(_NEWEST, values), self._session.rows(_HOW_MANY)[0][0]
+            return self._each(_NEWEST, values), self._session.rows(_HOW_MANY)[0][0]
         only = {"in_state": state}
         total: int = self._session.rows(_HOW_MANY_IN_STATE, only)[0][0]
-        return self._all(_NEWEST_IN_STATE, {**values, **only}), total
+        return self._each(_NEWEST_IN_STATE, {**values, **only}), total
 
     def get(self, message_id: str) -> OutboxMessage | None:
         row = self._session.first(_ONE, {"which": message_id})
@@ -210,8 +206,12 @@ class Outbox:
         values = {"before": before, "n": FORGET_AT_MOST}
         return sum(self._session.execute(_FORGET, {**values, "in_state": state}) for state in (SENT, DEAD))
 
-    def _all(self, statement: sa.Select[*tuple[object, ...]], values: Values) -> list[OutboxMessage]:
-        return [OutboxMessage(*row) for row in self._session.rows(statement, values)]
+    def _each(self, statement: sa.Select[tuple[str]], values: Values) -> Iterator[OutboxMessage]:
+        """The messages of these ids, one after the other: bodies may be large."""
+        for (key,) in self._session.rows(statement, values):
+            message = self.get(key)
+            if message is not None:
+                yield message
 
 
 def _finished(message: OutboxMessage) -> Values:

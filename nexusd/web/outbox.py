@@ -53,9 +53,14 @@ class OutboxRoutes:
         """Newest first, without the bodies."""
         state = _state(text(request, "state"))
         limit, offset = page(request)
-        rows, total = await self._read(lambda tx: tx.outbox.page(state, limit, offset))
         shaper = self._shaper()
-        return answer(list_shape([_message(row, shaper) for row in rows], total, limit, offset))
+
+        def transaction(tx: Transaction) -> tuple[list[schemas.Message], int]:
+            rows, total = tx.outbox.page(state, limit, offset)
+            return [_message(row, shaper) for row in rows], total
+
+        found, total = await self._read(transaction)
+        return answer(list_shape(found, total, limit, offset))
 
     async def show(self, request: web.Request) -> web.Response:
         message_id = _message_id(request)

@@ -19,7 +19,7 @@ from nexusd.ports import Clock, OutboxMessage, Store
 from nexusd.store.executors import InlineExecutor
 from nexusd.store.opening import StoreOptions, open_store
 from nexusd.store.store import SqlStore
-from tests.fakes import RecordingMetrics
+from tests.fakes import RecordingMetrics, outbox_page
 from tests.virtual_time import VirtualClock
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -135,7 +135,7 @@ class Post:
             worker.wake()
 
     async def rows(self) -> dict[str, OutboxMessage]:
-        found, _ = await self.store.run(lambda tx: tx.outbox.page(None, 100_000, 0))
+        found, _ = await self.store.run(lambda tx: outbox_page(tx, None, 100_000, 0))
         return {row.id: row for row in found}
 
     async def states(self) -> dict[str, str]:

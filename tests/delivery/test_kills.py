@@ -33,7 +33,7 @@ from nexusd.store.executors import InlineExecutor
 from nexusd.store.opening import StoreOptions, open_store
 from tests.delivery.receivers import endpoint
 from tests.delivery.test_deliveries import webhook
-from tests.fakes import FakeCloudApi, NullMetrics
+from tests.fakes import FakeCloudApi, NullMetrics, outbox_page
 from tests.virtual_time import VirtualClock, run_virtual
 
 INTERVALS_S = {REGIONS: 15.0, INSTANCES: 30.0}
@@ -216,7 +216,7 @@ class Trouble:
         store = open_store(self._options, self.clock, InlineExecutor())
         try:
             events = await store.run(lambda tx: tx.events.since(0, None, 1_000_000))
-            rows, _ = await store.run(lambda tx: tx.outbox.page(None, 1_000_000, 0))
+            rows, _ = await store.run(lambda tx: outbox_page(tx, None, 1_000_000, 0))
         finally:
             await store.close()
         fired = {e.subject.id for e in events if e.type == "AlertFired"}

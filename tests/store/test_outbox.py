@@ -10,6 +10,7 @@ from nexusd.core.backlog import Backlog
 from nexusd.ports import OutboxMessage
 from nexusd.store import outbox as outbox_module
 from nexusd.store.store import SqlStore
+from tests.fakes import outbox_page
 from tests.store.conftest import Opener
 
 
@@ -72,7 +73,7 @@ async def test_finishing_writes_the_outcome_and_gives_up_the_lease(store: SqlSto
     failed = replace(leased, tries=1, next_try_at=15.0, last_error="503")
     await store.run(lambda tx: tx.outbox.finish([failed]))
     assert await store.run(lambda tx: tx.outbox.next_due("ops")) == 15.0
-    assert await store.run(lambda tx: tx.outbox.page("pending", 5, 0)) == (
+    assert await store.run(lambda tx: outbox_page(tx, "pending", 5, 0)) == (
         [replace(failed, leased_until=None)],
         1,
     )
@@ -84,7 +85,7 @@ async def test_what_was_delivered_is_sent_after_one_try_more(store: SqlStore) ->
     await add(store, message("a", tries=2, last_error="503"), message("b"), message("c"))
     await store.run(lambda tx: tx.outbox.lease("ops", 10.0, 30.0, 2, 1 << 20))
     await store.run(lambda tx: tx.outbox.delivered([("a", 11.0), ("b", 12.0)]))
-    sent, _ = await store.run(lambda tx: tx.outbox.page("sent", 5, 0))
+    sent, _ = await store.run(lambda tx: outbox_page(tx, "sent", 5, 0))
     found = {row.id: row for row in sent}
     assert found == {
         "a": message("a", tries=3, state="sent", ended_at=11.0),
@@ -130,9 +131,9 @@ async def test_the_oldest_pending_is_told_by_receiver(store: SqlStore) -> None:
 
 async def test_pages_are_newest_first_with_the_total(store: SqlStore) -> None:
     await add(store, *(message(f"m{n}", float(n)) for n in range(5)), message("dead", 9.0, state="dead"))
-    page, total = await store.run(lambda tx: tx.outbox.page(None, 2, 1))
+    page, total = await store.run(lambda tx: outbox_page(tx, None, 2, 1))
     assert ([m.id for m in page], total) == (["m4", "m3"], 6)
-    page, total = await store.run(lambda tx: tx.outbox.page("dead", 2, 0))
+    page, total = await store.run(lambda tx: outbox_page(tx, "dead", 2, 0))
     assert ([m.id for m in page], total) == (["dead"], 1)
 
 
@@ -169,7 +170,7 @@ async def test_ended_messages_are_forgotten_within_a_bound_and_pending_ones_kept
     await add(store, *sent, *dead, message("pending"))
     counts = [await store.run(lambda tx: tx.outbox.forget_ended(3.0)) for _ in range(3)]
     assert counts == [3, 1, 0]
-    page, _ = await store.run(lambda tx: tx.outbox.page(None, 10, 0))
+    page, _ = await store.run(lambda tx: outbox_page(tx, None, 10, 0))
     assert {m.id for m in page} == {"s3", "d5", "pending"}
 
 
@@ -183,7 +184,7 @@ async def test_what_waits_for_a_receiver_that_is_no_more_is_dead_and_can_be_repl
     )
     assert await store.run(lambda tx: tx.outbox.abandon(["ops", "new"], 10.0)) == 2
     assert await store.run(lambda tx: tx.outbox.abandon(["ops", "new"], 10.0)) == 0
-    page, _ = await store.run(lambda tx: tx.outbox.page("dead", 10, 0))
+    page, _ = await store.run(lambda tx: outbox_page(tx, "dead", 10, 0))
     assert {(m.id, m.leased_until, m.ended_at) for m in page} == {("a", None, 10.0), ("c", None, 10.0)}
     assert "no such receiver" in (page[0].last_error or "")
     assert await store.run(lambda tx: tx.outbox.replay("c", 20.0)) == 1

@@ -232,9 +232,9 @@ class FakeOutboxTable:
     def get(self, message_id: str) -> OutboxMessage | None:
         return self.rows.get(message_id)
 
-    def page(self, state: str | None, limit: int, offset: int) -> tuple[list[OutboxMessage], int]:
+    def page(self, state: str | None, limit: int, offset: int) -> tuple[Iterator[OutboxMessage], int]:
         found = [m for m in reversed(self.rows.values()) if state in (None, m.state)]
-        return found[offset : offset + limit], len(found)
+        return iter(found[offset : offset + limit]), len(found)
 
     def replay(self, message_id: str, now: float) -> int:
         return self._replay([message_id], now)
