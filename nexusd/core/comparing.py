@@ -36,15 +36,8 @@ def compare(inventory: Inventory, sweep: Sweep, policy: SweepPolicy) -> Delta:
         returned=frozenset(inventory.missed) - missed.keys(),
         vanished=vanished,
         changes=tuple(changes),
-        lost_most=_most(inventory, vanished),
+        lost_most=inventory.are_most(vanished),
     )
-
-
-def _most(inventory: Inventory, vanished: Iterable[str]) -> bool:
-    """Whether these are most of the live instances."""
-    gone = (inventory.get(i) for i in vanished)
-    lost = sum(instance.live for instance in gone if instance is not None)
-    return 2 * lost > sum(inventory.live_by_region.values())
 
 
 def _id(instance: Instance) -> str:

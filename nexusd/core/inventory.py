@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, KeysView, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, KeysView, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from operator import attrgetter
@@ -108,10 +108,14 @@ class Inventory:
         """Whether the last listing lacked most of the live instances: such a one proves nothing absent. Those
         that were terminated are bound to leave it.
         """
+        return self.are_most(self._missed)
+
+    def are_most(self, ids: Collection[str]) -> bool:
+        """Whether these are most of the live instances."""
         live = sum(self._live.values())
-        if 2 * len(self._missed) <= live:
+        if 2 * len(ids) <= live:
             return False
-        return 2 * sum(self._instances[i].live for i in self._missed) > live
+        return 2 * sum(self._instances[i].live for i in ids if i in self._instances) > live
 
     def in_region(self, slug: str) -> int:
         """Live instances in a region."""

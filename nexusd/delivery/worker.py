@@ -184,7 +184,6 @@ class DeliveryWorker:
             try:
                 self._order.restore(await self._store.run(transaction))
             except StoreUnavailableError as error:
-                self.progressed_at = self._clock.now()
                 await self._store_failed(error)
             else:
                 return
@@ -203,7 +202,6 @@ class DeliveryWorker:
         except StoreUnavailableError as error:
             self._results = results + self._results
             self.wake()
-            self.progressed_at = self._clock.now()
             await self._store_failed(error)
             return
         self._tell(results)
@@ -248,6 +246,8 @@ class DeliveryWorker:
         return leased
 
     async def _store_failed(self, error: StoreUnavailableError) -> None:
+        """To have asked is progress: it is the store that hangs, if anything does."""
+        self.progressed_at = self._clock.now()
         log.warning("store_unavailable", waiting=f"delivery to {self.name}", error=str(error))
         await asyncio.sleep(STORE_RETRY_S)
 

@@ -125,9 +125,7 @@ def _responses(operation: Operation, answer: Block, failure: Block) -> Block:
     """A request line or header that is too long is refused in plain text: it is not looked at any further."""
     content = {**answer, **dict.fromkeys(operation.media, _TEXT)}
     responses = {operation.status: _response(operation.status, content, operation.headers)}
-    for status in operation.access:
-        responses[status] = _response(status, failure, _WHY.get(status, {}))
-    for status in operation.failures:
+    for status in (*operation.access, *operation.failures):
         content = {**failure, PLAIN: _TEXT} if status == HTTPStatus.BAD_REQUEST else failure
         responses[status] = _response(status, content, _WHY.get(status, {}))
     for status in operation.verdicts:
