@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -68,6 +68,21 @@ async def written(here: Watch) -> tuple[list[str], list[str]]:
     return [row.id for row in rows], told
 
 
+async def away(_: Callable[[Transaction], object]) -> object:
+    raise StoreUnavailableError("the disk is full")
+
+
+def a_second_late(run: Callable[..., Awaitable[object]]) -> Callable[..., Awaitable[object]]:
+    """It is committed, and who asked for it is told a second later."""
+
+    async def late(work: Callable[[Transaction], object]) -> object:
+        done = await run(work)
+        await asyncio.sleep(1.0)
+        return done
+
+    return late
+
+
 @in_virtual_time
 async def test_a_pass_that_was_cancelled_while_it_was_committed_is_not_written_again(tmp_path: Path) -> None:
     """As a reload does; else the next pass fails on the messages that are there, and with it the daemon."""
@@ -75,12 +90,7 @@ async def test_a_pass_that_was_cancelled_while_it_was_committed_is_not_written_a
         before = await stopped(here)
         run_leading = here.store.run_leading
 
-        async def slow(work: Callable[[Transaction], object]) -> object:
-            done = await run_leading(work)
-            await asyncio.sleep(1.0)
-            return done
-
-        here.store.run_leading = slow  # type: ignore[method-assign,assignment]
+        here.store.run_leading = a_second_late(run_leading)  # type: ignore[method-assign,assignment]
         pass_ = asyncio.ensure_future(here.cycle.poll_instances())
         await asyncio.sleep(0.5)
         pass_.cancel()
@@ -124,9 +134,6 @@ async def test_what_could_not_be_written_is_written_later_in_its_order(tmp_path:
         outbox = await stopped(here)
         run_leading = here.store.run_leading
 
-        async def away(_: Callable[[Transaction], object]) -> object:
-            raise StoreUnavailableError("the disk is full")
-
         here.store.run_leading = away  # type: ignore[method-assign,assignment]
         await here.cycle.poll_instances()
         here.cloud.put(SEEN)
@@ -146,10 +153,6 @@ async def test_the_cycle_makes_progress_while_the_store_can_take_nothing(
     """Else the watchdog would end a daemon that shows what is, and which could not begin again."""
     monkeypatch.setattr("nexusd.cycle.MOST_UNSAVED", 2)
     async with watch(tmp_path) as here:
-
-        async def away(_: Callable[[Transaction], object]) -> object:
-            raise StoreUnavailableError("the disk is full")
-
         here.store.run_leading = away  # type: ignore[method-assign,assignment]
         for _ in range(4):
             await asyncio.sleep(60.0)
@@ -205,12 +208,7 @@ async def test_a_placement_that_changes_while_placements_are_read_is_read_by_the
     async with watch(tmp_path) as here:
         run = here.store.run
 
-        async def slow(work: Callable[[Transaction], object]) -> object:
-            found = await run(work)
-            await asyncio.sleep(1.0)
-            return found
-
-        here.store.run = slow  # type: ignore[method-assign,assignment]
+        here.store.run = a_second_late(run)  # type: ignore[method-assign,assignment]
         reading = asyncio.ensure_future(here.cycle.poll_regions())
         await asyncio.sleep(0.5)
         here.store.run = run  # type: ignore[method-assign]
