@@ -82,6 +82,21 @@ def test_what_is_wrong_in_those_sections_is_said(write: Write) -> None:
         load_sections(path, ("store", "placement"), {}, {})
 
 
+def test_a_section_in_another_case_is_refused_where_sections_are_read_alone(write: Write) -> None:
+    path = write('Store: {url: "sqlite:////srv/nexusd.db"}')
+    with pytest.raises(ConfigError, match=r'Store: unknown key, did you mean "store"'):
+        load_sections(path, ("store", "placement"), {}, {})
+
+
+def test_variables_have_no_case_after_the_prefix() -> None:
+    assert load(None, {}, {**KEY, "NEXUSD_log__Level": "debug"}).log.level == "debug"
+
+
+def test_a_key_in_another_case_inside_a_variable_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"NEXUSD_SERVER: server\.Listen: unknown key"):
+        load(None, {}, {**KEY, "NEXUSD_SERVER": "{Listen: '127.0.0.1:1'}"})
+
+
 def test_the_contracts_example_is_read(write: Write, tmp_path: Path) -> None:
     for name in ("api-key", "ops-secret", "write-token"):
         (tmp_path / name).write_text(f"{name}-value\n")
@@ -356,6 +371,10 @@ def test_no_error_repeats_a_secret_that_looks_like_a_number(write: Write, text: 
         ("cloudnexus:\n  timout: 5s", 'FILE:2: cloudnexus.timout: unknown key, did you mean "timeout"?'),
         ("base_url: x", 'FILE:1: base_url: unknown key, did you mean "cloudnexus.base_url"?'),
         ("loging: {}", 'FILE:1: loging: unknown key, did you mean "log"?'),
+        ("Polling: {regions: 3s}", 'FILE:1: Polling: unknown key, did you mean "polling"?'),
+        ("log: {}\nRECEIVERS:", 'FILE:2: RECEIVERS: unknown key, did you mean "receivers"?'),
+        ("log:\n  Level: info", 'FILE:2: log.Level: unknown key, did you mean "level"?'),
+        ("server: {}\nServer: {write_token: t}", 'FILE:2: Server: unknown key, did you mean "server"?'),
         ("log:\n\n  level: loud", "FILE:3: log.level: expected one of 'debug', 'info', 'warning' or 'error', got 'loud'"),
         (
             "polling: {regions: 15}",

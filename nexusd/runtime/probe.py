@@ -1,8 +1,9 @@
 """`python -m nexusd.runtime.probe [URL]`: is the daemon on this machine healthy?
 
 For a container's HEALTHCHECK. Exit code 0 when `/-/healthy` answers 200, else 1 with one line on stderr. The
-address is the argument, else what the daemon listens on: `$NEXUSD_SERVER__LISTEN`, the configuration file's
-`server.listen`, the default. It imports next to nothing, because it is started every few seconds.
+address is the argument, else what the daemon listens on: `$NEXUSD_SERVER__LISTEN`, `$NEXUSD_SERVER`, the
+configuration file's `server.listen`, the default. As for the daemon, variables after `NEXUSD_` have no case
+and the file's keys do. It imports next to nothing, because it is started every few seconds.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import ssl
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 DEFAULT_LISTEN = "127.0.0.1:9650"
@@ -30,10 +32,12 @@ def main() -> None:
 
 
 def health_url(environment: Mapping[str, str]) -> str:
-    """Where the daemon with this environment serves its health."""
-    server = _server_section(Path(environment.get("NEXUSD_CONFIG", DEFAULT_CONFIG)))
-    listen = environment.get("NEXUSD_SERVER__LISTEN") or str(server.get("listen") or DEFAULT_LISTEN)
-    tls = environment.get("NEXUSD_SERVER__TLS__CERT_FILE") or server.get("tls")
+    """Return the URL where a daemon with this environment serves its health."""
+    given = {name.upper(): text for name, text in environment.items() if name.startswith("NEXUSD_") and text}
+    in_file = _server_section(Path(given.get("NEXUSD_CONFIG", DEFAULT_CONFIG)))
+    server = {**in_file, **_parsed_section(given.get("NEXUSD_SERVER", ""))}
+    listen = given.get("NEXUSD_SERVER__LISTEN") or str(server.get("listen") or DEFAULT_LISTEN)
+    tls = any(name.startswith("NEXUSD_SERVER__TLS") for name in given) or server.get("tls")
     host, _, port = listen.rpartition(":")
     host = host.strip("[]")
     host = WILDCARDS.get(host, host)
@@ -67,17 +71,31 @@ def _connection(scheme: str, host: str, port: int | None) -> http.client.HTTPCon
 
 
 def _server_section(config: Path) -> Mapping[str, object]:
-    """`server` of the configuration file; empty when there is none, or it is the daemon's to complain of."""
-    if not config.is_file():
+    """Return `server` of the configuration file; empty when it is missing or the daemon refuses the file."""
+    try:
+        section = _parsed(config.read_bytes())["server"] if config.is_file() else {}
+    except (OSError, ValueError, TypeError, KeyError):
         return {}
+    return section if isinstance(section, Mapping) else {}
+
+
+def _parsed_section(text: str) -> Mapping[str, object]:
+    """Return a section that a variable holds as YAML; empty when the daemon refuses it."""
+    try:
+        section = _parsed(text.encode()) if text else {}
+    except ValueError:
+        return {}
+    return section if isinstance(section, Mapping) else {}
+
+
+def _parsed(document: bytes) -> Any:
+    """Parse YAML. Raises `ValueError`."""
     import yaml
 
     try:
-        document = yaml.load(config.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
-        section = document["server"]
-    except (OSError, yaml.YAMLError, TypeError, KeyError):
-        return {}
-    return section if isinstance(section, Mapping) else {}
+        return yaml.load(document, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - a safe one
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ValueError("not YAML") from error
 
 
 if __name__ == "__main__":

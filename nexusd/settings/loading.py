@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from nexusd.core.errors import ConfigError
 from nexusd.settings import checks, sources
+from nexusd.settings.keys import fields
 from nexusd.settings.model import Settings
 from nexusd.settings.problems import Problem, as_error, of_validation
 from nexusd.settings.sources import Layer, merge
@@ -54,12 +55,15 @@ def load_sections(
     overrides: Mapping[str, object] = NOTHING,
     environ: Mapping[str, str] = os.environ,
 ) -> Settings:
-    """The same of these sections alone, all others at their defaults: for a command that looks at nothing
-    else, and so is run where the daemon's key and other secrets are not.
+    """The same of these sections alone, with all others at their defaults.
+
+    For a command that reads nothing else, and so runs where the daemon's key and other secrets are missing.
+    A top-level key that is no section is an error here, too.
     """
     file = path if path is not None else find_file(environ)
     layer = _layer(file, overrides, environ)
-    data = {name: layer.data[name] for name in sections if name in layer.data}
+    others = fields(Settings).keys() - set(sections)
+    data = {name: value for name, value in layer.data.items() if name not in others}
     return _validated(Layer(data, layer.origins), lambda _: ())
 
 

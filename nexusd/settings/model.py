@@ -24,7 +24,9 @@ REGION_POLLS_OF_DATA = 3
 class Settings(BaseSettings):
     """Every option. Made by `loading.load`, which knows where each value came from."""
 
-    model_config = SettingsConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config = SettingsConfigDict(
+        extra="forbid", frozen=True, hide_input_in_errors=True, case_sensitive=True
+    )
 
     cloudnexus: CloudNexus = Field(default=CloudNexus(), description="The CloudNexus API.")
     polling: Polling = Field(default=Polling(), description="How often each listing is read.")

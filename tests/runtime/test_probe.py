@@ -33,6 +33,20 @@ def test_the_environment_goes_before_the_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("variable", "text"),
+    [("NEXUSD_server__Listen", "127.0.0.3:8000"), ("NEXUSD_SERVER", "{listen: '127.0.0.3:8000'}")],
+)
+def test_variables_are_read_as_the_daemon_reads_them(tmp_path: Path, variable: str, text: str) -> None:
+    environment = config(tmp_path, "server: {listen: '127.0.0.2:7000'}") | {variable: text}
+    assert probe.health_url(environment) == "http://127.0.0.3:8000/-/healthy"
+
+
+def test_a_section_in_another_case_is_no_section(tmp_path: Path) -> None:
+    environment = config(tmp_path, "Server: {listen: '127.0.0.2:7000'}")
+    assert probe.health_url(environment) == "http://127.0.0.1:9650/-/healthy"
+
+
+@pytest.mark.parametrize(
     ("listen", "base"),
     [
         ("0.0.0.0:9650", "http://127.0.0.1:9650"),
