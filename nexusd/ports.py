@@ -200,7 +200,13 @@ class PlacementsTable(Protocol):
         """The digest of the body and the placement id that the key was first used for."""
         ...
 
-    def remember_key(self, key: str, digest: str, placement_id: str, at: float) -> None: ...
+    def claim_key(self, key: str, digest: str, placement_id: str, at: float) -> bool:
+        """Store the key for this placement and return True, or return False if the key is already stored.
+
+        Waits for a transaction of another replica that is claiming the same key: after False,
+        `idempotent` returns what that replica stored.
+        """
+        ...
 
     def forget_keys(self, before: float) -> int:
         """Delete keys first used before the instant, a bounded number a call; how many. Repeat until 0."""

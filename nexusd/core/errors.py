@@ -8,6 +8,7 @@ NexusdError
 ├── StartError            the daemon cannot start here (busy port, unusable store): exit 1
 ├── StoreError            the store did not commit; nothing of the transaction is kept
 │   ├── StoreUnavailableError   full, locked or away: 503, try again
+│   │   └── StoreDeadlockError      rolled back to end a deadlock: try again immediately
 │   ├── StoreBrokenError        damaged or failing storage: end the process
 │   └── LeaseLostError          another replica leads: act no more
 └── ApiError              CloudNexus gave no usable answer
@@ -58,6 +59,10 @@ class StoreError(NexusdError):
 
 class StoreUnavailableError(StoreError):
     """Disk full, database locked or away: the same transaction may succeed later."""
+
+
+class StoreDeadlockError(StoreUnavailableError):
+    """The database rolled the transaction back to end a deadlock with another replica's."""
 
 
 class StoreBrokenError(StoreError):

@@ -44,6 +44,11 @@ class Intake:
         self.policy = policy
 
     async def accept(self, request: PlacementRequest, key: IdempotencyKey | None) -> Placement:
+        """Store a placement and return it, or return the one that an earlier request with the key stored.
+
+        The key is claimed before the name: of two replicas with the same request, the second waits for the
+        first and then returns its placement instead of a conflict about the name.
+        """
         self._check(request)
         now = self._clock.now()
         placement = Placement(
@@ -56,9 +61,8 @@ class Intake:
         holder = next((i for i in self._world.inventory.named(request.name) if i.live), None)
 
         def transaction(tx: Transaction) -> tuple[Placement, list[Event]]:
-            earlier = _earlier(tx, key)
-            if earlier is not None:
-                return earlier, []
+            if key is not None and not tx.placements.claim_key(key.key, key.digest, placement.id, now):
+                return _earlier(tx, key), []
             if request.deadline is not None and request.deadline <= now + self._clock.utc_offset_s():
                 raise InputError("deadline: has passed already", "deadline")
             if holder is not None:
@@ -66,8 +70,6 @@ class Intake:
                     f"name: {request.name!r} is taken by instance {holder.id} in {holder.region}"
                 )
             tx.placements.insert(placement)
-            if key is not None:
-                tx.placements.remember_key(key.key, key.digest, placement.id, now)
             return placement, tx.events.append([accepted_event(placement)])
 
         stored, events = await self._store.run(transaction)
@@ -124,15 +126,18 @@ class Intake:
             raise InputError(f"where: {error}", "where") from error
 
 
-def _earlier(tx: Transaction, key: IdempotencyKey | None) -> Placement | None:
-    """The placement that the key was first used for, if it was."""
-    used = tx.placements.idempotent(key.key) if key is not None else None
-    if used is None or key is None:
-        return None
-    digest, placement_id = used
+def _earlier(tx: Transaction, key: IdempotencyKey) -> Placement:
+    """Return the placement of the request that first used the key.
+
+    Raises `ConflictError` if that request had another body.
+    """
+    digest, placement_id = tx.placements.idempotent(key.key) or (None, "")
     if digest != key.digest:
         raise ConflictError("Idempotency-Key: was used for another body; use a new key")
-    return tx.placements.get(placement_id)
+    placement = tx.placements.get(placement_id)
+    if placement is None:
+        raise ConflictError("Idempotency-Key: its placement was deleted; use a new key")
+    return placement
 
 
 def _in_state(tx: Transaction, placement_id: str, state: State, participle: str) -> Placement:

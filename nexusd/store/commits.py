@@ -13,13 +13,23 @@ from typing import Any, Protocol
 
 import structlog
 
-from nexusd.core.errors import LeaseLostError, StoreBrokenError, StoreError, StoreUnavailableError
+from nexusd.core.errors import (
+    LeaseLostError,
+    StoreBrokenError,
+    StoreDeadlockError,
+    StoreError,
+    StoreUnavailableError,
+)
 from nexusd.store.connection import Connection
 from nexusd.store.database import Database
 from nexusd.store.statements import Session
 from nexusd.store.transaction import SqlTransaction
 
 log = structlog.get_logger()
+
+
+MAX_RUNS = 3
+"""How often a transaction runs before its caller gets the error of a deadlock."""
 
 
 class Kind(Enum):
@@ -36,7 +46,7 @@ class Job:
     `epoch`: the lease term in which it was asked for.
     """
 
-    __slots__ = ("epoch", "error", "future", "kind", "value", "work", "wrote")
+    __slots__ = ("epoch", "error", "future", "kind", "runs", "value", "work", "wrote")
 
     def __init__(
         self,
@@ -52,6 +62,7 @@ class Job:
         self.value: Any = None
         self.error: BaseException | None = None
         self.wrote = False
+        self.runs = 0
 
     def resolve(self) -> None:
         """On the event loop. A caller that was cancelled meanwhile is told nothing."""
@@ -118,6 +129,7 @@ class GroupCommit:
             self._connection.abandon()
             innocent = self._fail(ran, error, committing=committing)
             self._read_again(innocent, ran)
+        self._run_again([job for job in ran if isinstance(job.error, StoreDeadlockError)])
         return ran
 
     def pause(self, *, idle: bool) -> None:
@@ -141,6 +153,7 @@ class GroupCommit:
         if job.future.cancelled():
             return
         session.wrote = False
+        job.runs += 1
         try:
             if job.kind is Kind.LEADING and not self._leads(session, job.epoch):
                 job.error = LeaseLostError("another replica leads: nothing was written")
@@ -175,6 +188,13 @@ class GroupCommit:
             job.error = self._database.error_for(error, committing=committing)
             job.error.__cause__ = error
         return innocent
+
+    def _run_again(self, deadlocked: list[Job]) -> None:
+        """Run each in a commit of its own: it waited while it held the locks of the others in its batch."""
+        for job in deadlocked:
+            if job.runs < MAX_RUNS:
+                job.error = None
+                self.process(iter((job,)))
 
     def _read_again(self, innocent: list[Job], ran: list[Job]) -> None:
         """A transaction that only read need not fail because another's write could not be committed."""

@@ -329,11 +329,9 @@ class Placements:
         row = self._session.first(_KEY, {"which": key})
         return (row[0], row[1]) if row is not None else None
 
-    def remember_key(self, key: str, digest: str, placement_id: str, at: float) -> None:
-        """Raises `ConflictError` when another replica has just remembered the same key."""
+    def claim_key(self, key: str, digest: str, placement_id: str, at: float) -> bool:
         values = {"key": key, "digest": digest, "placement_id": placement_id, "at": at}
-        if self._session.execute(_ADD_KEY, values) == 0:
-            raise ConflictError("this Idempotency-Key is already in use")
+        return self._session.execute(_ADD_KEY, values) == 1
 
     def forget_keys(self, before: float) -> int:
         """Delete idempotency keys first used before the instant, `FORGET_AT_MOST` at most; how many.

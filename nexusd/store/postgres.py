@@ -9,7 +9,13 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.pool import NullPool
 
-from nexusd.core.errors import ConfigError, StoreBrokenError, StoreError, StoreUnavailableError
+from nexusd.core.errors import (
+    ConfigError,
+    StoreBrokenError,
+    StoreDeadlockError,
+    StoreError,
+    StoreUnavailableError,
+)
 from nexusd.store.database import one_line
 from nexusd.store.statements import Insert, InsertReturningId, Session, Statement, Values
 
@@ -20,6 +26,7 @@ _UNAVAILABLE_CLASSES = frozenset({"08", "25", "40", "53", "55", "57", "58"})
 """SQLSTATE classes that pass: connection, read-only or ended transaction, deadlock, resources, locks,
 operator intervention, the server's own system."""
 
+_DEADLOCKS = frozenset({"40001", "40P01"})
 _DAMAGED = frozenset({"XX001", "XX002"})
 _LOST_CLASSES = frozenset({"08", "57"})
 """After one of these, or no SQLSTATE at all, nobody told how a COMMIT ended."""
@@ -141,6 +148,8 @@ class PostgresDatabase:
             )
         if state in _DAMAGED:
             return StoreBrokenError(text)
+        if state in _DEADLOCKS and not committing:
+            return StoreDeadlockError(text)
         lost = state is None and isinstance(
             error, self._psycopg.OperationalError | self._psycopg.InterfaceError
         )

@@ -18,7 +18,14 @@ import psycopg
 
 from tests.requirements import need, need_program
 
-_QUICK = ("fsync=off", "full_page_writes=off", "listen_addresses=", "max_connections=40", "jit=off")
+_QUICK = (
+    "fsync=off",
+    "full_page_writes=off",
+    "listen_addresses=",
+    "max_connections=40",
+    "jit=off",
+    "deadlock_timeout=100ms",
+)
 
 
 class Cluster:

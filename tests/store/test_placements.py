@@ -290,19 +290,11 @@ async def test_decisions_come_back_whole_and_oldest_first(store: SqlStore) -> No
     assert await store.run(lambda tx: tx.placements.decisions("a")) == [none, chosen]
 
 
-async def test_a_key_remembers_its_first_use(store: SqlStore) -> None:
-    assert await store.run(lambda tx: tx.placements.idempotent("k")) is None
-    await store.run(lambda tx: tx.placements.remember_key("k", "digest", "a", 1.0))
-    with pytest.raises(ConflictError):
-        await store.run(lambda tx: tx.placements.remember_key("k", "other", "b", 2.0))
-    assert await store.run(lambda tx: tx.placements.idempotent("k")) == ("digest", "a")
-
-
 async def test_old_keys_are_forgotten_within_a_bound(
     store: SqlStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(placements_module, "FORGET_AT_MOST", 2)
-    await store.run(lambda tx: [tx.placements.remember_key(f"k{n}", "d", "a", float(n)) for n in range(5)])
+    await store.run(lambda tx: [tx.placements.claim_key(f"k{n}", "d", "a", float(n)) for n in range(5)])
     assert [await store.run(lambda tx: tx.placements.forget_keys(3.0)) for _ in range(3)] == [2, 1, 0]
     assert await store.run(lambda tx: tx.placements.idempotent("k2")) is None
     assert await store.run(lambda tx: tx.placements.idempotent("k3")) == ("d", "a")
@@ -328,7 +320,7 @@ async def test_forgetting_closed_placements_takes_what_belongs_to_them_and_no_op
 
 async def test_a_placement_outlives_its_idempotency_key(store: SqlStore) -> None:
     await insert(store, placement("a", state=State.FAILED), placement("b", state=State.FAILED))
-    await store.run(lambda tx: tx.placements.remember_key("k", "digest", "a", 7.0))
+    await store.run(lambda tx: tx.placements.claim_key("k", "digest", "a", 7.0))
     assert await store.run(lambda tx: tx.placements.forget_closed(5.0)) == 1
     assert await store.run(lambda tx: tx.placements.get("a")) is not None
     assert await store.run(lambda tx: (tx.placements.forget_keys(8.0), tx.placements.forget_closed(5.0))) == (

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from nexusd.core.errors import StoreBrokenError, StoreError, StoreUnavailableError
+from nexusd.core.errors import StoreBrokenError, StoreDeadlockError, StoreError, StoreUnavailableError
 from nexusd.store.executors import InlineExecutor
 from nexusd.store.opening import StoreOptions, open_on
 from nexusd.store.postgres import PostgresDatabase, PostgresSession
@@ -160,7 +160,7 @@ async def test_two_replicas_cannot_both_open_one_name(
     [
         ("08006", StoreUnavailableError),
         ("25006", StoreUnavailableError),
-        ("40P01", StoreUnavailableError),
+        ("40P01", StoreDeadlockError),
         ("53100", StoreUnavailableError),
         ("55P03", StoreUnavailableError),
         ("57P01", StoreUnavailableError),
