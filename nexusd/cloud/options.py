@@ -11,6 +11,7 @@ from yarl import URL
 from nexusd import __version__
 from nexusd.cloud.refusals import RefusalRule
 from nexusd.core.errors import ConfigError
+from nexusd.core.request_target import request_target
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ def check_base_url(text: str) -> str:
         raise ConfigError(
             f"cloudnexus.base_url: plain http is only allowed to loopback, use https://{url.host}"
         )
-    return str(url).rstrip("/")
+    return str(url.origin()) + request_target(text).partition("?")[0].rstrip("/")
 
 
 def _is_loopback(host: str) -> bool:

@@ -19,15 +19,27 @@ Network: TypeAlias = IPv4Network | IPv6Network
 
 METADATA = frozenset(
     ip_address(text)
-    for text in ("169.254.169.254", "fd00:ec2::254", "100.100.100.200", "168.63.129.16", "192.0.0.192")
+    for text in (
+        "169.254.169.254",  # most clouds; all of 169.254.0.0/16 is refused as link-local
+        "fd00:ec2::254",  # AWS: instance metadata
+        "fd00:ec2::23",  # AWS: EKS Pod Identity
+        "fd20:ce::254",  # Google Cloud
+        "100.100.100.200",  # Alibaba Cloud
+        "168.63.129.16",  # Azure
+        "192.0.0.192",  # Oracle Cloud
+        "fd00:c1::a9fe:a9fe",  # Oracle Cloud
+        "fd00:42::42",  # Scaleway
+        "fd00:a9fe:a9fe::1",  # Akamai (Linode)
+    )
 )
-"""Where clouds serve credentials to whoever asks from within."""
+"""Addresses at which clouds serve credentials to the machines inside them."""
 
 PRIVATE_SUFFIXES = frozenset(
     {"localhost", "local", "localdomain", "internal", "intranet", "private", "lan", "home", "corp"}
     | {"home.arpa", "svc", "test"}
 )
-_NAT64 = ip_network("64:ff9b::/96")
+_NAT64 = (ip_network("64:ff9b::/96"), ip_network("64:ff9b:1::/48"))
+"""RFC 6052 and RFC 8215; the IPv4 address is the last 32 bits, as under any /96 prefix."""
 
 
 class AddressRefusedError(OSError):
@@ -81,12 +93,13 @@ def _literal(host: str) -> Address | None:
 
 
 def _stands_for(address: Address) -> Address:
-    """The IPv4 address that an IPv6 one only carries, else the address itself."""
+    """Return the IPv4 address that an IPv6 address embeds, else the address itself."""
     if isinstance(address, IPv4Address):
         return address
-    if address in _NAT64:
+    if any(address in network for network in _NAT64):
         return IPv4Address(int(address) & 0xFFFFFFFF)
-    return address.ipv4_mapped or address.sixtofour or address
+    teredo_client = address.teredo[1] if address.teredo is not None else None
+    return address.ipv4_mapped or address.sixtofour or teredo_client or address
 
 
 def _never(address: Address) -> bool:

@@ -33,10 +33,14 @@ class Answer:
 
 
 class Exchange:
-    """Requests to one URL. Only addresses that `policy` allows are connected to; no proxy, no redirect."""
+    """Requests to one URL, over connections to addresses that `policy` allows; no proxy, no redirect.
 
-    def __init__(self, url: URL, headers: CIMultiDict[str], policy: AddressPolicy) -> None:
+    `target` is the request target that is sent; `url` gives the address, the `Host` header and TLS.
+    """
+
+    def __init__(self, url: URL, target: str, headers: CIMultiDict[str], policy: AddressPolicy) -> None:
         self._url = url
+        self._target = target
         self._headers = headers
         self._policy = policy
         self._open: aiohttp.TCPConnector | None = None
@@ -117,7 +121,7 @@ class Exchange:
             common.setdefault("Content-Type", "application/json")
         complete = aiohttp.ClientRequest(method, self._url, headers=common)
         complete.headers.popall("Content-Length", None)
-        lines = [f"{method} {self._url.raw_path_qs} HTTP/1.1"]
+        lines = [f"{method} {self._target} HTTP/1.1"]
         lines += [f"{name}: {value}" for name, value in complete.headers.items()]
         if body is None and method not in complete.GET_METHODS:
             lines.append("Content-Length: 0")

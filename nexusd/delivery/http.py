@@ -19,6 +19,7 @@ from yarl import URL
 
 from nexusd import __version__
 from nexusd.core.errors import InputError
+from nexusd.core.request_target import request_target, with_path
 from nexusd.core.retry_after import retry_after_s
 from nexusd.delivery.addresses import AddressPolicy
 from nexusd.delivery.exchange import Exchange
@@ -48,15 +49,17 @@ class HttpOptions:
 
 
 class HttpTarget:
-    """Where the requests of one receiver go. `path` is put behind the URL's own, in place of its query.
+    """Where the requests of one receiver go. `path` is appended to the URL's own, in place of its query.
 
     Raises `InputError` or `ConfigError` for options that can never work.
     """
 
     def __init__(self, name: str, options: HttpOptions, clock: Clock, path: str = "") -> None:
         self._clock = clock
-        url, headers = _target(options, path)
-        self._exchange = Exchange(url, headers, AddressPolicy(url.host or "", options.networks))
+        url, headers = _address(options)
+        target = request_target(options.url)
+        target = with_path(target, path) if path else target
+        self._exchange = Exchange(url, target, headers, AddressPolicy(url.host or "", options.networks))
         self._tls = ClientTls(options.tls, name) if options.tls is not None else None
         self._timeout_s = options.timeout_s
 
@@ -99,8 +102,8 @@ def judge(status: int, retry_after: str | None, utc: float) -> Delivery:
     return Delivery("rejected", code, reason)
 
 
-def _target(options: HttpOptions, path: str) -> tuple[URL, CIMultiDict[str]]:
-    """The URL without user and password, and the headers that every request has."""
+def _address(options: HttpOptions) -> tuple[URL, CIMultiDict[str]]:
+    """Return the URL without user and password, and the headers of every request."""
     try:
         url = URL(options.url)
     except ValueError:
@@ -116,7 +119,7 @@ def _target(options: HttpOptions, path: str) -> tuple[URL, CIMultiDict[str]]:
         headers["Authorization"] = options.authorization
     if any(char in part for pair in headers.items() for part in pair for char in "\r\n\0"):
         raise InputError("a header has a line break in it", "headers")
-    return (url / path if path else url).with_user(None), headers
+    return url.with_user(None), headers
 
 
 def _not_answered(error: Exception) -> Delivery:

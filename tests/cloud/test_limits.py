@@ -27,6 +27,7 @@ NOW = 1_700_000_000.0
         "http://127.9.9.9/",
         "http://localhost:1/v1",
         "http://[::1]:1/v1",
+        "https://gateway.example.com/%7ecn%2Fv1",
     ],
 )
 def test_https_and_plain_loopback_are_accepted(url: str) -> None:

@@ -35,6 +35,8 @@ class Got:
     at: float
     method: str = "POST"
     path: str = ""
+    target: str = ""
+    """Path and query as the request line has them."""
 
 
 @dataclass
@@ -57,7 +59,17 @@ class Endpoint:
         body = await request.read()
         headers = dict(request.headers)
         at = asyncio.get_running_loop().time()
-        self.got.append(Got(headers.get("webhook-id", ""), body, headers, at, request.method, request.path))
+        self.got.append(
+            Got(
+                headers.get("webhook-id", ""),
+                body,
+                headers,
+                at,
+                request.method,
+                request.path,
+                request.raw_path,
+            )
+        )
         answer = self.script.pop(0) if self.script else self.always
         if isinstance(answer, int):
             return web.Response(status=answer)

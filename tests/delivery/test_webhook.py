@@ -62,6 +62,27 @@ async def test_headers_and_authorization_are_sent() -> None:
         assert found == ("infra", "mine", "Bearer t0k")
 
 
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/x?sp=%2Ftriggers%2Fmanual&sig=a%2Bb%2Fc%3D",
+        "/x?t=%7e%41&u=%c3%a4",
+        "/x/%61%2fb",
+        "/a/./b/../c//",
+        "/x?",
+        "/x?a=b?c&&=",
+        "/x?a+b%20c",
+    ],
+)
+@in_virtual_time
+async def test_a_url_is_sent_exactly_as_configured(target: str) -> None:
+    async with endpoint() as far_end:
+        origin = far_end.url.removesuffix("/hook")
+        async with receiver(f"{origin}{target}#part") as ops:
+            await ops.send(message())
+        assert far_end.got[0].target == target
+
+
 @in_virtual_time
 async def test_user_and_password_in_the_url_are_basic_authorization() -> None:
     async with endpoint() as far_end:
