@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 from nexusd.settings.alerting import WITH_RESOLVE_AFTER, WITH_THRESHOLD, looked_at
 from nexusd.settings.model import Settings
@@ -42,6 +43,12 @@ def _exposed(settings: Settings) -> Iterator[str]:
         yield (
             f"server.listen: {settings.server.listen} is reachable from other machines and there is no "
             "server.write_token, so requests that change anything are refused unless they come from this one"
+        )
+    external_host = urlsplit(settings.server.external_url or "").hostname
+    if external_host and not is_loopback(external_host) and settings.server.write_token is None:
+        yield (
+            "server.external_url: is set without server.write_token, so requests that change anything are "
+            "refused, including those of the command line on this machine; set server.write_token_file"
         )
     if settings.server.write_token is not None and _same_tokens(settings):
         yield "server.read_token: is the write token, so every reader may write"

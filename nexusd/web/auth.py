@@ -1,18 +1,18 @@
-"""Who may do what (product.md, section 5; docs/http-api.md explains it to users).
+"""Authentication and authorization (docs/http-api.md, "Authentication and authorization").
 
-Two classes of request: those that read, and unsafe ones (POST, DELETE) that change something. Each class has
-a token; the write token may also read. Without a token a class is open to whom the network lets in, but
+Requests are of two classes: those that read, and unsafe ones (POST, DELETE) that change something. Each class
+has a token; the write token may also read. Without its token
 
-- unsafe methods only to this machine itself, with a loopback `Host`, and never on behalf of another site;
-- reading, while nexusd listens on loopback only, only with a loopback `Host` (or that of
-  `server.external_url`).
+- unsafe methods work only from this machine, with a loopback `Host`, without a trace of a proxy (`hosts`),
+  while `server.external_url` names no other host, and never on behalf of another site;
+- reading, while nexusd listens on loopback only, needs a loopback `Host` or that of `server.external_url`.
 
-A browser cannot send a bearer by itself, but asks its user for a password: for reading the token may come as
-the password of `Basic`, under any name. Browsers send that along unasked, also where another site made them
-ask, so nothing but reading is done for it; and no other site gets to see the answer.
+A browser cannot send a bearer token by itself, but asks its user for a password. For reading, the token may
+therefore be the password of `Basic`, under any user name. Browsers also send that password with requests that
+another site triggers, so it authorizes reading only; the other site cannot see the response.
 
-So a web page that its user's browser was lured to can neither command nor, by rebinding a name of its own to
-127.0.0.1, read. JSON bodies, which a form cannot send, are demanded by `bodies`.
+So a web page of another site can neither command nor, by DNS rebinding, read. `bodies` requires JSON, which a
+form cannot send.
 """
 
 from __future__ import annotations
@@ -20,14 +20,13 @@ from __future__ import annotations
 import binascii
 import hmac
 from collections.abc import Callable
-from functools import lru_cache
-from ipaddress import IPv6Address, ip_address
 from urllib.parse import urlsplit
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from nexusd.web.answers import Handler, RequestError
+from nexusd.web.hosts import authority, is_loopback, is_loopback_host, proxy_trace
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _OPEN_PATH = "/-/healthy"
@@ -39,9 +38,6 @@ _PAGE_PATH = "/"
 
 _FORM_TYPES = frozenset({"text/plain", "application/x-www-form-urlencoded", "multipart/form-data"})
 """What a page of another site can make a browser send unasked (Fetch standard: CORS-safelisted)."""
-
-_NAMES_KEPT = 64
-"""Hosts and addresses whose reading is remembered: the same few come with every request."""
 
 
 class Guard:
@@ -98,8 +94,7 @@ class Guard:
         raise _unauthorized("the token is not right", 'realm="nexusd", error="invalid_token"', request)
 
     def _check_reader(self, request: web.Request) -> None:
-        hosts = request.headers.getall("Host", [])
-        if self._loopback_only() and hosts and not self._own_host(hosts):
+        if self._loopback_only() and "Host" in request.headers and not self._own_host(request):
             raise RequestError(
                 403,
                 "FORBIDDEN",
@@ -107,28 +102,33 @@ class Guard:
             )
 
     def _check_local_command(self, request: web.Request) -> None:
-        if not _is_loopback(request.remote or ""):
-            raise RequestError(
-                403,
-                "FORBIDDEN",
-                "without server.write_token this works only from the machine nexusd runs on",
-            )
-        hosts = request.headers.getall("Host", [])
-        if len(hosts) != 1 or not _is_loopback(_host_name(hosts[0])):
-            raise RequestError(
-                403, "FORBIDDEN", "without server.write_token this works only with a loopback Host header"
-            )
-        if _cross_site(request, hosts[0]):
-            raise RequestError(403, "FORBIDDEN", "without server.write_token no other site may ask for this")
+        """Raises `RequestError` 403 or 415 unless a program on this machine sent the request directly."""
+        refusal = self._why_not_local(request)
+        if refusal is not None:
+            raise RequestError(403, "FORBIDDEN", f"without server.write_token {refusal}")
         if "Content-Type" in request.headers and request.content_type in _FORM_TYPES:
             raise RequestError(
                 415, "UNSUPPORTED_MEDIA_TYPE", "Content-Type: application/json is expected, not a form's"
             )
 
-    def _own_host(self, hosts: list[str]) -> bool:
-        if len(hosts) != 1:
-            return False
-        return _is_loopback(_host_name(hosts[0])) or hosts[0].lower() == self._external_host
+    def _why_not_local(self, request: web.Request) -> str | None:
+        if not is_loopback(request.remote or ""):
+            return "this works only from the machine nexusd runs on"
+        if self._external_host and not is_loopback_host(self._external_host):
+            return "this does not work while server.external_url is set: set server.write_token"
+        host = authority(request)
+        if not is_loopback_host(host):
+            return "this works only with a loopback Host header"
+        trace = proxy_trace(request)
+        if trace is not None:
+            return f"this does not work through a proxy ({trace}): set server.write_token"
+        if _cross_site(request, host):
+            return "another site cannot request this"
+        return None
+
+    def _own_host(self, request: web.Request) -> bool:
+        host = authority(request)
+        return is_loopback_host(host) or (host != "" and host.lower() == self._external_host)
 
 
 def _unauthorized(message: str, challenge: str, request: web.Request) -> RequestError:
@@ -164,29 +164,6 @@ def _matches(given: str, tokens: list[str]) -> bool:
     """In constant time; every token is compared, so that timing does not tell which one it was."""
     presented = given.encode("utf-8", "surrogateescape")
     return any([hmac.compare_digest(presented, token.encode()) for token in tokens])  # noqa: C419 - compares all
-
-
-@lru_cache(_NAMES_KEPT)
-def _host_name(host: str) -> str:
-    """The name in a `Host` header, without port and brackets; "" when it cannot be read."""
-    try:
-        return urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return ""
-
-
-@lru_cache(_NAMES_KEPT)
-def _is_loopback(host: str) -> bool:
-    """Whether an address or name is this machine itself: 127.0.0.0/8, ::1, localhost."""
-    if host.rstrip(".").lower() == "localhost":
-        return True
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return False
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        return address.ipv4_mapped.is_loopback
-    return address.is_loopback
 
 
 def _cross_site(request: web.Request, host: str) -> bool:

@@ -12,7 +12,9 @@ from nexusd.settings import Settings, load
 from tests.docs.pages import NAMES, blocks
 
 EXAMPLES = [(name, text) for name in NAMES for language, text in blocks(name) if language == "yaml"]
-OTHERS = frozenset({"scrape_configs", "http_sd_configs", "route", "services", "receivers:", "apiVersion"})
+OTHERS = frozenset(
+    {"scrape_configs", "http_sd_configs", "route", "services", "receivers:", "apiVersion", "http"}
+)
 """Top keys of what is for other programs, which have tests of their own."""
 
 

@@ -1,4 +1,4 @@
-"""Who may do what: tokens, loopback, other sites, rebinding."""
+"""Authentication and authorization: tokens, loopback, proxies, other sites, DNS rebinding."""
 
 from __future__ import annotations
 
@@ -63,7 +63,29 @@ async def test_any_loopback_host_is_of_this_machine(
 @unsafe
 @pytest.mark.parametrize(
     "host",
-    ["evil.example", "evil.example:9650", "127.0.0.1.evil.example", "localhost.evil", "10.0.0.1", "", "["],
+    [
+        "evil.example",
+        "evil.example:9650",
+        "127.0.0.1.evil.example",
+        "localhost.evil",
+        "10.0.0.1",
+        "",
+        "[",
+        "127.0.0.1:9650@evil.example",
+        "evil.example@127.0.0.1:9650",
+        "127.0.0.1/evil.example",
+        "127.0.0.1?evil.example",
+        "127.0.0.1#evil.example",
+        "127.0.0.1 evil.example",
+        "127.0.0.1,evil.example",
+        "127.0.0.1:evil",
+        "127.0.0.1:",
+        "127.0.0.1:9650:9650",
+        "localhost\\evil.example",
+        "[::1]evil.example",
+        "[::1",
+        "::1",
+    ],
 )
 async def test_a_command_under_a_foreign_host_is_refused(
     site: Site, method: str, path: str, more: Any, host: str
@@ -91,6 +113,70 @@ async def test_a_command_on_behalf_of_another_site_is_refused(
     answer = await _with_headers(site, method, path, more, headers)
     assert (answer.status, answer.error["code"]) == (403, "FORBIDDEN")
     assert not _changed(site)
+
+
+@unsafe
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Forwarded",
+        "Via",
+        "X-Forwarded-For",
+        "X-Forwarded-Host",
+        "X-Forwarded-Proto",
+        "x-forwarded-anything",
+        "X-Real-IP",
+        "X-Client-IP",
+        "X-Original-Host",
+        "X-Original-URI",
+        "X-Envoy-External-Address",
+        "X-Scheme",
+        "True-Client-IP",
+        "CF-Connecting-IP",
+        "Fastly-Client-IP",
+    ],
+)
+async def test_a_command_that_a_proxy_forwarded_is_refused(
+    site: Site, method: str, path: str, more: Any, header: str
+) -> None:
+    answer = await _with_headers(site, method, path, more, {header: "127.0.0.1"})
+    assert (answer.status, answer.error["code"]) == (403, "FORBIDDEN")
+    assert "server.write_token" in answer.error["message"]
+    assert not _changed(site)
+
+
+@pytest.mark.parametrize(
+    ("target", "more"),
+    [
+        (b"/-/reload HTTP/1.0", b""),
+        (b"/-/reload HTTP/1.1", b"Host: evil.example\r\n"),
+        (b"http://evil.example/-/reload HTTP/1.1", b""),
+        (b"http://localhost/-/reload HTTP/1.1", b""),
+    ],
+)
+async def test_a_command_as_nginx_sends_it_or_with_two_hosts_is_refused(
+    site: Site, target: bytes, more: bytes
+) -> None:
+    raw = b"POST %s\r\nHost: 127.0.0.1\r\n%sConnection: close\r\n\r\n" % (target, more)
+    assert (await site.send(raw)).split(b" ")[1] in (b"400", b"403")
+    assert not _changed(site)
+
+
+@unsafe
+async def test_while_an_external_url_is_set_a_command_needs_the_token(
+    method: str, path: str, more: Any
+) -> None:
+    async with Site().running(external_url="https://nexusd.example.com/") as site:
+        answer = await site.ask(method, path, **more)
+    assert (answer.status, answer.error["code"]) == (403, "FORBIDDEN")
+    assert "server.external_url" in answer.error["message"]
+    assert not _changed(site)
+
+
+@unsafe
+async def test_an_external_url_on_loopback_leaves_commands_open(method: str, path: str, more: Any) -> None:
+    async with Site().running(external_url="http://localhost:9650/") as site:
+        assert (await site.ask(method, path, **more)).status < 300
 
 
 @pytest.mark.parametrize(
@@ -186,6 +272,12 @@ async def test_a_rebound_name_cannot_read_what_listens_on_loopback(
 
 async def test_a_reader_without_a_host_header_is_no_browser_and_is_let_in(site: Site) -> None:
     assert b"200 OK" in await site.send(b"GET /-/ready HTTP/1.0\r\n\r\n")
+
+
+@pytest.mark.parametrize("host", ["", "evil@localhost", "localhost/evil", "localhost evil", "localhost:"])
+async def test_a_reader_with_an_empty_host_or_junk_after_it_is_refused(site: Site, host: str) -> None:
+    answer = await site.get("/api/v1/status", headers={"Host": host})
+    assert (answer.status, answer.error["code"]) == (403, "FORBIDDEN")
 
 
 async def test_two_host_headers_are_refused(site: Site) -> None:
