@@ -1,17 +1,16 @@
 """One pass: an answer → snapshot → changes → alerts → one commit → publish. Built by `app`, run by its tasks.
 
 A pass decides from the world as it was and from what is new, and writes all that follows in one transaction.
-While the store cannot commit, the world goes on, so that pages and metrics stay live, and what was not
-written waits in order, bounded; after a crash the world is what the store has, and the next answers show the
-same differences again.
+While the store does not commit, polls and the world go on, so that pages and metrics stay live, and
+uncommitted passes wait in order, bounded (`persistence.py`); after a crash the world is what the store has,
+and the next answers show the same differences again.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 import structlog
 
@@ -21,7 +20,7 @@ from nexusd.core.alerting import Alerting, AlertMemory, AlertPass, judge
 from nexusd.core.backlog import Backlog
 from nexusd.core.comparing import compare, compared
 from nexusd.core.cooling import within_reach
-from nexusd.core.errors import ApiError, LeaseLostError, StoreUnavailableError
+from nexusd.core.errors import ApiError, StoreUnavailableError
 from nexusd.core.fleets import NO_FLEETS, Fleets, fleet_records
 from nexusd.core.inventory import Inventory
 from nexusd.core.judging import Unjudged
@@ -33,18 +32,8 @@ from nexusd.core.rules import Facts
 from nexusd.core.silences import Silence
 from nexusd.core.sweeps import Delta, SweepPolicy
 from nexusd.core.world import World
-from nexusd.passes import (
-    News,
-    Pressing,
-    Restored,
-    Saved,
-    Unsaved,
-    pressing,
-    remembered,
-    restored,
-    save,
-    write_of,
-)
+from nexusd.passes import News, Pressing, Restored, pressing, remembered, restored, write_of
+from nexusd.persistence import PassWriter, PatientReader, batched
 from nexusd.ports import Clock, CloudApi, Metrics, OutboxMessage, Store, Transaction
 
 log = structlog.get_logger(__name__)
@@ -59,9 +48,6 @@ MOST_ON_LOOP = 256
 """Records or alerts that a step may look at on the event loop itself, which takes a few ms."""
 beside = Beside(MOST_ON_LOOP)
 """What such a step reads changes under the cycle's lock only."""
-
-T = TypeVar("T")
-
 
 SHORTEST_WAIT_S = 1.0
 """Placements are not read oftener than this, however short the delay that is to be told; nor is a store that
@@ -124,8 +110,8 @@ class Cycle:
         self._backlog: tuple[Backlog, ...] | None = None
         self._backlog_read_of = -1
         self._memory = AlertMemory()
-        self._unsaved: list[Unsaved] = []
-        self._passes = 0
+        self._writer = PassWriter(store, clock)
+        self._reader = PatientReader()
         self._next_due = clock.now() + LONGEST_WAIT_S
         self.progressed_at = clock.now()
         self.restored_epoch = NOT_RESTORED
@@ -138,8 +124,8 @@ class Cycle:
         """
 
         now = self._clock.now()
+        found = await self._store.run(lambda tx: restored(tx, now))  # unlocked: polls go on while it waits
         async with self._lock:
-            found = await self._store.run(lambda tx: restored(tx, now))
             size = len(found.inventory[0])
             self._begin_from(found, await beside(size, remembered, found, self._world.fleets))
 
@@ -151,7 +137,7 @@ class Cycle:
         world.stopped_running = set(restored.stopped_running)
         world.regions = world.restored = restored.regions
         world.cooling_off = within_reach(restored.cooling_off, self._clock.now())
-        self._unsaved.clear()
+        self._writer.clear()
         self._placements = self._backlog = None
         self._unjudged.add_all()
         self._remember(
@@ -162,6 +148,7 @@ class Cycle:
     def reconfigure(self, parts: Parts) -> None:
         """Ask another client, judge by other rules and tell others, from the next pass on."""
         self._parts = parts
+        self._writer.deliver, self._writer.recorded = parts.observers.outbox, parts.observers.recorded
         self._backlog = None
         self._unjudged.add_all()
         self._memory = self._memory.replanned()
@@ -241,7 +228,7 @@ class Cycle:
 
     async def _pass(self, news: News) -> None:
         """Decide, commit, and make what was decided the world. Under the lock."""
-        if len(self._unsaved) >= MOST_UNSAVED and not await self._save():
+        if len(self._writer) >= MOST_UNSAVED and not await self._save():
             self.progressed_at = self._clock.now()
             self._next_due = max(self._next_due, self.progressed_at + SHORTEST_WAIT_S)
             return
@@ -254,8 +241,7 @@ class Cycle:
         swept = await self._after_sweep(news.delta)
         messages = await self._composed(judged.messages, now)
         write = write_of(news, judged, messages, swept.first_running, now)
-        self._passes += 1
-        self._unsaved.append(Unsaved(self._passes, write, messages, self._parts.observers.outbox))
+        self._writer.add(write, messages)
         self._become(news, polls, judged, swept)
         more = self._unjudged.judged(known=facts.instances_known)
         read_again_at = self._placements_read_at + self._read_again_s
@@ -269,7 +255,7 @@ class Cycle:
 
     async def _composed(self, messages: Sequence[Message], now: float) -> list[OutboxMessage]:
         rows = []
-        for some in _batched(messages):
+        for some in batched(messages):
             rows += await self._parts.compose(some, now)
             await asyncio.sleep(0)
         return rows
@@ -371,7 +357,9 @@ class Cycle:
 
         self._placements_read_at = now if placements is None else self._placements_read_at
         try:
-            silences, self._placements, self._backlog = await self._store.run(transaction)
+            silences, self._placements, self._backlog = await self._reader.read(
+                lambda: self._store.read(transaction)
+            )
         except StoreUnavailableError as error:
             log.warning("store_unavailable", waiting="silences, facts for alerts", error=str(error))
             self._placements_changed = True
@@ -380,39 +368,10 @@ class Cycle:
         self._memory = self._memory.silenced({silence.id: silence for silence in silences})
 
     async def _save(self) -> bool:
-        """Commit all that was not written yet, in order. False: the store cannot take it now."""
+        """Commit what passes have decided. False when it is not committed yet; the next pass tries again."""
         epoch = self._store.epoch
         if not self._store.leading or self.restored_epoch != epoch:
-            self._unsaved.clear()  # the leader writes what it sees
+            self._writer.clear()  # the leader writes what it sees
             self.restored_epoch = NOT_RESTORED
             return False
-        unsaved = tuple(self._unsaved)
-        try:
-            saved = await self._store.run_leading(lambda tx: save(tx, unsaved, epoch))
-        except LeaseLostError:
-            return False
-        except StoreUnavailableError as error:
-            log.warning(
-                "store_unavailable", waiting="snapshots, alerts", passes=len(unsaved), error=str(error)
-            )
-            return False
-        del self._unsaved[: len(unsaved)]
-        await self._tell(saved)
-        return True
-
-    async def _tell(self, saved: Saved) -> None:
-        """What was written before, unheard of, is left to those who were to have it, should they still run: a
-        reload's successors find it in the outbox.
-        """
-        if saved.recorded:
-            self._parts.observers.recorded()
-        for one in saved.before:
-            one.composer(one.messages)
-        for some in _batched([message for one in saved.now for message in one.messages]):
-            self._parts.observers.outbox(some)
-            await asyncio.sleep(0)
-
-
-def _batched(messages: Sequence[T]) -> Iterator[Sequence[T]]:
-    """So many at once that others wait for a few ms at most."""
-    return (messages[at : at + MOST_ON_LOOP] for at in range(0, len(messages), MOST_ON_LOOP))
+        return await self._writer.save(epoch)

@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 from nexusd.core.alerts import AlertState
-from nexusd.core.errors import StoreUnavailableError
+from nexusd.core.errors import StoreBrokenError, StoreUnavailableError
 from nexusd.core.matchers import matcher
 from nexusd.core.notifications import Message, Route, Routing
+from nexusd.core.polls import REGIONS
 from nexusd.core.records import Instance
 from nexusd.cycle import Observers
+from nexusd.persistence import PATIENCE_S
 from nexusd.ports import OutboxMessage, Transaction
 from tests.delivery.receivers import message
 from tests.fakes import outbox_page
@@ -72,12 +74,12 @@ async def away(_: Callable[[Transaction], object]) -> object:
     raise StoreUnavailableError("the disk is full")
 
 
-def a_second_late(run: Callable[..., Awaitable[object]]) -> Callable[..., Awaitable[object]]:
-    """It is committed, and who asked for it is told a second later."""
+def delayed(run: Callable[..., Awaitable[object]], delay_s: float) -> Callable[..., Awaitable[object]]:
+    """Run each transaction, and return its result `delay_s` later."""
 
     async def late(work: Callable[[Transaction], object]) -> object:
         done = await run(work)
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(delay_s)
         return done
 
     return late
@@ -90,7 +92,7 @@ async def test_a_pass_that_was_cancelled_while_it_was_committed_is_not_written_a
         before = await stopped(here)
         run_leading = here.store.run_leading
 
-        here.store.run_leading = a_second_late(run_leading)  # type: ignore[method-assign,assignment]
+        here.store.run_leading = delayed(run_leading, 1.0)  # type: ignore[method-assign,assignment]
         pass_ = asyncio.ensure_future(here.cycle.poll_instances())
         await asyncio.sleep(0.5)
         pass_.cancel()
@@ -206,14 +208,91 @@ async def test_a_placement_that_changes_while_placements_are_read_is_read_by_the
     tmp_path: Path,
 ) -> None:
     async with watch(tmp_path) as here:
-        run = here.store.run
+        read = here.store.read
 
-        here.store.run = a_second_late(run)  # type: ignore[method-assign,assignment]
+        here.store.read = delayed(read, 0.9)  # type: ignore[method-assign,assignment]
         reading = asyncio.ensure_future(here.cycle.poll_regions())
         await asyncio.sleep(0.5)
-        here.store.run = run  # type: ignore[method-assign]
+        here.store.read = read  # type: ignore[method-assign]
         await here.put_held()
         here.cycle.wake()
         await reading
         await asyncio.sleep(1.0)
         assert here.states("PlacementHeld") == [AlertState.FIRING]
+
+
+HANGS_S = 3600.0
+
+
+@in_virtual_time
+async def test_polls_go_on_while_the_store_does_not_answer(tmp_path: Path) -> None:
+    """A silent PostgreSQL stopped polls, and the leader blamed the cloud for it."""
+    async with watch(tmp_path) as here:
+        run_leading, read = here.store.run_leading, here.store.read
+        here.store.run_leading = delayed(run_leading, HANGS_S)  # type: ignore[method-assign,assignment]
+        here.store.read = delayed(read, HANGS_S)  # type: ignore[method-assign,assignment]
+        here.cloud.put(SEEN)
+        for _ in range(20):
+            await asyncio.sleep(1.0)
+            began_at = here.clock.now()
+            await here.poll()
+            assert here.clock.now() - began_at <= 2 * PATIENCE_S
+            assert here.world.polls[REGIONS].age_s(here.clock.now()) <= 2 * PATIENCE_S
+        assert here.world.inventory.get(SEEN.id) == SEEN
+        assert here.states("CloudAPIUnreachable") == []
+
+
+@in_virtual_time
+async def test_only_the_first_pass_waits_for_a_store_that_does_not_answer(tmp_path: Path) -> None:
+    async with watch(tmp_path) as here:
+        here.store.run_leading = delayed(here.store.run_leading, HANGS_S)  # type: ignore[method-assign,assignment]
+        here.store.read = delayed(here.store.read, HANGS_S)  # type: ignore[method-assign,assignment]
+        await here.cycle.poll_regions()
+        began_at = here.clock.now()
+        await here.poll()
+        assert here.clock.now() == began_at
+
+
+@in_virtual_time
+async def test_a_late_commit_delivers_its_messages_once_and_the_next_passes_follow(tmp_path: Path) -> None:
+    async with watch(tmp_path) as here:
+        outbox = await stopped(here)
+        run_leading = here.store.run_leading
+        here.store.run_leading = delayed(run_leading, 10.0)  # type: ignore[method-assign,assignment]
+        await here.cycle.poll_instances()
+        here.cloud.put(SEEN)
+        await here.cycle.poll_instances()
+        assert outbox.told == []
+        await asyncio.sleep(20.0)
+        rows, events = await written(here)
+        assert events.count("InstanceStatusChanged") == 2
+        assert outbox.told == rows != []
+
+
+@in_virtual_time
+async def test_an_error_of_a_late_commit_ends_the_next_pass(tmp_path: Path) -> None:
+    async with watch(tmp_path) as here:
+
+        async def broken(_: Callable[[Transaction], object]) -> object:
+            await asyncio.sleep(5.0)
+            raise StoreBrokenError("disk I/O error")
+
+        here.store.run_leading = broken  # type: ignore[method-assign,assignment]
+        await here.cycle.poll_regions()
+        await asyncio.sleep(10.0)
+        with pytest.raises(StoreBrokenError):
+            await here.cycle.poll_regions()
+
+
+@in_virtual_time
+async def test_polls_go_on_while_a_new_leader_waits_for_what_the_last_one_left(tmp_path: Path) -> None:
+    async with watch(tmp_path) as here:
+        run = here.store.run
+        here.store.run = delayed(run, HANGS_S)  # type: ignore[method-assign,assignment]
+        restoring = asyncio.ensure_future(here.cycle.restore())
+        await asyncio.sleep(1.0)
+        began_at = here.clock.now()
+        await here.poll()
+        assert here.clock.now() == began_at
+        here.store.run = run  # type: ignore[method-assign]
+        restoring.cancel()

@@ -1,0 +1,148 @@
+"""Commits what passes decided, in order, without holding up the passes that follow. Used by `cycle`.
+
+A store may take minutes to fail: packets are dropped without a reset, a table is locked, an fsync takes
+seconds. Polls and the state in memory must go on meanwhile, so a pass waits for the store `PATIENCE_S` at
+most, and not at all for a request that an earlier pass has waited for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import structlog
+
+from nexusd.core.errors import LeaseLostError, StoreUnavailableError
+from nexusd.passes import Added, Saved, Unsaved, Write, save
+from nexusd.ports import Clock, OutboxMessage, Store
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+PATIENCE_S = 1.0
+"""How long a pass waits for the store."""
+BATCH = 256
+"""Records handled before other tasks get their turn, which takes a few ms."""
+
+
+class PatientReader:
+    """Reads of the store, one at a time, each waited for `PATIENCE_S` at most."""
+
+    def __init__(self) -> None:
+        self._reading: asyncio.Future[Any] | None = None
+
+    async def read(self, request: Callable[[], Awaitable[T]]) -> T:
+        """Return what the request gives; the result of one that is late is dropped.
+
+        Raises `StoreUnavailableError` when it is late or an earlier one still is, and what it raised.
+        """
+        if self._reading is not None and not self._reading.done():
+            raise StoreUnavailableError("an earlier read has not ended yet")
+        reading: asyncio.Future[T] = asyncio.ensure_future(request())
+        self._reading = reading
+        reading.add_done_callback(_retrieve)
+        await asyncio.wait({reading}, timeout=PATIENCE_S)
+        if reading.done():
+            return reading.result()
+        raise StoreUnavailableError(f"no answer within {PATIENCE_S:g} s")
+
+
+class PassWriter:
+    """Passes that are not committed yet. `deliver` gets the messages of a commit; `recorded` is called when a
+    commit had events. Outlives a reload, which may replace both.
+    """
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._pending: list[Unsaved] = []
+        self._number = 0
+        self._commit: asyncio.Future[bool] | None = None
+        self._began_at = clock.now()
+        self.deliver: Added = _ignore
+        self.recorded: Callable[[], object] = int
+
+    def __len__(self) -> int:
+        return len(self._pending)
+
+    def add(self, write: Write, messages: list[OutboxMessage]) -> None:
+        """Queue what a pass has decided."""
+        self._number += 1
+        self._pending.append(Unsaved(self._number, write, messages, self.deliver))
+
+    def clear(self) -> None:
+        """Drop what is queued: another replica leads, or led meanwhile."""
+        self._pending.clear()
+
+    async def save(self, epoch: int) -> bool:
+        """Commit all that is queued, in its order; False when that has not happened yet.
+
+        A commit that is late goes on in the background, together with what is queued until it ends. Raises
+        what a transaction raised, even if it ended after the call that began it.
+        """
+        if self._commit is not None and self._commit.done():
+            self._commit.result()
+            self._commit = None
+        if self._commit is None:
+            self._began_at = self._clock.now()
+            self._commit = asyncio.ensure_future(self._commit_all(epoch))
+            self._commit.add_done_callback(_retrieve)
+        commit, waited_s = self._commit, self._clock.now() - self._began_at
+        if waited_s >= PATIENCE_S:
+            log.warning(
+                "store_unavailable",
+                waiting="snapshots, alerts",
+                passes=len(self),
+                error=f"no answer for {waited_s:.0f} s",
+            )
+            return False
+        await asyncio.wait({commit}, timeout=PATIENCE_S - waited_s)
+        if not commit.done():
+            return False
+        self._commit = None
+        return commit.result()
+
+    async def _commit_all(self, epoch: int) -> bool:
+        while self._pending:
+            passes, deliver = tuple(self._pending), self.deliver
+            try:
+                saved = await self._store.run_leading(lambda tx, passes=passes: save(tx, passes, epoch))  # type: ignore[misc]  # mypy infers no type for a lambda's default
+            except LeaseLostError:
+                return False
+            except StoreUnavailableError as error:
+                log.warning(
+                    "store_unavailable", waiting="snapshots, alerts", passes=len(passes), error=str(error)
+                )
+                return False
+            self._pending = [one for one in self._pending if one.number > passes[-1].number]
+            await self._hand_over(saved, deliver)
+        return True
+
+    async def _hand_over(self, saved: Saved, deliver: Added) -> None:
+        """Messages of an earlier commit whose result was lost go to the workers that reserved them, if those
+        still run: a reload's successors find them in the outbox.
+        """
+        if saved.recorded:
+            self.recorded()
+        for one in saved.before:
+            one.composer(one.messages)
+        for batch in batched([message for one in saved.now for message in one.messages]):
+            deliver(batch)
+            await asyncio.sleep(0)
+
+
+def batched(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Split into batches that keep the event loop busy for a few ms at most."""
+    return (items[at : at + BATCH] for at in range(0, len(items), BATCH))
+
+
+def _retrieve(future: asyncio.Future[T]) -> None:
+    """Mark the exception of an abandoned request as retrieved."""
+    if not future.cancelled():
+        future.exception()
+
+
+def _ignore(_messages: object) -> None:
+    """No worker is to get messages yet."""
