@@ -668,21 +668,101 @@ def test_what_is_shown_can_be_read_again(write: Write) -> None:
     assert again.log == first.settings.log
 
 
-def test_a_default_configuration_warns_of_nothing() -> None:
-    assert warnings(load(None, {}, KEY)) == []
+def other_warnings(loaded: Settings) -> list[str]:
+    """All but the one that no receiver is configured."""
+    return [warning for warning in warnings(loaded) if not warning.startswith("receivers: none")]
+
+
+def test_a_default_configuration_warns_of_its_missing_receivers_alone() -> None:
+    assert warnings(load(None, {}, KEY)) == [
+        "receivers: none is configured, so alerts are shown on the page and sent to no one"
+    ]
+
+
+def test_a_heartbeat_takes_no_alerts(write: Write) -> None:
+    path = write("receivers: [{name: beat, type: heartbeat, url: 'https://beats.example.com/'}]")
+    assert len(warnings(load(path, {}, KEY))) == 1
+
+
+@pytest.mark.parametrize(
+    ("secret", "warned"),
+    [
+        ("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", True),
+        ("C2FVsBQIhrscChlQIMV+b5sSYspob7oDjo6jQd7+y2U=", True),
+        ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", False),
+        ("9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", False),
+        ("correct-horse-battery-staple", False),
+        ("Tr0ub4dor&3", False),
+        ("Secret01", False),
+    ],
+)
+def test_a_secret_in_base64_without_its_prefix_is_warned_of(secret: str, warned: bool, write: Write) -> None:
+    path = write(
+        f"receivers: [{{name: ops, type: webhook, url: 'https://x.example/', secret: [a, '{secret}']}}]"
+    )
+    found = warnings(load(path, {}, KEY))
+    assert [w.partition(":")[0] for w in found] == ["receivers[0].secret"] * warned
+    assert secret not in str(found)
+
+
+TEMPLATED = """
+alerts:
+  rules:
+    InstanceStopped: {labels: {team: "{{ $labels.team }}"}}
+    RegionUnhealthy:
+      severity: "{{ severity }}"
+      annotations: {description: "in $labels.region", summary: "{% if x %}", note: "costs $5, in {braces}"}
+  custom:
+    - {name: Mine, each: region, when: "true", labels: {a: "{{b}}"}, annotations: {b: "$value of it"}}
+"""
+
+
+def test_templates_are_refused_by_line(write: Write) -> None:
+    path = write(TEMPLATED)
+    with pytest.raises(ConfigError) as refused:
+        load(path, {}, KEY)
+    lines = str(refused.value).splitlines()
+    assert [line.split(": templates are not supported yet")[0].split(":", 1)[1] for line in lines] == [
+        "4: alerts.rules.InstanceStopped.labels.team",
+        "6: alerts.rules.RegionUnhealthy.severity",
+        "7: alerts.rules.RegionUnhealthy.annotations.description",
+        "7: alerts.rules.RegionUnhealthy.annotations.summary",
+        "9: alerts.custom[0].annotations.b",
+        "9: alerts.custom[0].labels.a",
+    ]
+    assert "{{ labels.region }}" in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("server", "url"),
+    [
+        ({}, "http://127.0.0.1:9650"),
+        ({"server.listen": "[::1]:1"}, "http://[::1]:1"),
+        ({"server.listen": "10.1.2.3:80"}, "http://10.1.2.3:80"),
+        ({"server.listen": ":9650"}, "http://here.example:9650"),
+        ({"server.listen": "0.0.0.0:9650"}, "http://here.example:9650"),
+        ({"server.listen": "127.0.0.1:0"}, ""),
+        ({"server.external_url": "https://n.example.com/nexusd/"}, "https://n.example.com/nexusd"),
+    ],
+)
+def test_links_lead_to_the_listen_address_by_default(
+    server: dict[str, str], url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "here.example")
+    assert load(None, server, KEY).server.public_url == url
 
 
 @pytest.mark.parametrize("listen", [":9650", "0.0.0.0:9650", "[::]:9650", "10.0.0.1:1"])
 def test_listening_to_others_without_a_write_token_is_warned_of(listen: str) -> None:
-    found = warnings(load(None, {"server.listen": listen}, KEY))
+    found = other_warnings(load(None, {"server.listen": listen}, KEY))
     assert len(found) == 1
     assert "server.write_token" in found[0]
-    assert warnings(load(None, {"server.listen": listen, "server.write_token": "t"}, KEY)) == []
+    assert other_warnings(load(None, {"server.listen": listen, "server.write_token": "t"}, KEY)) == []
 
 
 @pytest.mark.parametrize("listen", ["127.0.0.1:9650", "localhost:0", "[::1]:1"])
 def test_listening_to_loopback_is_not_warned_of(listen: str) -> None:
-    assert warnings(load(None, {"server.listen": listen}, KEY)) == []
+    assert other_warnings(load(None, {"server.listen": listen}, KEY)) == []
 
 
 def test_an_external_url_without_a_write_token_is_warned_of() -> None:
@@ -696,7 +776,7 @@ def test_an_external_url_without_a_write_token_is_warned_of() -> None:
 
 def test_a_key_that_a_rule_makes_no_use_of_is_warned_of(write: Write) -> None:
     path = write("alerts: {rules: {RegionUnhealthy: {threshold: 5s}, NoEligibleRegion: {where: 'true'}}}")
-    assert warnings(load(path, {}, KEY)) == [
+    assert other_warnings(load(path, {}, KEY)) == [
         "alerts.rules.RegionUnhealthy.threshold: has no effect on this rule",
         "alerts.rules.NoEligibleRegion.where: has no effect on this rule",
     ]
@@ -720,7 +800,7 @@ def test_the_example_configuration_is_right(tmp_path: Path) -> None:
         (tmp_path / name).write_text("a-secret\n")
     path = tmp_path / "nexusd.yaml"
     path.write_text(text)
-    assert warnings(load(path, {}, {})) == []
+    assert other_warnings(load(path, {}, {})) == []
 
 
 def test_every_commented_out_key_of_the_example_is_right(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ def test_a_fleet_that_can_never_do_what_it_says_is_warned_of(tmp_path: Path) -> 
         "  - {name: b, count: 1, plan: pro, regions: [eu-1], avoid_regions: [eu-1, us-1]}\n"
         "  - {name: a-b, count: 1, plan: pro, regions: [eu-1, eu-2], avoid_regions: [eu-1]}\n"
     )
-    assert warnings(load(path, {}, KEY)) == [
+    assert [warning for warning in warnings(load(path, {}, KEY)) if "fleets" in warning] == [
         "fleets[0].replace_stopped: has no effect while max_replacements is 0",
         "fleets[1].avoid_regions: leaves no region of fleets[1].regions",
     ]

@@ -9,6 +9,7 @@ from typing import Any
 from nexusd.core.errors import NexusdError
 from nexusd.core.records import Fleet, Instance, Region
 from nexusd.core.rules import UNKNOWN, Condition, Facts, Finding, Judgement, Rule, Where
+from nexusd.core.rules_instances import instance_labels
 
 
 def condition_over(each: str, when: Where, text: str) -> Condition:
@@ -55,7 +56,7 @@ def _over_instances(own: _Own) -> Condition:
             return UNKNOWN
         verdict = own.judge(facts.touched_instances(), rule, _instance_id)
         findings = tuple(
-            own.finding(rule, _labels(i), f"{i.name} ({i.id}) in {i.region}") for i in verdict.holds
+            own.finding(rule, instance_labels(i), f"{i.name} ({i.id}) in {i.region}") for i in verdict.holds
         )
         return Judgement(findings, unknown=verdict.unknown, touched=facts.touched)
 
@@ -91,10 +92,6 @@ _KINDS: dict[str, Callable[[_Own], Condition]] = {
     "region": _over_regions,
     "fleet": _over_fleets,
 }
-
-
-def _labels(instance: Instance) -> dict[str, str]:
-    return {"instance_id": instance.id, "name": instance.name, "region": instance.region}
 
 
 def _instance_id(instance: Instance) -> str:

@@ -58,7 +58,7 @@ def instance_stuck(facts: Facts, rule: Rule) -> Judgement:
         rule,
         starting,
         lambda i: Finding(
-            _labels(i),
+            instance_labels(i),
             f"Instance {i.name} does not finish starting",
             f"{i.name} ({i.id}) in {i.region} has not left pending and provisioning for {minutes:g} min.",
         ),
@@ -74,7 +74,7 @@ def _fell(facts: Facts, rule: Rule, status: str) -> Judgement:
         rule,
         down,
         lambda i: Finding(
-            _labels(i),
+            instance_labels(i),
             f"Instance {i.name} is {status}",
             f"{i.name} ({i.id}) in {i.region} was seen running and is now {status}.",
         ),
@@ -83,7 +83,7 @@ def _fell(facts: Facts, rule: Rule, status: str) -> Judgement:
 
 def _vanished(instance: Instance) -> Finding:
     return Finding(
-        _labels(instance),
+        instance_labels(instance),
         f"Instance {instance.name} vanished",
         f"{instance.name} ({instance.id}) in {instance.region}, last seen {instance.status}, is missing from "
         "consecutive complete listings.",
@@ -96,5 +96,11 @@ def _judged(
     return Judgement(tuple(finding(i) for i in instances if rule.admits(i)), touched=facts.touched)
 
 
-def _labels(instance: Instance) -> dict[str, str]:
-    return {"instance_id": instance.id, "name": instance.name, "region": instance.region}
+def instance_labels(instance: Instance) -> dict[str, str]:
+    """Return the labels of an alert about one instance. Many receivers show and group by `instance`."""
+    return {
+        "instance_id": instance.id,
+        "instance": instance.name,
+        "name": instance.name,
+        "region": instance.region,
+    }

@@ -101,8 +101,10 @@ def _beyond(facts: Facts, state: State) -> Iterator[str]:
 
 
 def _labels(placement: Placement) -> dict[str, str]:
+    """`instance` and `name`: the requested name, under which the instance is listed."""
     return {
         "placement_id": placement.id,
+        "instance": placement.request.name,
         "name": placement.request.name,
         "region": placement.region or "",
         "fleet": placement.request.fleet or "",

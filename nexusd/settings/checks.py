@@ -15,8 +15,10 @@ from nexusd.settings.alerting import (
     AlertmanagerReceiver,
     AppriseReceiver,
     Authorization,
+    CustomRule,
     HeartbeatReceiver,
     ReceiverTls,
+    Rule,
     WebhookReceiver,
     looked_at,
 )
@@ -33,6 +35,7 @@ def problems(settings: Settings) -> Iterator[Problem]:
     yield from _fleets(settings)
     yield from _unique("receivers", [receiver.name for receiver in settings.receivers])
     yield from _rules(settings)
+    yield from _templates(settings)
     yield from _receivers(settings)
     yield from _routes(settings)
     yield from _expressions(settings)
@@ -80,6 +83,32 @@ def _rules(settings: Settings) -> Iterator[Problem]:
     for number, rule in enumerate(settings.alerts.custom):
         if rule.name in RULE_NAMES:
             yield Problem(("alerts", "custom", number, "name"), f"{rule.name} is a built-in rule")
+
+
+_TEMPLATE = re.compile(r"\{\{|\{%|\{#|\$(labels|value|externalLabels|externalURL)\b")
+
+
+def _templates(settings: Settings) -> Iterator[Problem]:
+    """Labels and annotations are fixed text: a template would reach receivers unexpanded."""
+    rules: dict[KeyPath, Rule | CustomRule] = {
+        **{("alerts", "rules", name): rule for name, rule in settings.alerts.rules.items()},
+        **{("alerts", "custom", number): rule for number, rule in enumerate(settings.alerts.custom)},
+    }
+    for path, rule in rules.items():
+        texts: dict[KeyPath, str] = {
+            (*path, "severity"): rule.severity or "",
+            **{(*path, "labels", name): text for name, text in rule.labels.items()},
+            **{(*path, "annotations", name): text for name, text in rule.annotations.items()},
+        }
+        for key, text in texts.items():
+            if found := _TEMPLATE.search(text):
+                yield Problem(key, _NO_TEMPLATES.format(found=found[0]))
+
+
+_NO_TEMPLATES = (
+    "templates are not supported yet, and {found} would be sent as it is; write fixed text. "
+    'A later version reads "{{{{ labels.region }}}}", without $'
+)
 
 
 def _receivers(settings: Settings) -> Iterator[Problem]:

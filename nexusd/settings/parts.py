@@ -124,6 +124,7 @@ def web_options(settings: Settings) -> WebOptions:
         write_token=server.write_token.get_secret_value() if server.write_token is not None else None,
         tls=TlsFiles(tls.cert_file, tls.key_file, tls.client_ca_file) if tls is not None else None,
         external_url=server.external_url,
+        public_url=server.public_url,
         per_instance=settings.metrics.per_instance,
         max_instances=settings.metrics.max_instances,
         receivers=outbox_names(settings),

@@ -40,7 +40,7 @@ SHORTEST_S = 1.0
 
 def delivery_options(settings: Settings) -> DeliveryOptions:
     """What every receiver needs to be told anything."""
-    external_url = settings.server.external_url or ""
+    external_url = settings.server.public_url
     return DeliveryOptions(
         webhooks=tuple(_webhook(r) for r in _of(WebhookReceiver, settings)),
         alertmanagers=tuple(_alertmanager(r, external_url) for r in _of(AlertmanagerReceiver, settings)),

@@ -6,6 +6,7 @@ An attribute is its key, with `_s` appended where it is a duration (seconds once
 from __future__ import annotations
 
 import re
+import socket
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -215,7 +216,9 @@ class Server(Section):
     read_token_file: Path | None = Field(default=None, description="A file that holds the read token.")
     tls: Tls | None = Field(default=None, description="Serve HTTPS.")
     external_url: Annotated[str, AfterValidator(_external_url)] | None = Field(
-        default=None, description="The URL by which people reach the daemon; used in notifications."
+        default=None,
+        description="The URL by which people reach the daemon, for links in notifications. "
+        "Default: the listen address.",
     )
     shutdown_timeout_s: Seconds = duration(
         "shutdown_timeout", 20.0, "How long a stop waits for a create in flight."
@@ -225,6 +228,22 @@ class Server(Section):
     def address(self) -> tuple[str, int]:
         """(host, port); host "" is every address."""
         return split_address(self.listen)
+
+    @property
+    def public_url(self) -> str:
+        """`external_url`, else the listen address, with the host's name where that is every address.
+
+        "" while the system is to choose the port.
+        """
+        if self.external_url is not None:
+            return self.external_url
+        host, port = self.address
+        if port == 0:
+            return ""
+        if host in ("", "0.0.0.0", "::"):  # noqa: S104 - compared, not bound
+            host = socket.gethostname()
+        shown = f"[{host}]" if ":" in host else host
+        return f"{'https' if self.tls is not None else 'http'}://{shown}:{port}"
 
 
 class Store(Section):

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
+import re
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from nexusd.settings.alerting import WITH_RESOLVE_AFTER, WITH_THRESHOLD, looked_at
+from nexusd.settings.alerting import WITH_RESOLVE_AFTER, WITH_THRESHOLD, Told, WebhookReceiver, looked_at
 from nexusd.settings.model import Settings
 from nexusd.settings.values import is_loopback
 
 
 def warnings(settings: Settings) -> list[str]:
     """All that `config check` prints and the daemon logs at its start: nothing of it stops anything."""
-    return [*_without_effect(settings), *_fleets(settings), *_exposed(settings)]
+    return [
+        *_without_effect(settings),
+        *_receivers(settings),
+        *_fleets(settings),
+        *_exposed(settings),
+    ]
 
 
 def _without_effect(settings: Settings) -> Iterator[str]:
@@ -27,6 +35,35 @@ def _without_effect(settings: Settings) -> Iterator[str]:
     for receiver in settings.receivers:
         if settings.routes and receiver.name not in told and receiver.type != "heartbeat":
             yield f"receivers: no route names {receiver.name}, so it is told nothing"
+
+
+def _receivers(settings: Settings) -> Iterator[str]:
+    if not any(isinstance(receiver, Told) for receiver in settings.receivers):
+        yield "receivers: none is configured, so alerts are shown on the page and sent to no one"
+    for number, receiver in enumerate(settings.receivers):
+        if not isinstance(receiver, WebhookReceiver):
+            continue
+        for secret in receiver.secret:
+            if _looks_like_base64(secret.get_secret_value()):
+                yield (
+                    f"receivers[{number}].secret: looks like base64, but its text is the key; "
+                    "if the receiver decodes it, write whsec_ before it, else no signature matches"
+                )
+
+
+_SECRET_BYTES = range(24, 65)
+"""Standard Webhooks, 1.0: how long a secret is that is written in base64."""
+
+
+def _looks_like_base64(secret: str) -> bool:
+    """Whether a secret without `whsec_` is likely base64: random bytes, and not digits in hexadecimal."""
+    mixed_case = re.search("[a-z]", secret) and re.search("[A-Z]", secret)
+    if not mixed_case or re.fullmatch(r"[0-9a-fA-F]+", secret):
+        return False
+    try:
+        return len(base64.b64decode(secret, validate=True)) in _SECRET_BYTES
+    except (binascii.Error, ValueError):
+        return False
 
 
 def _fleets(settings: Settings) -> Iterator[str]:

@@ -125,7 +125,7 @@ class AlertmanagerRoutes:
     async def _alert_shaper(self) -> AlertShaper:
         shaper, timeout_s = self._shaper(), self._options.store_timeout_s
         muting = await muting_now(self._daemon.world, self._store, timeout_s, shaper.now)
-        return AlertShaper(shaper, muting, self._options.external_url or "")
+        return AlertShaper(shaper, muting, self._options.public_url)
 
 
 _Form = Callable[[Collection[Alert], AlertFilter, AlertShaper, Routing], Iterator[msgspec.Raw]]

@@ -21,11 +21,12 @@ class TlsFiles:
 
 @dataclass(frozen=True, slots=True)
 class WebOptions:
-    """Who may come in, what is shown, and what is bounded by how much.
+    """Access, content and limits of the web server.
 
-    `per_instance`, `max_instances`: the per-instance
-    series of `/metrics`. `alert_rules`: (name, severity) of every enabled rule, so that their series exist
-    before the first alert. `receivers`: likewise for the outbox. `routing`: who is told of what.
+    `public_url`: the address in links of alerts, which is `external_url` where that is set. `per_instance`,
+    `max_instances`: the per-instance series of `/metrics`. `alert_rules`: (name, severity) of every enabled
+    rule, so that their series exist before the first alert. `receivers`: the same for the outbox. `routing`:
+    which receivers get which alerts.
     """
 
     version: str
@@ -33,6 +34,7 @@ class WebOptions:
     write_token: str | None = field(default=None, repr=False)
     tls: TlsFiles | None = None
     external_url: str | None = None
+    public_url: str = ""
     per_instance: bool = False
     max_instances: int = 10_000
     receivers: tuple[str, ...] = ()

@@ -27,15 +27,17 @@ def write(tmp_path: Path) -> Write:
 
 def test_check_says_ok_and_which_file(run: Run, write: Write) -> None:
     path = write("cloudnexus: {api_key: k}")
-    assert run("config", "check", "--config", path) == (0, f"OK: {path}\n", "")
+    assert run("config", "check", "--config", path)[:2] == (0, f"OK: {path}, 1 warning\n")
 
 
 def test_check_prints_warnings_and_still_exits_0(run: Run, write: Write) -> None:
     path = write("cloudnexus: {api_key: k}\nserver: {listen: ':9650'}")
     ran = run("config", "check", "--config", path)
     assert ran.code == 0
-    assert ran.out == f"OK: {path}, 1 warning\n"
-    assert ran.err.startswith("warning: server.listen: :9650 is reachable from other machines")
+    assert ran.out == f"OK: {path}, 2 warnings\n"
+    [no_receiver, exposed] = ran.err.splitlines()
+    assert no_receiver.startswith("warning: receivers: none is configured")
+    assert exposed.startswith("warning: server.listen: :9650 is reachable from other machines")
 
 
 def test_check_exits_2_with_a_line_for_each_mistake(run: Run, write: Write) -> None:
@@ -83,7 +85,11 @@ def test_check_finds_the_file_in_the_environment(
 def test_check_answers_in_json(run: Run, write: Write) -> None:
     path = write("cloudnexus: {api_key: k}")
     ran = run("config", "check", "--config", path, "-o", "json")
-    assert json.loads(ran.out) == {"ok": True, "file": path, "warnings": []}
+    assert json.loads(ran.out) == {
+        "ok": True,
+        "file": path,
+        "warnings": ["receivers: none is configured, so alerts are shown on the page and sent to no one"],
+    }
 
 
 @pytest.fixture
@@ -113,8 +119,8 @@ def test_check_live_exits_1_with_the_reason_when_the_key_is_refused(
     path = write(f"cloudnexus: {{api_key: canary, base_url: '{cloud.url}/v1'}}")
     ran = run("config", "check", "--live", "--config", path)
     assert ran.code == 1
-    assert ran.err.startswith(f"nexusd: {cloud.url}/v1: ")
-    assert ran.err.count("\n") == 1
+    [_, said] = ran.err.splitlines()
+    assert said.startswith(f"nexusd: {cloud.url}/v1: ")
     assert "canary" not in ran.out + ran.err
 
 

@@ -99,8 +99,9 @@ async def test_nexusds_configuration_is_right(tmp_path: Path) -> None:
     variables = services()["nexusd"]["environment"]
     code, out, err = await run_to_end(tmp_path, "config", "check", "--config", config, **variables)
     assert (code, "OK" in out) == (0, True), err
-    [warning] = err.splitlines()
-    assert "there is no server.write_token" in warning
+    [no_receiver, no_token] = err.splitlines()
+    assert "receivers: none is configured" in no_receiver
+    assert "there is no server.write_token" in no_token
 
 
 @asynccontextmanager

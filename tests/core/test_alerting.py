@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from nexusd.core import rules_instances
 from nexusd.core.matchers import parse_matcher
 from nexusd.core.polls import REGIONS
 from nexusd.core.silences import Silence
@@ -61,3 +64,29 @@ def test_a_pass_is_due_when_a_silence_begins_or_ends() -> None:
     assert (len(room.memory.muting.muted), room.due) == (1, now + 200.0)
     room.pass_time(100.0)
     assert room.memory.muting.muted == {}
+
+
+def test_alerts_stored_without_the_label_instance_are_kept_or_replaced(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    room = Newsroom(only("InstanceStopped"), only("InstanceVanished"))
+    with monkeypatch.context() as earlier:
+        earlier.setattr(rules_instances, "instance_labels", lambda i: {"instance_id": i.id, "name": i.name})
+        room.sweep(instance(1), instance(2))
+        for _ in range(2):
+            room.later(30.0).sweep(instance(1, "stopped"))
+        room.pass_time(60.0)
+    assert len(room.messages) == 2
+    room.restart()
+    room.later(30.0).sweep(instance(1, "stopped"))
+    assert {(a.name, a.label("instance")): a.state.value for a in room.alerts.values()} == {
+        ("InstanceStopped", ""): "resolved",
+        ("InstanceStopped", "web-1"): "firing",
+        ("InstanceVanished", ""): "firing",
+    }
+    room.pass_time(360.0)
+    [message] = room.messages[2:]
+    assert sorted((a.label("instance"), a.state.value) for a in message.alerts) == [
+        ("", "resolved"),
+        ("web-1", "firing"),
+    ]

@@ -308,6 +308,7 @@ class TestInstances:
             "alertname": "InstanceStopped",
             "severity": "warning",
             "instance_id": "inst_1",
+            "instance": "web-1",
             "name": "web-1",
             "region": "us-east-1",
         }
@@ -459,7 +460,7 @@ class TestPlacements:
         scene.placements = (placement(State.FAILED, "VALIDATION_ERROR: no such image"),)
         assert scene.evaluate().next_due == START + HOUR
         alert = scene.alert("PlacementFailed")
-        assert alert.label("placement_id") == "plc_1"
+        assert (alert.label("placement_id"), alert.label("instance")) == ("plc_1", alert.label("name"))
         assert "no such image" in dict(alert.annotations)["description"]
         scene.later(HOUR).evaluate()
         assert scene.state("PlacementFailed") == "resolved"

@@ -32,6 +32,7 @@ class TestOverInstances:
         scene.sweep(instance(1), instance(2, "stopped"))
         alert = scene.alert("MyOwn")
         assert (alert.state, alert.label("severity")) == (AlertState.FIRING, "page")
+        assert alert.label("instance") == alert.label("name")
         assert (alert.label("instance_id"), alert.label("name"), alert.label("region")) == (
             "inst_2",
             "web-2",
