@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import Self, TypeVar
 
+import aiohttp
 import structlog
 
 from nexusd.cloud.create import REQUEST as POST_INSTANCES
@@ -36,6 +38,7 @@ from nexusd.core.errors import (
     UnavailableError,
 )
 from nexusd.core.polls import INSTANCES, REGIONS
+from nexusd.core.records import Region
 from nexusd.core.regions import RegionList
 from nexusd.core.retry_after import retry_after_s
 from nexusd.core.sweeps import Sweep
@@ -45,11 +48,18 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
+GET_REGIONS = "GET /regions"
+GET_INSTANCES = "GET /instances"
+ENDPOINTS = (GET_REGIONS, GET_INSTANCES, POST_INSTANCES)
+
 _UNHELPED_REASONS = frozenset({"circuit_open", "tls", "redirect", "too_large", "partial"})
 
 
 class CloudNexus:
-    """The CloudNexus API. One for the process: limits, hold-back and circuit are for the API as a whole."""
+    """The CloudNexus API. One per process: limits and `Retry-After` apply to the API as a whole.
+
+    Each endpoint has a circuit breaker of its own, so that a failing `/instances` does not stop `/regions`.
+    """
 
     def __init__(
         self,
@@ -70,12 +80,15 @@ class CloudNexus:
         self._pace = Pace(options.max_requests_per_second)
         self._stretch = Stretch()
         self._hold = HoldBack()
-        self._circuit = CircuitBreaker(
-            options.circuit_failures,
-            options.circuit_first_wait_s,
-            options.circuit_longest_wait_s,
-            self._circuit_changed,
-        )
+        self._circuits = {
+            endpoint: CircuitBreaker(
+                options.circuit_failures,
+                options.circuit_first_wait_s,
+                options.circuit_longest_wait_s,
+                partial(self._circuit_changed, endpoint),
+            )
+            for endpoint in ENDPOINTS
+        }
         self._pages = PageReader(known)
         self._listing: Listing | None = None
         self._answered_at: dict[str, float] = {}
@@ -100,7 +113,16 @@ class CloudNexus:
     async def read_regions(self) -> RegionList:
         """All regions (reference: GET /regions). Raises `ApiError`."""
         began_at = self._clock.now()
-        regions = await self._get("/regions", "", lambda body: decode_regions(body, "GET /regions"))
+
+        def decode(body: bytes) -> dict[str, Region]:
+            try:
+                return decode_regions(body, GET_REGIONS)
+            except PartialPageError:
+                self._answered_at[REGIONS] = self._clock.now()
+                raise
+
+        async with self._http.reading() as session:
+            regions = await self._get(session, "/regions", "", decode)
         ended_at = self._answered_at[REGIONS] = self._clock.now()
         return RegionList(began_at, ended_at, regions)
 
@@ -110,13 +132,13 @@ class CloudNexus:
         concurrency, most = self._options.max_concurrent_requests, self._options.max_instances
         listing = None
         try:
-            async with asyncio.timeout(self._options.sweep_timeout_s):
-                listing = await sweep(self._read_page, concurrency, most, self._listing)
+            async with asyncio.timeout(self._options.sweep_timeout_s), self._http.reading() as session:
+                listing = await sweep(partial(self._read_page, session), concurrency, most, self._listing)
         except TimeoutError:
             pass  # raised below, outside this block, without what was cancelled as its context
         if listing is None:
             raise UnavailableError(
-                f"GET /instances: not read within {self._options.sweep_timeout_s:g} s", "timeout"
+                f"{GET_INSTANCES}: not read within {self._options.sweep_timeout_s:g} s", "timeout"
             )
         self._pages.swept()
         self._listing = listing.kept()
@@ -147,16 +169,31 @@ class CloudNexus:
         held_s = self._hold.remaining_s(self._now())
         if held_s > 0:
             return NotSent(f"{POST_INSTANCES}: the API asked to be left alone for {held_s:.0f} s more")
-        if self._circuit.open:
-            return NotSent(f"{POST_INSTANCES}: the circuit is open, the API has failed repeatedly")
+        for read in (GET_REGIONS, GET_INSTANCES):
+            if self._circuits[read].open:
+                return NotSent(f"{POST_INSTANCES}: the circuit of {read} is open, it has failed repeatedly")
+        circuit = self._circuits[POST_INSTANCES]
+        try:
+            probe = circuit.enter(self._now())
+        except UnavailableError as error:
+            return NotSent(f"{POST_INSTANCES}: {error}")
         began_s = self._now()
         timeout_s = max(0.001, min(self._options.timeout_s, deadline - self._clock.now()))
-        post = await post_once(self._http, body, guard, timeout_s, self._options.max_body_bytes)
+        try:
+            post = await post_once(self._http, body, guard, timeout_s, self._options.max_body_bytes)
+        except BaseException:
+            circuit.abandoned(probe=probe)
+            raise
         self._count_post(post, self._now() - began_s)
         said = None
         if post.answer is not None and not 200 <= post.answer.status < 300:
             said = self._http.error_answer(post.answer, self._held_back(post.answer))
-        return judge(post, said, request, self._options.refusals)
+        result = judge(post, said, request, self._options.refusals)
+        if _is_available(post, result):
+            circuit.succeeded()
+        else:
+            circuit.failed(self._now(), probe=probe)
+        return result
 
     def _count_post(self, post: Post, duration_s: float) -> None:
         if post.answer is not None:
@@ -164,16 +201,10 @@ class CloudNexus:
         else:
             code = post.error.reason if post.error is not None else "reset"
         self._metrics.api_request("/instances", "POST", code, duration_s)
-        if isinstance(post.error, UnauthorizedError):
-            return
-        if post.answer is None or post.answer.status >= 500 or post.answer.status == 408:
-            self._circuit.failed(self._now(), probe=False)
-        else:
-            self._circuit.succeeded()
 
     # reading
 
-    async def _read_page(self, offset: int, limit: int) -> Page:
+    async def _read_page(self, session: aiohttp.ClientSession, offset: int, limit: int) -> Page:
         def decode(body: bytes) -> Page:
             try:
                 page = self._pages.decode(body, offset)
@@ -183,38 +214,48 @@ class CloudNexus:
             self._answered_at[INSTANCES] = self._clock.now()
             return page
 
-        return await self._get("/instances", f"?limit={limit}&offset={offset}", decode)
+        return await self._get(session, "/instances", f"?limit={limit}&offset={offset}", decode)
 
-    async def _get(self, path: str, query: str, decode: Callable[[bytes], T]) -> T:
+    async def _get(
+        self, session: aiohttp.ClientSession, path: str, query: str, decode: Callable[[bytes], T]
+    ) -> T:
         """GET and decode, tried again while that may help and the budget lasts. Raises `ApiError`."""
         ends_s = self._now() + self._options.get_budget_s
         tries = 0
         while True:
             tries += 1
             try:
-                return await self._try_get(path, query, decode, ends_s)
+                return await self._try_get(session, path, query, decode, ends_s)
             except ApiError as error:
                 failure = error  # judged below, outside this block: it must not become its own context
             pause_s = max(self._backoff_s(tries), self._hold.remaining_s(self._now()))
             over = tries >= self._options.get_tries or self._now() + pause_s >= ends_s
-            if over or self._circuit.open or not _may_help(failure):
+            if over or self._circuits[f"GET {path}"].open or not _may_help(failure):
                 raise failure
             self._metrics.api_retry(path)
             await asyncio.sleep(pause_s)
 
-    async def _try_get(self, path: str, query: str, decode: Callable[[bytes], T], ends_s: float) -> T:
-        """One try, when the API lets itself be asked."""
+    async def _try_get(
+        self,
+        session: aiohttp.ClientSession,
+        path: str,
+        query: str,
+        decode: Callable[[bytes], T],
+        ends_s: float,
+    ) -> T:
+        """Send the request once, when the rate limit, `Retry-After` and the circuit allow it."""
         request = f"GET {path}"
+        circuit = self._circuits[request]
         async with self._slots:
             await self._pace.turn()
             await self._wait_held_back(request, ends_s)
             headers = self._http.authorization()
-            probe = self._circuit.enter(self._now())
+            probe = circuit.enter(self._now())
             began_s = self._now()
             code = ""
             try:
                 timeout_s = max(0.001, min(self._options.timeout_s, ends_s - began_s))
-                answer = await self._exchange(request, path + query, headers, timeout_s)
+                answer = await self._exchange(session, request, path + query, headers, timeout_s)
                 code = status_label(answer.status)
                 body = self._usable(request, answer)
                 await self._stretch.turn()
@@ -222,13 +263,13 @@ class CloudNexus:
                     value = decode(body)
             except ApiError as error:
                 code = code or error.reason
-                self._learn(error, probe=probe)
+                self._learn(circuit, error, probe=probe)
                 raise
             except BaseException:
-                self._circuit.abandoned(probe=probe)
+                circuit.abandoned(probe=probe)
                 raise
             else:
-                self._circuit.succeeded()
+                circuit.succeeded()
                 return value
             finally:
                 if code:
@@ -243,11 +284,18 @@ class CloudNexus:
                 )
             await asyncio.sleep(wait_s)
 
-    async def _exchange(self, request: str, target: str, headers: dict[str, str], timeout_s: float) -> Answer:
-        """One request and its answer, whatever the status. Raises `ApiError` when there is none."""
+    async def _exchange(
+        self,
+        session: aiohttp.ClientSession,
+        request: str,
+        target: str,
+        headers: dict[str, str],
+        timeout_s: float,
+    ) -> Answer:
+        """Send one request and return its response of any status. Raises `ApiError` without a response."""
         http = self._http
         try:
-            async with http.getting().get(
+            async with session.get(
                 http.url(target), headers=headers, allow_redirects=False, timeout=http.timeout(timeout_s)
             ) as response:
                 return await read_answer(response, self._options.max_body_bytes, request)
@@ -276,35 +324,45 @@ class CloudNexus:
 
     def _held_back(self, answer: Answer) -> float | None:
         """The answer's `Retry-After` in seconds, clamped; that of a 429 or 5xx holds the whole API back."""
-        wait_s = retry_after_s(answer.retry_after, self._clock.now() + self._clock.utc_offset_s())
+        utc = self._clock.now() + self._clock.utc_offset_s()
+        wait_s = retry_after_s(answer.retry_after, answer.date, utc)
         if wait_s is None and answer.status == 429:
             wait_s = RETRY_AFTER_UNSAID_S
         if wait_s is not None and (answer.status == 429 or answer.status >= 500):
             self._hold.extend(self._now(), wait_s)
         return wait_s
 
-    def _learn(self, error: ApiError, *, probe: bool) -> None:
-        """Tell the circuit what a failed GET shows: an API that refuses or throttles is alive."""
+    def _learn(self, circuit: CircuitBreaker, error: ApiError, *, probe: bool) -> None:
+        """Record a failed GET. An API that refuses or throttles a request is available."""
         dead = isinstance(error, UnavailableError) or (
             isinstance(error, BadAnswerError) and error.reason != "partial"
         )
         if dead:
-            self._circuit.failed(self._now(), probe=probe)
+            circuit.failed(self._now(), probe=probe)
         else:
-            self._circuit.succeeded()
+            circuit.succeeded()
 
     def _backoff_s(self, tries: int) -> float:
         """Exponential backoff with full jitter."""
         longest_s = min(self._options.backoff_longest_s, self._options.backoff_first_s * 2 ** (tries - 1))
         return self._random.uniform(0.0, longest_s)
 
-    def _circuit_changed(self, state: str) -> None:
-        self._metrics.api_circuit(state)
-        log.warning("api_circuit_changed", state=state)
+    def _circuit_changed(self, endpoint: str, state: str) -> None:
+        """Log the change. The metric has no label: it shows whether any circuit is open."""
+        is_any_open = any(circuit.open for circuit in self._circuits.values())
+        self._metrics.api_circuit("open" if is_any_open else "closed")
+        log.warning("api_circuit_changed", endpoint=endpoint, state=state)
 
     def _now(self) -> float:
         """Loop time: what durations are measured by."""
         return asyncio.get_running_loop().time()
+
+
+def _is_available(post: Post, result: CreateAnswer) -> bool:
+    """Return whether a POST shows an available endpoint: it created, or refused for a documented reason."""
+    if post.answer is None:
+        return isinstance(post.error, UnauthorizedError)
+    return 200 <= post.answer.status < 300 or not isinstance(result, Unknown)
 
 
 def _may_help(failure: ApiError) -> bool:

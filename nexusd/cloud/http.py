@@ -1,13 +1,17 @@
-"""One exchange with the API, and what every exchange shares: sessions, key, TLS. Used by `client`, `create`.
+"""HTTP exchanges with the API: sessions, key and TLS. Used by `client` and `create`.
 
-GETs share a pool of connections. A POST gets a new connection each time, so that a server which closed an
-idle one cannot leave it in doubt whether anything was sent. Proxies and netrc of the environment are not
-used, redirects are not followed, cookies are not kept.
+Each read (a poll of the regions, a listing of the instances) opens its own connections and closes them at its
+end, and each POST opens one. No address is cached. So a listing that proves an instance absent comes from an
+address that the host name had after the attempt, even when the API has moved and the old address still
+responds. New connections also mean that a server which closed an idle one cannot make the outcome of a POST
+unknown. Proxies and netrc of the environment are ignored, redirects are not followed, cookies are not kept.
 """
 
 from __future__ import annotations
 
 import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from http import HTTPStatus
@@ -25,21 +29,25 @@ from nexusd.cloud.wire import MAX_CODE, MAX_TEXT, decode_error
 from nexusd.core.errors import BadAnswerError, ConfigError, UnavailableError
 from nexusd.core.text import one_line
 
-_KEEP_ALIVE_S = 60.0
+MAX_HEADER_BYTES = 128 * 1024
+"""Of one header of a response, or of its status line."""
+MAX_HEADERS = 512
+
 _KNOWN_STATUSES = frozenset(int(status) for status in HTTPStatus)
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back: `body` decompressed. `retry_after` is the header as it was sent."""
+    """A response: `body` decompressed; `retry_after` and `date` are the headers as they were sent."""
 
     status: int
     body: bytes
     retry_after: str | None
+    date: str | None
 
 
 class Http:
-    """The sessions. They are made at first use, inside the loop; `close` ends them for good."""
+    """The sessions of the API. They open inside the loop; `close` closes them permanently."""
 
     def __init__(self, options: CloudOptions, key: KeySource) -> None:
         self._options = options
@@ -49,13 +57,13 @@ class Http:
         self._tls: Tls | None = None
         if self._base.startswith("https:"):
             self._tls = Tls(options.ca_file)
-        self._getting: aiohttp.ClientSession | None = None
+        self._reading: set[aiohttp.ClientSession] = set()
         self._posting: aiohttp.ClientSession | None = None
         self.closed = False
 
     async def close(self) -> None:
         self.closed = True
-        for session in (self._getting, self._posting):
+        for session in (*self._reading, self._posting):
             if session is not None:
                 await session.close()
 
@@ -67,30 +75,26 @@ class Http:
         self._last_key = self._key.current()
         return {"Authorization": f"Bearer {self._last_key}"}
 
-    def getting(self) -> aiohttp.ClientSession:
-        if self._tls is not None:
-            self._tls.refresh()
-        if self._getting is None:
-            self._getting = self._session(
-                aiohttp.TCPConnector(
-                    limit=self._options.max_concurrent_requests,
-                    ssl=self._tls.context if self._tls is not None else True,
-                    keepalive_timeout=_KEEP_ALIVE_S,
-                )
-            )
-        return self._getting
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[aiohttp.ClientSession]:
+        """Open a session for one read. All its connections are newer than the start of the read.
+
+        Raises `UnavailableError` after `close`.
+        """
+        session = self._session(force_close=False)
+        self._reading.add(session)
+        try:
+            yield session
+        finally:
+            self._reading.discard(session)
+            await session.close()
 
     def posting(self) -> aiohttp.ClientSession:
+        """Return the session of all POSTs, each of which opens a connection and closes it."""
         if self._tls is not None:
             self._tls.refresh()
         if self._posting is None:
-            self._posting = self._session(
-                aiohttp.TCPConnector(
-                    limit=self._options.max_concurrent_requests,
-                    ssl=self._tls.context if self._tls is not None else True,
-                    force_close=True,
-                )
-            )
+            self._posting = self._session(force_close=True)
         return self._posting
 
     def timeout(self, total_s: float) -> aiohttp.ClientTimeout:
@@ -111,11 +115,18 @@ class Http:
             retry_after_s,
         )
 
-    def _session(self, connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
+    def _session(self, *, force_close: bool) -> aiohttp.ClientSession:
         if self.closed:
             raise UnavailableError("the client is closed", "connect")
+        if self._tls is not None:
+            self._tls.refresh()
         return aiohttp.ClientSession(
-            connector=connector,
+            connector=aiohttp.TCPConnector(
+                limit=self._options.max_concurrent_requests,
+                ssl=self._tls.context if self._tls is not None else True,
+                force_close=force_close,
+                use_dns_cache=False,
+            ),
             headers={
                 "User-Agent": self._options.user_agent,
                 "Accept": "application/json",
@@ -124,6 +135,9 @@ class Http:
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             trust_env=False,
+            max_line_size=MAX_HEADER_BYTES,
+            max_field_size=MAX_HEADER_BYTES,
+            max_headers=MAX_HEADERS,
             middlewares=(_never_repeat,),
         )
 
@@ -161,7 +175,7 @@ async def read_answer(response: aiohttp.ClientResponse, max_bytes: int, request:
         if 200 <= response.status < 300:
             raise
         body = b""
-    return Answer(response.status, body, response.headers.get("Retry-After"))
+    return Answer(response.status, body, response.headers.get("Retry-After"), response.headers.get("Date"))
 
 
 class Tls:

@@ -12,16 +12,24 @@ import asyncio
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
+from aiohttp.http_exceptions import HttpProcessingError
 from multidict import CIMultiDict
 from yarl import URL
 
 from nexusd.delivery.addresses import AddressPolicy
+from nexusd.delivery.status_line import tap
 
 MAX_ANSWER_BYTES = 64 * 1024
+MAX_HEADER_BYTES = 128 * 1024
+"""Of one header of a response, or of its status line."""
+MAX_HEADERS = 512
+MAX_CONNECTION_AGE_S = 60.0
+"""How long a connection is reused: the receiver's name may resolve to another address since."""
 _WITHIN = aiohttp.ClientTimeout(total=None)
 """Who asks has one time-out for everything, the connecting included."""
 
@@ -29,7 +37,8 @@ _WITHIN = aiohttp.ClientTimeout(total=None)
 @dataclass(frozen=True, slots=True)
 class Answer:
     status: int
-    retry_after: str | None
+    retry_after: str | None = None
+    date: str | None = None
 
 
 class Exchange:
@@ -46,6 +55,7 @@ class Exchange:
         self._open: aiohttp.TCPConnector | None = None
         self._requests: dict[tuple[str, ssl.SSLContext | None], aiohttp.ClientRequest] = {}
         self._heads: dict[tuple[str, bool, tuple[str, ...]], bytes] = {}
+        self._opened_at: WeakKeyDictionary[ResponseHandler, float] = WeakKeyDictionary()
 
     async def ask(
         self,
@@ -60,9 +70,10 @@ class Exchange:
 
         Raises `TimeoutError` when there is no answer in time, and what aiohttp and the system raise. The
         answer's body is read, so that the connection can be used again, but not endlessly, and whatever
-        becomes of it: the status has said all that counts.
+        becomes of it: the status has said all that counts. A 2xx status line counts even when the headers
+        after it cannot be parsed.
         """
-        answer = None
+        answer = received = None
         try:
             async with asyncio.timeout(timeout_s):
                 connection = await self._connected(method, tls)
@@ -71,16 +82,30 @@ class Exchange:
                     handler, transport = connection.protocol, connection.transport
                     if handler is None or transport is None:
                         raise aiohttp.ServerDisconnectedError
-                    handler.set_response_params(auto_decompress=False, read_until_eof=True)
+                    handler.set_response_params(
+                        auto_decompress=False,
+                        read_until_eof=True,
+                        max_line_size=MAX_HEADER_BYTES,
+                        max_field_size=MAX_HEADER_BYTES,
+                        max_headers=MAX_HEADERS,
+                    )
+                    received = tap(transport)
                     transport.write(self._head(method, body, headers) + (body or b""))
                     answer, content = await _answer(handler)
-                    reusable = await _read_off(content) and not transport.get_write_buffer_size()
+                    reusable = (
+                        await _read_off(content)
+                        and not transport.get_write_buffer_size()
+                        and self._is_recent(handler)
+                    )
                 finally:
                     if reusable:
                         connection.release()
                     else:
                         connection.close()
-        except (TimeoutError, aiohttp.ClientError, OSError):
+        except (TimeoutError, aiohttp.ClientError, HttpProcessingError, OSError):
+            status = received.status if received is not None else None
+            if answer is None and status is not None and 200 <= status < 300:
+                answer = Answer(status)
             if answer is None:
                 raise
         return answer
@@ -95,13 +120,23 @@ class Exchange:
     async def _connected(self, method: str, tls: ssl.SSLContext | None) -> Connection:
         """The connector is made when it is first needed, because it belongs to the running event loop."""
         if self._open is None:
-            self._open = aiohttp.TCPConnector(limit=0, socket_factory=self._policy.make_socket)
+            self._open = aiohttp.TCPConnector(
+                limit=0, socket_factory=self._policy.make_socket, use_dns_cache=False
+            )
         request = self._requests.get((method, tls))
         if request is None:
             self._requests.clear()  # certificates that are shown or trusted no more
             request = aiohttp.ClientRequest(method, self._url, headers=self._headers, ssl=tls or True)
             self._requests[method, tls] = request
-        return await self._open.connect(request, [], _WITHIN)
+        connection = await self._open.connect(request, [], _WITHIN)
+        if connection.protocol is not None:
+            self._opened_at.setdefault(connection.protocol, asyncio.get_running_loop().time())
+        return connection
+
+    def _is_recent(self, handler: ResponseHandler) -> bool:
+        """Return whether the connection may be used again."""
+        now = asyncio.get_running_loop().time()
+        return now - self._opened_at.get(handler, now) < MAX_CONNECTION_AGE_S
 
     def _head(self, method: str, body: bytes | None, headers: Mapping[str, str]) -> bytes:
         kind = (method, body is not None, tuple(headers))
@@ -133,7 +168,8 @@ async def _answer(handler: ResponseHandler) -> tuple[Answer, aiohttp.StreamReade
     while True:
         message, content = await handler.read()
         if not 100 <= message.code < 200 or message.code == 101:
-            return Answer(message.code, message.headers.get("Retry-After")), content
+            headers = message.headers
+            return Answer(message.code, headers.get("Retry-After"), headers.get("Date")), content
 
 
 async def _read_off(content: aiohttp.StreamReader) -> bool:

@@ -22,7 +22,7 @@ from nexusd.core.errors import InputError
 from nexusd.core.request_target import request_target, with_path
 from nexusd.core.retry_after import retry_after_s
 from nexusd.delivery.addresses import AddressPolicy
-from nexusd.delivery.exchange import Exchange
+from nexusd.delivery.exchange import Answer, Exchange
 from nexusd.delivery.tls import ClientTls, TlsFiles
 from nexusd.ports import Clock, Delivery
 
@@ -82,20 +82,25 @@ class HttpTarget:
             return _not_answered(error)
         if answer.status == OK and answer.retry_after is None:
             return DELIVERED
-        return judge(answer.status, answer.retry_after, self.utc())
+        return judge(answer, self.utc())
 
     async def close(self) -> None:
         """Let connections go. A later request makes new ones."""
         await self._exchange.close()
 
 
-def judge(status: int, retry_after: str | None, utc: float) -> Delivery:
-    """The retry table: 2xx is delivered; 408, 425, 429 and 5xx are tried again; the rest never."""
+def judge(answer: Answer, utc: float) -> Delivery:
+    """Apply the retry table: 2xx is delivered; 408, 425, 429 and 5xx are retried; any other is not.
+
+    `utc`: the wall clock, for a `Retry-After` date in a response without a `Date`.
+    """
+    status = answer.status
     code = str(status)
     if 200 <= status < 300:
         return Delivery("delivered", code)
     if status in RETRIED or status >= 500:
-        return Delivery("retry", code, "the receiver asked to try again", retry_after_s(retry_after, utc))
+        wait_s = retry_after_s(answer.retry_after, answer.date, utc)
+        return Delivery("retry", code, "the receiver asked to try again", wait_s)
     if status == GONE:
         return Delivery("gone", code, "the receiver says that it is gone for good")
     reason = "redirects are not followed" if 300 <= status < 400 else "the receiver refuses the message"

@@ -229,7 +229,7 @@ class MetricsRegistry:
                 *(histogram.render() for histogram in histograms),
                 gauge(
                     "nexusd_api_circuit_open",
-                    "1 while the circuit breaker holds requests to the CloudNexus API back.",
+                    "1 while the circuit breaker of an endpoint of the CloudNexus API is open.",
                     [((), self._circuit_open)],
                 ),
                 gauge(

@@ -383,6 +383,30 @@ def test_retry_after_is_waited_for(header: str, waits_s: float) -> None:
 
 
 @in_virtual_time
+async def test_a_retry_after_date_is_measured_from_the_date_of_the_response() -> None:
+    dates = {"Date": formatdate(7200.0, usegmt=True), "Retry-After": formatdate(7202.0, usegmt=True)}
+    async with cloud(in_turn(Reply(429, b"", dates), reply(REGIONS))) as c:
+        await c.api.read_regions()
+        assert c.clock.now() - VIRTUAL_EPOCH == pytest.approx(2.0, abs=0.6)
+
+
+@pytest.mark.parametrize(
+    "headers", [{"Content-Security-Policy": "a" * 100_000}, {f"X-{n}": "y" for n in range(400)}]
+)
+@in_virtual_time
+async def test_large_headers_are_read(headers: dict[str, str]) -> None:
+    async with cloud(always(Reply(200, json.dumps(REGIONS).encode(), headers)), **ONCE) as c:
+        assert (await c.api.read_regions()).regions
+
+
+@in_virtual_time
+async def test_headers_without_end_are_not_read() -> None:
+    raw = b"HTTP/1.1 200 X\r\n" + b"X: y\r\n" * 100_000
+    async with cloud(always(Reply(raw=raw, close=True)), **ONCE) as c:
+        assert (await failure(c)).reason == "invalid"
+
+
+@in_virtual_time
 async def test_retry_after_holds_back_every_other_request_too() -> None:
     def respond(request: Request) -> Reply:
         if request.path == "/v1/regions":
@@ -464,6 +488,42 @@ async def test_a_cancelled_probe_lets_the_next_one_through() -> None:
         with pytest.raises(asyncio.CancelledError):
             await probe
         assert (await c.api.read_regions()).regions
+
+
+@in_virtual_time
+async def test_a_failing_endpoint_does_not_stop_the_other() -> None:
+    def respond(request: Request) -> Reply:
+        if request.path == "/v1/regions":
+            return error(503, "OOPS")
+        return listing([record(0)])(request)
+
+    async with cloud(respond, circuit_failures=1) as c:
+        for _ in range(3):
+            await failure(c)
+            assert len((await c.api.sweep_instances()).instances) == 1
+        assert c.metrics.counts["api_circuit", "open"] == 1
+
+
+@in_virtual_time
+async def test_the_metric_shows_whether_any_circuit_is_open() -> None:
+    broken = {"/v1/regions", "/v1/instances"}
+
+    def respond(request: Request) -> Reply:
+        if request.path in broken:
+            return error(503, "OOPS")
+        return reply(REGIONS) if request.path == "/v1/regions" else listing([record(0)])(request)
+
+    async with cloud(respond, circuit_failures=1, circuit_first_wait_s=1.0) as c:
+        await failure(c)
+        with pytest.raises(UnavailableError):
+            await c.api.sweep_instances()
+        broken.discard("/v1/instances")
+        await asyncio.sleep(2.0)
+        await c.api.sweep_instances()
+        assert c.metrics.counts["api_circuit", "closed"] == 1  # at the start
+        broken.clear()
+        await c.api.read_regions()
+        assert c.metrics.counts["api_circuit", "closed"] == 2
 
 
 @in_virtual_time

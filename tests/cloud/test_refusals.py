@@ -34,7 +34,7 @@ def documented(code: str, message: str = "no", details: object = None) -> bytes:
 
 def outcome(status: int, body: bytes, *rules: RefusalRule) -> CreateAnswer:
     http = Http(CloudOptions("http://127.0.0.1:1/v1"), LiteralKey(KEY))
-    answer = Answer(status, body, None)
+    answer = Answer(status, body, None, None)
     return judge(Post(sent=True, answer=answer), http.error_answer(answer, None), ASKED, rules)
 
 

@@ -37,10 +37,29 @@ NOW = 1_700_000_000.0
     ],
 )
 def test_it_is_seconds_or_a_date_between_1_and_300_s(header: str | None, wait_s: float | None) -> None:
-    assert retry_after_s(header, NOW) == wait_s
+    assert retry_after_s(header, None, NOW) == wait_s
 
 
 @given(st.text())
 def test_no_text_breaks_anything(header: str) -> None:
-    wait_s = retry_after_s(header, NOW)
+    wait_s = retry_after_s(header, None, NOW)
     assert wait_s is None or 1.0 <= wait_s <= 300.0
+
+
+@pytest.mark.parametrize(
+    ("date", "wait_s"),
+    [
+        ("Tue, 14 Nov 2023 22:14:18 GMT", 2.0),
+        ("Tue, 14 Nov 2023 20:14:18 GMT", 300.0),
+        (None, 60.0),
+        ("", 60.0),
+        ("yesterday", 60.0),
+        ("Tue, 99 Nov 2023 99:99:99 GMT", 60.0),
+    ],
+)
+def test_a_date_is_measured_from_the_date_of_the_response(date: str | None, wait_s: float) -> None:
+    assert retry_after_s("Tue, 14 Nov 2023 22:14:20 GMT", date, NOW) == wait_s
+
+
+def test_seconds_do_not_depend_on_the_date_of_the_response() -> None:
+    assert retry_after_s("7", "Tue, 14 Nov 2033 22:14:18 GMT", NOW) == 7.0

@@ -18,6 +18,7 @@ from standardwebhooks import Webhook
 
 from nexusd import __version__
 from nexusd.core.errors import InputError
+from nexusd.delivery.exchange import Answer
 from nexusd.delivery.http import HttpOptions, judge
 from nexusd.delivery.webhook import WebhookOptions, WebhookReceiver
 from nexusd.ports import Delivery, OutboxMessage
@@ -137,7 +138,8 @@ def test_a_secret_that_cannot_be_used_is_refused_and_not_shown(secret: str) -> N
     + [(code, "retry") for code in (408, 425, 429, 500, 503)],
 )
 def test_the_retry_table(code: int, outcome: str) -> None:
-    assert (judge(code, None, 0.0).outcome, judge(code, None, 0.0).code) == (outcome, str(code))
+    delivery = judge(Answer(code), 0.0)
+    assert (delivery.outcome, delivery.code) == (outcome, str(code))
 
 
 @in_virtual_time
@@ -267,8 +269,68 @@ async def test_an_answer_without_a_length_ends_with_the_connection() -> None:
 
 
 @in_virtual_time
-async def test_a_head_without_end_is_not_read_on() -> None:
-    assert (await said_by(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 100_000)).code == "invalid"
+async def test_headers_without_end_are_not_read() -> None:
+    assert (await said_by(b"HTTP/1.1 503 No\r\n" + b"X: y\r\n" * 100_000)).code == "invalid"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        b"Content-Security-Policy: " + b"a" * 100_000 + b"\r\nRetry-After: 7\r\n\r\n",
+        b"X: y\r\n" * 400 + b"Retry-After: 7\r\n\r\n",
+    ],
+)
+@in_virtual_time
+async def test_large_headers_are_read(headers: bytes) -> None:
+    delivery = await said_by(b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n" + headers)
+    assert (delivery.code, delivery.retry_after_s) == ("503", 7.0)
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        b"X: y\r\n" * 100_000,
+        b"X: " + b"y" * 1_000_000,
+        b"no colon\r\n\r\n",
+        b"Content-Length: many\r\n\r\n",
+        b"Date: x\r\n",
+        b"",
+    ],
+)
+@in_virtual_time
+async def test_a_2xx_status_line_counts_whatever_follows_it(rest: bytes) -> None:
+    assert await said_by(b"HTTP/1.1 204 No Content\r\n" + rest) == Delivery("delivered", "204")
+
+
+@pytest.mark.parametrize(
+    "line", [b"HTTP/1.1 302 X\r\n", b"HTTP/1.1 2000 X\r\n", b"SSH-2.0 200 \r\n", b"HTTP/1.1 20"]
+)
+@in_virtual_time
+async def test_only_a_complete_2xx_status_line_counts(line: bytes) -> None:
+    assert (await said_by(line + b"X: " + b"y" * 200_000)).outcome == "retry"
+
+
+@in_virtual_time
+async def test_a_connection_is_not_reused_after_a_minute() -> None:
+    ports = []
+
+    async def note_port(request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        ports.append(request.transport.get_extra_info("peername")[1])
+        return web.Response()
+
+    async with endpoint(note_port) as far_end, receiver(far_end.url) as ops:
+        for number in range(14):
+            assert (await ops.send(message(number))).outcome == "delivered"
+            await asyncio.sleep(10.0)
+    assert [ports.count(port) for port in dict.fromkeys(ports)] == [7, 7]
+
+
+@in_virtual_time
+async def test_a_retry_after_date_is_measured_from_the_date_of_the_response() -> None:
+    dates = b"Date: Tue, 14 Nov 2023 22:14:18 GMT\r\nRetry-After: Tue, 14 Nov 2023 22:14:20 GMT\r\n"
+    delivery = await said_by(b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n" + dates + b"\r\n")
+    assert delivery.retry_after_s == 2.0
 
 
 @pytest.mark.parametrize("headers", [{"X-A": "b\r\nX-C: d"}, {"X-A\nX-B": "c"}, {"X-A": "\0"}])

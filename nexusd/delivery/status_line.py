@@ -1,0 +1,62 @@
+"""Status lines of responses that the parser rejects, read off the connection. Used by `exchange`.
+
+A receiver that responds 2xx has the message, even when a header exceeds the parser's limits, is malformed, or
+the connection breaks before the last header. The parser raises then without the status, so `StatusTap` stands
+between the transport and aiohttp's protocol and keeps the first bytes of each response.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+_STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([0-9]{3})[ \r\n]")
+_MAX_PREFIX_BYTES = 16
+
+
+class StatusTap(asyncio.Protocol):
+    """Forwards everything to the protocol behind it, and keeps the first bytes since `reset`."""
+
+    def __init__(self, behind: asyncio.Protocol) -> None:
+        self._behind = behind
+        self._prefix = b""
+
+    def reset(self) -> None:
+        """Prepare for the response to the next request."""
+        self._prefix = b""
+
+    @property
+    def status(self) -> int | None:
+        """The status that was received, None without a complete one."""
+        found = _STATUS_LINE.match(self._prefix)
+        return int(found[1]) if found is not None else None
+
+    def data_received(self, data: bytes) -> None:
+        if len(self._prefix) < _MAX_PREFIX_BYTES:
+            self._prefix += data[: _MAX_PREFIX_BYTES - len(self._prefix)]
+        self._behind.data_received(data)
+
+    def eof_received(self) -> bool | None:
+        return self._behind.eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._behind.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        self._behind.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._behind.resume_writing()
+
+
+def tap(transport: asyncio.Transport) -> StatusTap:
+    """Return the tap of a connection, inserted at its first request."""
+    protocol = transport.get_protocol()
+    if isinstance(protocol, StatusTap):
+        protocol.reset()
+        return protocol
+    if not isinstance(protocol, asyncio.Protocol):
+        raise TypeError(f"not a stream protocol: {type(protocol).__name__}")
+    inserted = StatusTap(protocol)
+    transport.set_protocol(inserted)
+    return inserted
