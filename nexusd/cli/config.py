@@ -23,31 +23,32 @@ class LiveCheckError(NexusdError):
 @app.command()
 def check(
     config: ConfigFile = None,
-    live: Annotated[bool, typer.Option("--live", help="Also ask CloudNexus for its regions.")] = False,
+    live: Annotated[
+        bool, typer.Option("--live", help="Also check the key and region names with CloudNexus.")
+    ] = False,
     output: Format = Output.TABLE,
 ) -> None:
-    """Read the configuration as the daemon would, and say whether it could run with it."""
+    """Check the configuration as the daemon reads it: exit code 2 if the daemon would refuse it."""
     from nexusd.settings import load_with_origins, warnings
 
     loaded = load_with_origins(config)
     _check_parts(loaded.settings)
     found = warnings(loaded.settings)
-    answer: dict[str, Any] = {
-        "ok": True,
-        "file": str(loaded.file) if loaded.file else None,
-        "warnings": found,
-    }
-    if output is Output.TABLE:
-        for warning in found:
-            note(f"warning: {warning}")
-        source = printable(str(loaded.file)) if loaded.file else "the environment (no file)"
-        print(f"OK: {source}" + (f", {len(found)} warning{'s'[: len(found) > 1]}" if found else ""))
+    regions: list[str] | None = None
     if live:
-        answer["regions"] = _regions(loaded.settings)
-        if output is Output.TABLE:
-            print(f"OK: {loaded.settings.cloudnexus.base_url} answered with {answer['regions']} regions")
+        regions, unlisted = _check_live(loaded.settings)
+        found = [*found, *unlisted]
     if output is Output.JSON:
-        print_json(answer)
+        counted = {"regions": len(regions)} if regions is not None else {}
+        file = str(loaded.file) if loaded.file else None
+        print_json({"ok": True, "file": file, "warnings": found, **counted})
+        return
+    for warning in found:
+        note(f"warning: {warning}")
+    source = printable(str(loaded.file)) if loaded.file else "the environment (no file)"
+    print(f"OK: {source}" + (f", {len(found)} warning{'s'[: len(found) > 1]}" if found else ""))
+    if regions is not None:
+        print(f"OK: {loaded.settings.cloudnexus.base_url} answered with {len(regions)} regions")
 
 
 def _check_parts(settings: Any) -> None:
@@ -66,13 +67,15 @@ def _check_parts(settings: Any) -> None:
         tls_context(tls)
 
 
-def _regions(settings: Any) -> int:
-    from nexusd.cli.live import count_regions
+def _check_live(settings: Any) -> tuple[list[str], list[str]]:
+    """Return the regions that CloudNexus lists, and warnings about region names in fleets and routes."""
+    from nexusd.cli.live import list_regions, region_warnings
 
     try:
-        return count_regions(settings)
+        listed = list_regions(settings)
     except ApiError as error:
         raise LiveCheckError(f"{settings.cloudnexus.base_url}: {printable(str(error))}") from error
+    return listed, region_warnings(settings, listed)
 
 
 @app.command()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from time import monotonic, sleep
 from typing import Annotated, Any
@@ -11,10 +11,11 @@ from typing import Annotated, Any
 import typer
 
 from nexusd.cli.daemon import AnsweredError, Daemon, DaemonError, listed, may_pass, part
-from nexusd.cli.options import DEFAULT_URL, Format, Output, Token, Url
-from nexusd.cli.output import note, on_terminal, print_json, show
+from nexusd.cli.options import DEFAULT_URL, EVENT_TYPES, Format, Output, Token, Url, one_of
+from nexusd.cli.output import note, on_terminal, print_json, printable, show
 from nexusd.cli.tables import print_table
 from nexusd.core.errors import NexusdError
+from nexusd.core.spelling import nearest
 
 PATH = "/api/v1/events"
 DEFAULT_LIMIT = 100
@@ -37,7 +38,13 @@ def events(
     ] = None,
     types: Annotated[
         list[str] | None,
-        typer.Option("--type", metavar="TYPE", show_default=False, help="Only this type; may be repeated."),
+        typer.Option(
+            "--type",
+            metavar="TYPE",
+            show_default=False,
+            autocompletion=one_of(*EVENT_TYPES),
+            help="Only this type; may be repeated.",
+        ),
     ] = None,
     limit: Annotated[
         int | None,
@@ -50,7 +57,7 @@ def events(
     output: Format = Output.TABLE,
 ) -> None:
     """What happened, oldest first; without --since the newest, and with --follow what happens from now on."""
-    daemon, wanted = Daemon(url, token), frozenset(types or ())
+    daemon, wanted = Daemon(url, token), _checked_types(types or ())
     if follow:
         _print_as_they_come(_followed(daemon, since), wanted, limit, output)
         return
@@ -61,6 +68,18 @@ def events(
     headings = ("id", "at", "event", "subject", "detail")
     rows = [_cells(event) for event in listed(answer)]
     print_table(headings, rows, words=("subject", "detail"), optional=("id", "detail"))
+
+
+def _checked_types(types: Sequence[str]) -> frozenset[str]:
+    """Raise typer's usage error for an unknown type: a typo would match no event."""
+    for kind in types:
+        if kind not in EVENT_TYPES:
+            close = nearest(kind, EVENT_TYPES)
+            hint = f"did you mean {close}? " if close else ""
+            raise typer.BadParameter(
+                f"{printable(kind)!r} is unknown; {hint}known: {', '.join(EVENT_TYPES)}", param_hint="--type"
+            )
+    return frozenset(types)
 
 
 def _print_as_they_come(

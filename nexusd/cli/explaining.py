@@ -9,7 +9,7 @@ import typer
 
 from nexusd.cli.daemon import Daemon, segment
 from nexusd.cli.options import DEFAULT_URL, Format, Output, Token, Url
-from nexusd.cli.output import note, print_fields, print_json, show
+from nexusd.cli.output import note, note_warnings, print_fields, print_json, show
 from nexusd.cli.tables import print_table
 
 PATH = "/api/v1/placements"
@@ -26,6 +26,7 @@ def explain(
     """Why a placement went where it went, or why it waits: every decision, every region, every attempt."""
     daemon = Daemon(url, token)
     placement = daemon.get(f"{PATH}/{segment(placement_id)}")
+    note_warnings(placement)
     decisions = placement.get("decisions") or []
     now = _if_decided_now(daemon, placement) if not decisions and placement.get("state") == "queued" else None
     if output is Output.JSON:

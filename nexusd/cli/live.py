@@ -1,27 +1,55 @@
-"""`nexusd config check --live`: one question to CloudNexus, through the daemon's own client."""
+"""`nexusd config check --live`: one request to CloudNexus, through the daemon's own client."""
 
 from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from nexusd.cloud.client import CloudNexus
+from nexusd.core.matchers import parse_matcher
+from nexusd.core.region_names import describe_unlisted
 from nexusd.runtime.clock import SystemClock
 from nexusd.settings import Settings, parts
 from nexusd.web.metrics import MetricsRegistry
 
 TRIES = 2
-"""Somebody waits for the answer: fewer than the daemon makes."""
+"""Fewer than the daemon makes: a person waits for the answer."""
 
 
-def count_regions(settings: Settings) -> int:
-    """How many regions CloudNexus lists for the configured key. Raises `ApiError`."""
-    return asyncio.run(_count_regions(settings))
+def list_regions(settings: Settings) -> list[str]:
+    """Return the slugs of the regions that CloudNexus lists for the configured key. Raises `ApiError`."""
+    return asyncio.run(_list_regions(settings))
 
 
-async def _count_regions(settings: Settings) -> int:
+async def _list_regions(settings: Settings) -> list[str]:
     options = replace(parts.cloud_options(settings), get_tries=TRIES)
     key, metrics = parts.key_source(settings), MetricsRegistry(())
     async with CloudNexus(options, key, SystemClock(), random.SystemRandom(), metrics) as cloud:
-        return len((await cloud.read_regions()).regions)
+        return sorted((await cloud.read_regions()).regions)
+
+
+def region_warnings(settings: Settings, listed: Sequence[str]) -> list[str]:
+    """Return a warning for each key of fleets and routes that names a region CloudNexus does not list."""
+    return [*_fleet_warnings(settings, listed), *_route_warnings(settings, listed)]
+
+
+def _fleet_warnings(settings: Settings, listed: Sequence[str]) -> Iterator[str]:
+    for number, fleet in enumerate(settings.fleets):
+        for key, slugs in (("regions", fleet.regions or ()), ("avoid_regions", fleet.avoid_regions)):
+            unlisted = [slug for slug in slugs if slug not in listed]
+            if unlisted:
+                yield f"fleets[{number}].{key}: {describe_unlisted(unlisted, list(listed))}"
+
+
+def _route_warnings(settings: Settings, listed: Sequence[str]) -> Iterator[str]:
+    """Warn of matchers on `region` that select no listed region, or exclude none."""
+    for number, route in enumerate(settings.routes):
+        for position, text in enumerate(route.matchers):
+            matcher = parse_matcher(text)
+            selects = matcher.operator in ("=", "=~")
+            named = matcher.name == "region" and matcher.value
+            if named and not any(matcher.matches({"region": slug}) is selects for slug in listed):
+                where = f"routes[{number}].matchers[{position}]"
+                yield f"{where}: {describe_unlisted([matcher.value], list(listed))}"

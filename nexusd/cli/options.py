@@ -34,10 +34,33 @@ PLACEMENT_STATES = (
 INSTANCE_STATUSES = ("pending", "provisioning", "running", "stopped", "terminated")
 ALERT_STATES = ("pending", "firing", "suppressed", "resolved")
 MESSAGE_STATES = ("pending", "sent", "dead")
+EVENT_TYPES = (
+    "AlertBecamePending",
+    "AlertBeganFlapping",
+    "AlertFired",
+    "AlertInhibited",
+    "AlertResolved",
+    "AlertSilenced",
+    "AlertStoppedFlapping",
+    "AlertUnmuted",
+    "AlertWithdrawn",
+    "InstanceAppeared",
+    "InstanceStatusChanged",
+    "InstanceVanished",
+    "PlacementAccepted",
+    "PlacementStateChanged",
+    "RegionAppeared",
+    "RegionCapacityChanged",
+    "RegionStatusChanged",
+    "RegionVanished",
+    "SilenceChanged",
+    "SilenceCreated",
+    "SilenceExpired",
+)
 
 
 def one_of(*values: str) -> Callable[[str], list[str]]:
-    """Completes a value. What may be given is for the daemon to judge: it may be of another version."""
+    """Complete a value. The daemon checks it: a daemon of another version may have other values."""
     return lambda incomplete: [value for value in values if value.startswith(incomplete)]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
@@ -96,6 +96,13 @@ def print_fields(pairs: Sequence[tuple[str, Any]]) -> None:
 def note(text: str) -> None:
     """A remark beside the result, on stderr, so that a pipe gets the result alone."""
     print(printable(text), file=sys.stderr)
+
+
+def note_warnings(answer: Mapping[str, Any], prefix: str = "") -> None:
+    """Print the `warnings` of an answer on stderr, with JSON output as well."""
+    found = answer.get("warnings")
+    for warning in found if isinstance(found, list) else []:
+        note(f"warning: {prefix}{warning}")
 
 
 def _print_rich(cells: Sequence[tuple[str, str]]) -> None:

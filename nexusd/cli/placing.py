@@ -10,7 +10,7 @@ import typer
 from nexusd.cli.daemon import Daemon, listed, meta_total, segment
 from nexusd.cli.explaining import PATH, print_considered, print_whole, summary
 from nexusd.cli.options import DEFAULT_URL, PLACEMENT_STATES, PLANS, Format, Output, Token, Url, one_of
-from nexusd.cli.output import note, print_fields, print_json, printable, show, when
+from nexusd.cli.output import note, note_warnings, print_fields, print_json, printable, show, when
 from nexusd.cli.tables import print_table
 from nexusd.core.durations import parse_duration
 from nexusd.core.errors import NexusdError
@@ -88,9 +88,12 @@ def place(
     body = {"name": name, "plan": plan} | {key: value for key, value in optional.items() if value is not None}
     daemon = Daemon(url, token)
     if dry_run:
-        _show_plan(daemon.post("/api/v1/plan", body), output)
+        decision = daemon.post("/api/v1/plan", body)
+        note_warnings(decision)
+        _show_plan(decision, output)
         return
     placement = daemon.post(PATH, body, key=str(uuid.uuid4()))
+    note_warnings(placement)
     if wait:
         placement = _followed(daemon, placement, limit_s, output)
     _show_result(placement, output)

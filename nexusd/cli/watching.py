@@ -9,7 +9,7 @@ import typer
 
 from nexusd.cli.daemon import Daemon, listed, meta_total, part
 from nexusd.cli.options import DEFAULT_URL, INSTANCE_STATUSES, Format, Output, Token, Url, one_of
-from nexusd.cli.output import note, print_json, show, when
+from nexusd.cli.output import note, note_warnings, print_json, show, when
 from nexusd.cli.tables import print_table
 from nexusd.core.errors import NexusdError
 
@@ -87,6 +87,8 @@ def fleets(
         print_json(answer)
         return
     rows = listed(answer)
+    for row in rows:
+        note_warnings(row, f"fleet {show(row.get('name'))}: ")
     columns = ("name", "plan", "count", "alive", "in_flight", "missing", "surplus")
     print_table(
         [*(c.replace("_", " ") for c in columns), "regions", "waits for"],

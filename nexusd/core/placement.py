@@ -21,12 +21,14 @@ import msgspec
 from nexusd.core.cooling import ACCOUNT, WINDOW, Coolings, cooling_reason
 from nexusd.core.expressions import ExpressionError
 from nexusd.core.records import Region
+from nexusd.core.region_names import enumerate_names, unlisted_regions
 from nexusd.core.regions import RegionSnapshot
 
 DEFAULT_IMAGE = "ubuntu-22.04"
 PLANS = ("starter", "pro", "enterprise")
 POLICY = "lowest-latency"
 MAX_REASONS_TOLD = 5
+UNKNOWN_REGION, LEFT_REGION = "unknown region", "left the list of regions"
 UNKNOWN_MS = float("inf")
 
 Where = Callable[[Region], bool]
@@ -221,7 +223,7 @@ def decide(
     considered = explain(request, listed, supply, policy, now)
     if considered and considered[0].eligible:
         return Decision(now, considered[0].region, None, observed_at, considered)
-    reason = nothing_now(supply, policy, now) or _why_none(considered)
+    reason = nothing_now(supply, policy, now) or _why_none(considered) + _unlisted_avoided(request, supply)
     return Decision(now, None, reason, observed_at, considered)
 
 
@@ -415,15 +417,30 @@ def _unlisted(request: PlacementRequest, snapshot: RegionSnapshot) -> Iterator[t
     for slug in dict.fromkeys(request.regions or ()):
         known = snapshot.known.get(slug)
         if known is None:
-            yield slug, "unknown region"
+            yield slug, UNKNOWN_REGION
         elif known.left_at is not None:
-            yield slug, "left the list of regions"
+            yield slug, LEFT_REGION
 
 
 def _why_none(considered: tuple[Considered, ...]) -> str:
-    """`no region is eligible: no capacity (2), status is degraded (1)`, the commonest reason first."""
+    """Return `no region is eligible: no capacity (2), status is degraded (1)`, the commonest reason first.
+
+    Unlisted regions that the request names come before all else, by name: they may be typos.
+    """
     if not considered:
         return "no region is eligible: the list of regions is empty"
     reasons = Counter(reason for c in considered for reason in c.reasons)
-    told = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))[:MAX_REASONS_TOLD]
-    return "no region is eligible: " + ", ".join(f"{reason} ({count})" for reason, count in told)
+    shown = [
+        f"{reason}: {enumerate_names([c.region for c in considered if reason in c.reasons])}"
+        for reason in (UNKNOWN_REGION, LEFT_REGION)
+        if reasons.pop(reason, 0)
+    ]
+    common = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))[:MAX_REASONS_TOLD]
+    shown += [f"{reason} ({count})" for reason, count in common]
+    return "no region is eligible: " + ", ".join(shown)
+
+
+def _unlisted_avoided(request: PlacementRequest, supply: Supply) -> str:
+    """Return an addition to the reason for unlisted `avoid_regions`: one may be a typo of a listed region."""
+    slugs = unlisted_regions(request.avoid_regions, supply.regions)
+    return f"; avoid_regions has {UNKNOWN_REGION}: {enumerate_names(slugs)}" if slugs else ""

@@ -15,9 +15,10 @@ import structlog
 
 from nexusd.core.errors import ConflictError
 from nexusd.core.events import Event
-from nexusd.core.fleets import Cancellation, FleetPlacements, FleetState, plan_fleets
+from nexusd.core.fleets import Cancellation, FleetPlacements, FleetSpec, FleetState, plan_fleets
 from nexusd.core.identifiers import MEMBER_LETTERS, member_name, ulid
 from nexusd.core.lifecycle import Placement, State, cancel
+from nexusd.core.region_names import constraint_warnings
 from nexusd.core.world import World
 from nexusd.ports import Clock, Store, Transaction
 from nexusd.provisioning.intake import accepted_event, state_event
@@ -45,6 +46,7 @@ class FleetKeeper:
         self._rng = rng
         self._changed = changed
         self._told: dict[str, str | None] = {}
+        self._warned: dict[str, list[str]] = {}
         self._cleared = False
         self._looked_at_listing: float | None = None
         self._look_at = 0.0
@@ -143,6 +145,15 @@ class FleetKeeper:
             if self._told.get(name) != plan.reason:
                 log.info("fleet_waits" if plan.reason else "fleet_goes_on", fleet=name, reason=plan.reason)
                 self._told[name] = plan.reason
+        for spec in self._world.fleets.specs:
+            self._warn(spec)
+
+    def _warn(self, spec: FleetSpec) -> None:
+        """Log unlisted regions that a fleet names, once until the warnings change."""
+        found = constraint_warnings(spec.regions, spec.avoid_regions, self._world.regions)
+        for warning in found if found != self._warned.get(spec.name) else ():
+            log.warning("fleet_region_unknown", fleet=spec.name, warning=warning)
+        self._warned[spec.name] = found
 
 
 def _cancelled(cancellation: Cancellation, now: float) -> tuple[Placement, Placement]:

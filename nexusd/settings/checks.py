@@ -10,6 +10,7 @@ from nexusd.core import expressions
 from nexusd.core.errors import InputError
 from nexusd.core.identifiers import fleet_of
 from nexusd.core.matchers import parse_matcher
+from nexusd.core.spelling import nearest
 from nexusd.settings.alerting import (
     RULE_NAMES,
     AlertmanagerReceiver,
@@ -22,7 +23,6 @@ from nexusd.settings.alerting import (
     WebhookReceiver,
     looked_at,
 )
-from nexusd.settings.keys import nearest
 from nexusd.settings.model import Settings
 from nexusd.settings.problems import Problem
 from nexusd.settings.values import why_unread

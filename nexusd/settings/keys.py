@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Annotated, Any, TypeAlias, Union, get_args, get_origin
 from pydantic import BaseModel, Secret
 from pydantic.fields import FieldInfo
 
+from nexusd.core.spelling import nearest
 from nexusd.settings.values import Seconds
 from nexusd.settings.yamlfile import KeyPath
 
@@ -142,13 +142,6 @@ def leaves(model: Model, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
                 if name not in seen:
                     seen.add(name)
                     yield name, leaf
-
-
-def nearest(name: str, known: Sequence[str], cutoff: float = 0.6) -> str | None:
-    """The known name most like `name`, without regard to case."""
-    by_folded = {candidate.casefold(): candidate for candidate in known}
-    found = difflib.get_close_matches(name.casefold()[:100], list(by_folded), n=1, cutoff=cutoff)
-    return by_folded[found[0]] if found else None
 
 
 def nearest_key(root: Model, section: Model | None, key: str) -> str | None:

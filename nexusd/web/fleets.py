@@ -11,6 +11,7 @@ from collections import Counter
 from aiohttp import web
 
 from nexusd.core.fleets import FleetState, plan_fleets
+from nexusd.core.region_names import constraint_warnings
 from nexusd.core.world import World
 from nexusd.ports import Clock, Daemon, Store
 from nexusd.web import schemas
@@ -92,6 +93,7 @@ def _fleet(state: FleetState, world: World, shaper: Shaper) -> schemas.Fleet:
         "by_status": _by_status(spec.name, world),
         "reason": state.reason,
         "next_try_at": shaper.time(state.next_try_at),
+        "warnings": constraint_warnings(spec.regions, spec.avoid_regions, world.regions),
         "placements": [
             {
                 "id": placement.id,

@@ -14,6 +14,7 @@ from nexusd.ports import Clock, Daemon
 from nexusd.web import schemas
 from nexusd.web.answers import answer
 from nexusd.web.beside import about_instances
+from nexusd.web.filters import check_region, check_status
 from nexusd.web.queries import page, text
 from nexusd.web.shapes import Shaper, instance_shape, list_shape, region_shape
 
@@ -39,6 +40,8 @@ class InventoryRoutes:
     async def instances(self, request: web.Request) -> web.Response:
         wanted = Filter(text(request, "region"), text(request, "status"), text(request, "name"))
         limit, offset = page(request)
+        check_region(wanted.region, self._daemon.world)
+        check_status(wanted.status, self._daemon.world)
         inventory = self._daemon.world.inventory
         observed_at = inventory.observed_at
         rows, total = await wanted.page(inventory, limit, offset)

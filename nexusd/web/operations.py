@@ -101,8 +101,8 @@ _SHOWN = (
     _choice("state", tuple(State), "Of placements."),
     _text("placement", "A placement's id."),
 )
-_REGION = _text("region", "The whole slug.")
-_STATUS = _text("status", "The whole status.")
+_REGION = _text("region", "The whole slug. An unknown region is an error that lists the known ones.")
+_STATUS = _text("status", "The whole status. An unknown status is an error, too.")
 _FILTER = Parameter(
     "filter",
     {
@@ -218,7 +218,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ),
     ("POST", "/api/v1/plan"): Operation(
         "The decision that a placement would get. Nothing is created.",
-        schemas.Decision,
+        schemas.Plan,
         body=PlacementBody,
         failures=(*_BODY, *_STORED),
     ),

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import TypeVar
 
 from aiohttp import web
 
 from nexusd.core.errors import InputError, NotFoundError
-from nexusd.core.lifecycle import Attempt, Placement, State
-from nexusd.core.placement import Decision
-from nexusd.ports import Clock, Placements, Store, Transaction
+from nexusd.core.lifecycle import OPEN, Attempt, Placement, State
+from nexusd.core.placement import Decision, PlacementRequest
+from nexusd.core.region_names import constraint_warnings
+from nexusd.ports import Clock, Daemon, Placements, Store, Transaction
+from nexusd.web import schemas
 from nexusd.web.answers import answer
 from nexusd.web.bodies import idempotency_key, read_placement, read_verdict
 from nexusd.web.options import WebOptions
@@ -27,8 +29,11 @@ _Whole = tuple[Placement, list[Attempt], list[Decision]]
 
 
 class PlacementRoutes:
-    def __init__(self, options: WebOptions, placements: Placements, store: Store, clock: Clock) -> None:
+    def __init__(
+        self, options: WebOptions, daemon: Daemon, placements: Placements, store: Store, clock: Clock
+    ) -> None:
         self._options = options
+        self._daemon = daemon
         self._placements = placements
         self._store = store
         self._clock = clock
@@ -59,7 +64,7 @@ class PlacementRoutes:
         placement = await self._placements.accept(body.request(self._clock), key)
         whole = await self._whole(placement)
         return answer(
-            self._shaper().whole_placement(*whole),
+            self._shaper().whole_placement(*whole, self._warnings(_open_request(placement))),
             HTTPStatus.ACCEPTED,
             {"Location": f"{self._base_url}/api/v1/placements/{placement.id}"},
         )
@@ -77,7 +82,8 @@ class PlacementRoutes:
         placement, attempts, decisions = await self._read(transaction)
         if placement.state is State.QUEUED and not decisions:
             decisions = [await self._placements.plan(placement.request)]
-        return answer(self._shaper().whole_placement(placement, attempts, decisions))
+        warnings = self._warnings(_open_request(placement))
+        return answer(self._shaper().whole_placement(placement, attempts, decisions, warnings))
 
     async def cancel(self, request: web.Request) -> web.Response:
         placement = await self._placements.cancel(_placement_id(request))
@@ -89,8 +95,10 @@ class PlacementRoutes:
         return answer(self._shaper().placement(await self._placements.resolve(placement_id, verdict)))
 
     async def plan(self, request: web.Request) -> web.Response:
-        body = await read_placement(request)
-        return answer(self._shaper().decision(await self._placements.plan(body.request(self._clock))))
+        wanted = (await read_placement(request)).request(self._clock)
+        decision = self._shaper().decision(await self._placements.plan(wanted))
+        content: schemas.Plan = {**decision, "warnings": self._warnings(wanted)}
+        return answer(content)
 
     async def _whole(self, placement: Placement) -> _Whole:
         """One that is new has no history yet; one that an earlier request with the same key made may."""
@@ -102,8 +110,18 @@ class PlacementRoutes:
     async def _read(self, transaction: Callable[[Transaction], T]) -> T:
         return await within(self._options.store_timeout_s, self._store.read(transaction))
 
+    def _warnings(self, wanted: PlacementRequest | None) -> Sequence[str]:
+        if wanted is None:
+            return ()
+        return constraint_warnings(wanted.regions, wanted.avoid_regions, self._daemon.world.regions)
+
     def _shaper(self) -> Shaper:
         return Shaper(self._clock.now(), self._clock.utc_offset_s())
+
+
+def _open_request(placement: Placement) -> PlacementRequest | None:
+    """Return the request of an open placement: a closed one needs no warnings."""
+    return placement.request if placement.state in OPEN else None
 
 
 def _with_history(tx: Transaction, placement: Placement) -> _Whole:

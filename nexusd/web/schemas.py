@@ -132,9 +132,16 @@ class Decision(TypedDict):
     considered: list[Considered]
 
 
-class WholePlacement(Placement):
-    """A placement with its history."""
+class Plan(Decision):
+    """The decision that a placement would get. `warnings`: what may be wrong with the request."""
 
+    warnings: Sequence[str]
+
+
+class WholePlacement(Placement):
+    """A placement with its history. `warnings`: what may be wrong with the request, while it is open."""
+
+    warnings: Sequence[str]
     attempts: list[Attempt]
     decisions: list[Decision]
 
@@ -182,7 +189,7 @@ class FleetPlacement(TypedDict):
 
 
 class Fleet(TypedDict):
-    """What is declared, what there is of it, and what it waits for."""
+    """A declared fleet, its instances, and why it waits. `warnings`: what may be wrong in its declaration."""
 
     name: str
     count: int
@@ -200,6 +207,7 @@ class Fleet(TypedDict):
     by_status: dict[str, int]
     reason: str | None
     next_try_at: Time
+    warnings: Sequence[str]
     placements: list[FleetPlacement]
 
 

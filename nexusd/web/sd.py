@@ -28,6 +28,7 @@ from nexusd.core.world import World
 from nexusd.ports import Clock, Daemon
 from nexusd.web.answers import RETRY_AFTER_S, RequestError, answer_in_chunks
 from nexusd.web.exposition import number
+from nexusd.web.filters import check_region, check_status
 from nexusd.web.queries import integer, quality, text
 
 DEFAULT_PORT = 9100
@@ -103,6 +104,8 @@ class DiscoveryRoutes:
         """503 when the snapshot is stale: Prometheus then keeps the targets it has."""
         wanted = Wanted.of(request)
         self._check_fresh()
+        check_region(wanted.region, self._daemon.world)
+        check_status(wanted.status, self._daemon.world)
         async with self._rendering:
             body = await self._body(wanted)
         headers = {

@@ -88,7 +88,7 @@ class WebServer:
         app.add_routes(OpenApiRoutes(options.version).routes())
         app.add_routes(InventoryRoutes(daemon, clock).routes())
         app.add_routes(DiscoveryRoutes(daemon, clock).routes())
-        app.add_routes(PlacementRoutes(options, taking.placements, store, clock).routes())
+        app.add_routes(PlacementRoutes(options, daemon, taking.placements, store, clock).routes())
         app.add_routes(FleetRoutes(options, daemon, store, clock).routes())
         app.add_routes(AlertRoutes(options, daemon, store, clock).routes())
         app.add_routes(AlertmanagerRoutes(options, daemon, taking.silences, store, clock).routes())

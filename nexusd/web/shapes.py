@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -56,10 +56,15 @@ class Shaper:
         }
 
     def whole_placement(
-        self, placement: Placement, attempts: Iterable[Attempt], decisions: Iterable[Decision]
+        self,
+        placement: Placement,
+        attempts: Iterable[Attempt],
+        decisions: Iterable[Decision],
+        warnings: Sequence[str],
     ) -> schemas.WholePlacement:
         return {
             **self.placement(placement),
+            "warnings": warnings,
             "attempts": [self.attempt(a) for a in attempts],
             "decisions": [self.decision(d) for d in decisions],
         }

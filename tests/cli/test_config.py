@@ -112,6 +112,32 @@ def test_check_live_says_how_many_regions_answered(run: Run, write: Write, cloud
     assert cloud.requests[0].headers["Authorization"] == "Bearer k"
 
 
+LISTED = "it lists eu-west-2, us-east-1"
+LIVE = """
+cloudnexus: {{api_key: k, base_url: '{url}/v1'}}
+fleets:
+  - {{name: web, count: 1, plan: pro, regions: [us-east-1, mars], avoid_regions: [eu-west-2]}}
+receivers: [{{name: a, type: webhook, url: 'http://127.0.0.1:1/'}}]
+routes:
+  - {{matchers: ['region="us-eats-1"', 'region!~"ap-.*"'], receivers: [a]}}
+  - {{matchers: ['region=~"eu-.*"', 'region!=""', 'severity="mars"'], receivers: [a]}}
+"""
+
+
+def test_check_live_warns_of_regions_that_are_not_listed(run: Run, write: Write, cloud: FakeDaemon) -> None:
+    region = {"name": "R", "status": "healthy", "avg_latency_ms": 12, "capacity": True}
+    regions = [{**region, "slug": "us-east-1"}, {**region, "slug": "eu-west-2"}]
+    cloud.on("GET", "/v1/regions", Answer({"regions": regions}, headers={"Content-Type": "application/json"}))
+    ran = run("config", "check", "--live", "--config", write(LIVE.format(url=cloud.url)))
+    assert ran.code == 0
+    assert ran.err.splitlines() == [
+        "warning: fleets[0].regions: CloudNexus does not list region mars; it lists eu-west-2, us-east-1",
+        "warning: routes[0].matchers[0]: CloudNexus does not list region us-eats-1; did you mean us-east-1?",
+        f"warning: routes[0].matchers[1]: CloudNexus does not list region ap-.*; {LISTED}",
+    ]
+    assert ran.out.splitlines()[0].endswith(", 3 warnings")
+
+
 def test_check_live_exits_1_with_the_reason_when_the_key_is_refused(
     run: Run, write: Write, cloud: FakeDaemon
 ) -> None:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 
+import nexusd
 from nexusd.cli import events as command
+from nexusd.cli.options import EVENT_TYPES
+from nexusd.core.changes import InstanceChange, RegionChange
 from tests.cli.conftest import Run
 from tests.cli.daemon import Answer, FakeDaemon, Request, error
 
@@ -217,3 +222,20 @@ def test_control_c_ends_it(daemon: FakeDaemon) -> None:
         process.stdout.readline()
         assert interrupted(process) == 130
         assert b"Traceback" not in process.stderr.read()
+
+
+def test_an_unknown_type_is_an_error_that_lists_the_known_ones(run: Run, daemon: FakeDaemon) -> None:
+    ran = run("events", "--type", "InstanceVanishd")
+    assert ran.code == 2
+    assert (
+        "'InstanceVanishd' is unknown; did you mean InstanceVanished? known: AlertBecamePending, " in ran.err
+    )
+    assert daemon.requests == []
+
+
+def test_the_known_types_are_those_that_are_recorded() -> None:
+    package = Path(nexusd.__file__).parent
+    sources = [path.read_text() for path in package.rglob("*.py") if path.parent.name != "cli"]
+    quoted = set(re.findall(r'"([A-Z][A-Za-z]+)"', "\n".join(sources)))
+    recorded = {kind.__name__ for kind in (*get_args(InstanceChange), *get_args(RegionChange))}
+    assert set(EVENT_TYPES) - quoted <= recorded <= set(EVENT_TYPES)

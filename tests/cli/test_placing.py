@@ -246,3 +246,15 @@ def test_wait_ends_when_the_placement_is_no_more(run: Run, daemon: FakeDaemon) -
     daemon.on("GET", ONE, error(404, "NOT_FOUND", "there is no such placement"))
     ran = run("place", "worker-01", "--plan", "pro", "--wait")
     assert (ran.code, ran.err) == (1, "nexusd: there is no such placement\n")
+
+
+@pytest.mark.parametrize("output", ["table", "json"])
+def test_warnings_are_printed_on_stderr(run: Run, daemon: FakeDaemon, output: str) -> None:
+    warnings = ["regions: CloudNexus does not list region mars; it lists us-east-1"]
+    daemon.on("POST", PATH, Answer(placement(warnings=warnings), 202))
+    daemon.on("POST", "/api/v1/plan", Answer(decision(warnings=warnings)))
+    for arguments in ([], ["--dry-run"]):
+        ran = run("place", "w", "--plan", "pro", "--region", "mars", "-o", output, *arguments)
+        assert ran.code == 0
+        assert f"warning: {warnings[0]}" in ran.err.splitlines()
+        assert "warning" not in ran.out.replace('"warnings"', "")

@@ -309,6 +309,16 @@ def test_an_allowed_region_that_does_not_exist_is_explained() -> None:
     request = PlacementRequest("w", "pro", regions=("mars",))
     decision = decide(request, supply(region("a")), POLICY, NOW)
     assert reasons(decision, "mars") == ("unknown region",)
+    assert decision.reason == "no region is eligible: unknown region: mars, not among the allowed regions (1)"
+
+
+def test_an_unlisted_region_to_avoid_is_named_where_no_region_is_eligible() -> None:
+    request = PlacementRequest("w", "pro", avoid_regions=("b", "venus"))
+    decision = decide(request, supply(region("a", capacity=False)), POLICY, NOW)
+    assert decision.reason == (
+        "no region is eligible: no capacity (1); avoid_regions has unknown region: b, venus"
+    )
+    assert decide(request, supply(region("a")), POLICY, NOW).reason is None
 
 
 def test_an_allowed_region_that_left_the_list_is_explained_and_not_chosen() -> None:

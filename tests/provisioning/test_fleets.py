@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from structlog.testing import capture_logs
 
 from nexusd.core.comparing import compare
 from nexusd.core.errors import ConflictError, UnavailableError
@@ -548,3 +549,15 @@ async def test_a_new_term_cancels_what_the_leader_before_knew_and_it_does_not(tm
         keeper.begin_term()
         await keeper.keep()
         assert (await here.placement(other)).state is State.CANCELLED
+
+
+@in_virtual_time
+async def test_a_region_that_is_not_listed_is_logged_once_and_named_in_the_reason(tmp_path: Path) -> None:
+    with capture_logs() as logs:
+        async with site(tmp_path, replace(WEB, regions=("mars",))) as here:
+            await asyncio.sleep(600.0)
+            [first] = await here.placements()
+    warned = [entry for entry in logs if entry["event"] == "fleet_region_unknown"]
+    assert [(entry["log_level"], entry["fleet"]) for entry in warned] == [("warning", "web")]
+    assert "regions: CloudNexus does not list region mars" in warned[0]["warning"]
+    assert (first.reason or "").startswith("no region is eligible: unknown region: mars")

@@ -80,6 +80,7 @@ async def test_a_fleet_has_the_documented_shape(site: Site) -> None:
                 },
                 "reason": None,
                 "next_try_at": None,
+                "warnings": [],
                 "placements": [
                     {
                         "id": "plc_00001",
@@ -184,3 +185,12 @@ async def test_the_page_says_that_the_store_does_not_answer_or_that_no_fleet_is_
     site.store.error = StoreUnavailableError("disk full")
     site.clock.advance(1.0)
     assert "what is in flight is not known" in (await site.get("/")).text
+
+
+async def test_a_region_that_is_not_listed_is_warned_of_in_the_answer_and_on_the_page(site: Site) -> None:
+    site.daemon.world = declared(replace(WEB, regions=("mars",)))
+    warning = "regions: CloudNexus does not list region mars; it lists eu-west-2, us-east-1"
+    assert (await fleet(site))["warnings"] == [warning]
+    page = (await site.get("/")).text
+    assert warning in page
+    assert "1 fleet names an unknown region" in page

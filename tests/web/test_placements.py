@@ -9,7 +9,7 @@ import pytest
 from nexusd.core.errors import ConflictError, InputError, LeaseLostError, NotFoundError, StoreUnavailableError
 from nexusd.core.lifecycle import Attempt, Outcome, State, Verdict
 from nexusd.core.placement import Considered, PlacementRequest, Spread
-from tests.web.fakes import NOW, decision, placement
+from tests.web.fakes import EVERYWHERE, NOW, decision, placement, world_of
 from tests.web.site import BODY, Site
 
 
@@ -39,9 +39,32 @@ async def test_an_accepted_placement_has_the_documented_shape(site: Site) -> Non
         "reason": None,
         "region": None,
         "instance_id": None,
+        "warnings": [],
         "attempts": [],
         "decisions": [],
     }
+
+
+@pytest.mark.parametrize("path", ["/api/v1/placements", "/api/v1/plan"])
+async def test_a_region_that_is_not_listed_is_accepted_with_a_warning(site: Site, path: str) -> None:
+    site.daemon.world = world_of([], EVERYWHERE)
+    body = BODY | {"regions": ["mars"], "avoid_regions": ["us-eats-1", "eu-west-2"]}
+    answer = await site.post(path, body)
+    assert answer.status in (200, 202)
+    assert answer.json["warnings"] == [
+        "regions: CloudNexus does not list region mars; it lists eu-west-2, us-east-1",
+        "avoid_regions: CloudNexus does not list region us-eats-1; did you mean us-east-1?",
+    ]
+
+
+@pytest.mark.parametrize(("state", "warned"), [(State.QUEUED, True), (State.CANCELLED, False)])
+async def test_an_open_placement_shows_its_warnings(site: Site, state: State, *, warned: bool) -> None:
+    site.daemon.world = world_of([], EVERYWHERE)
+    site.store.placements.put(
+        placement(state=state, request=PlacementRequest("worker-01", "pro", regions=("mars",)))
+    )
+    answer = await site.get(f"/api/v1/placements/{placement().id}")
+    assert bool(answer.json["warnings"]) is warned
 
 
 async def test_everything_a_request_can_say_arrives(site: Site) -> None:

@@ -83,7 +83,6 @@ async def test_a_target_is_an_address_as_urls_write_it_or_left_out(
         ("?region=r1", ["192.0.2.1:9100", "192.0.2.3:9100"]),
         ("?status=running", ["192.0.2.0:9100", "192.0.2.1:9100"]),
         ("?port=1&region=r0&status=stopped", ["192.0.2.2:1"]),
-        ("?region=nowhere", []),
     ],
 )
 async def test_targets_are_chosen_by_whole_values(site: Site, query: str, expected: list[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nexusd.core.fleets import FleetState
+from nexusd.core.region_names import constraint_warnings
 from nexusd.web.page.frame import lead, section, unanswered
 from nexusd.web.page.html import Cell, Html, Row, element, table, together
 from nexusd.web.page.reading import View
@@ -47,7 +48,9 @@ def _row(state: FleetState, view: View) -> Row:
 
 
 def _note(state: FleetState, view: View) -> object:
-    notes: list[object] = []
+    spec, regions = state.spec, view.world.regions
+    warnings = constraint_warnings(spec.regions, spec.avoid_regions, regions)
+    notes: list[object] = [status(Kind.POOR, warning) for warning in warnings]
     if state.surplus:
         notes.append(status(Kind.POOR, f"{state.surplus:,} more than declared; nothing can be deleted"))
     if state.reason is not None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from nexusd.core.fleets import FleetState
+from nexusd.core.fleets import FleetSpec, FleetState
 from nexusd.core.lifecycle import OPEN, State
 from nexusd.core.polls import INSTANCES, REGIONS, unauthorized, unreachable
 from nexusd.core.records import RUNNING
+from nexusd.core.region_names import unlisted_regions
 from nexusd.web.page.html import Html, element
 from nexusd.web.page.reading import View
 from nexusd.web.page.words import Kind, age, plural, status
@@ -85,12 +86,19 @@ def _poor(view: View) -> Iterator[tuple[Kind, str]]:
         yield Kind.POOR, "A mass disappearance of instances is being confirmed"
     if view.world.regions.listed and not any(c.eligible for c in view.eligibility):
         yield Kind.POOR, "Nothing can be placed: no region is eligible"
+    unlisted = sum(bool(_unlisted(spec, view)) for spec in view.world.fleets.specs)
+    if unlisted:
+        yield Kind.POOR, plural(unlisted, "fleet names an unknown region", "fleets name unknown regions")
     held = view.tallies.placements.get(State.HELD, 0)
     if held:
         yield Kind.POOR, plural(held, "placement waits for a person", "placements wait for a person")
     dead = outbox(view, "dead")
     if dead:
         yield Kind.POOR, plural(dead, "notification was given up", "notifications were given up")
+
+
+def _unlisted(spec: FleetSpec, view: View) -> list[str]:
+    return unlisted_regions([*(spec.regions or ()), *spec.avoid_regions], view.world.regions)
 
 
 def _reassurance(view: View, verdict: Verdict) -> str:
