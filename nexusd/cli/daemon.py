@@ -112,7 +112,7 @@ class Daemon:
     def lines(self, path: str, query: Mapping[str, Any], headers: Mapping[str, str]) -> Iterator[str]:
         """The lines of a stream as they come, until it ends. Raises `DaemonError` or `AnsweredError`.
 
-        The daemon shows every 15 s that it lives, so `TIMEOUT_S` ends only a connection that is dead.
+        The daemon sends a heartbeat every 4 s, so `TIMEOUT_S` ends only a connection that is dead.
         """
         connection = self._connection()
         try:

@@ -47,7 +47,7 @@ class StreamOptions:
     gather_s: float = 0.05
     gather_a_reader_s: float = 0.0005
     page_pause_s: float = 0.02
-    keepalive_s: float = 15.0
+    keepalive_s: float = 4.0
     slow_after_s: float = 10.0
     store_timeout_s: float = 5.0
     most_readers: int = 2_000
@@ -139,7 +139,7 @@ class EventStream:
         return b""
 
     async def news(self, reader: Reader) -> bool:
-        """Wait for more; False when it is time for a sign of life instead."""
+        """Wait for more; False when a heartbeat is due instead."""
         try:
             async with asyncio.timeout(self.options.keepalive_s):
                 await reader.news.wait()

@@ -21,7 +21,7 @@ EVENT_STREAM = "text/event-stream"
 BUFFER_BYTES = 16 << 10
 """What may wait here for one reader to take it; beyond that it is waited for."""
 RECONNECT_MS = 2_000
-SIGN_OF_LIFE = b":\n\n"
+HEARTBEAT = b":\n\n"
 _HEADERS = {
     "Content-Type": EVENT_STREAM,
     "Cache-Control": "no-store",
@@ -72,7 +72,7 @@ class Streaming:
                 piece = await self._stream.piece(reader)
                 if not piece and await self._stream.news(reader):
                     continue
-                await self._send(writer, piece or SIGN_OF_LIFE, reader)
+                await self._send(writer, piece or HEARTBEAT, reader)
         except TimeoutError:
             log.info("event_reader_dropped", remote=request.remote, after=reader.after)
             _cut(request)

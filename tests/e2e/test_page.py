@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 import sys
 import time
@@ -18,11 +19,15 @@ from nexusd.emulator.options import EmulatorOptions
 from nexusd.emulator.server import EmulatorServer
 from tests.e2e.browser import Axe, BrowserContext, Page, Seen, browser, expect
 from tests.e2e.daemon import KEY, DaemonProcess, environment, free_port
+from tests.e2e.proxies import proxy
+from tests.e2e.relay import Relay
 from tests.requirements import need
 
 pytestmark = pytest.mark.slow
 
 SECTIONS = ("alerts", "regions", "instances", "fleets", "placements", "events", "daemon")
+LOST = re.compile(r"Connection to nexusd lost — showing data from \d\d:\d\d:\d\d UTC$")
+COLOURS = "(found) => new Set(found.map((node) => getComputedStyle(node).color)).size"
 WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 
 
@@ -206,18 +211,74 @@ async def test_opened_details_stay_open_and_what_is_typed_stays_typed(tmp_path: 
         await expect(page.locator("input[name=name]")).to_have_value("half a na")
 
 
-async def test_a_daemon_that_is_gone_is_told_and_one_that_is_back_is_followed_again(tmp_path: Path) -> None:
+async def check_lost(page: Page) -> None:
+    """The page claims nothing within 10 s: not in its headline, its title, or a colour."""
+    await expect(page.locator("h1")).to_have_text(LOST, timeout=10_000)
+    await expect(page).to_have_title(LOST)
+    await expect(page.locator("#link")).to_have_text("connection lost")
+    await expect(page.locator("body")).not_to_contain_text("All is well")
+    await expect(page.locator("main")).to_have_css("filter", "grayscale(1)")
+    assert await page.locator("main .status").evaluate_all(COLOURS) == 1
+    await check_access(page)
+
+
+async def test_a_killed_daemon_leaves_no_claim_and_one_that_is_back_is_followed_again(tmp_path: Path) -> None:
     async with (
         watched(tmp_path) as (_, daemon),
         browser(tmp_path / "browser", viewport=WIDE) as context,
     ):
         page, _ = await opened(context, f"{daemon.url}/")
-        await daemon.stop()
-        await expect(page.locator("#link")).to_have_text("nexusd does not answer", timeout=5_000)
         await expect(page.locator("h1")).to_have_text("All is well")
+        await daemon.kill()
+        await check_lost(page)
         await daemon.start()
         await daemon.ready()
         await expect(page.locator("#link")).to_have_text("live", timeout=10_000)
+        await expect(page.locator("h1")).to_have_text("All is well")
+        await expect(page).to_have_title("nexusd")
+        await expect(page.locator("main")).to_have_css("filter", "none")
+
+        await page.goto(f"{daemon.url}/?show=instances")
+        await expect(page.locator("#link")).to_have_text("live")
+        await daemon.kill()
+        await expect(page.locator(".strip")).to_have_text(LOST, timeout=10_000)
+
+
+async def test_a_connection_that_falls_silent_without_an_end_leaves_no_claim(tmp_path: Path) -> None:
+    async with (
+        watched(tmp_path) as (_, daemon),
+        Relay(daemon.port) as relay,
+        browser(tmp_path / "browser", viewport=WIDE) as context,
+    ):
+        page, _ = await opened(context, f"http://127.0.0.1:{relay.port}/")
+        relay.silent = True
+        await check_lost(page)
+        relay.silent = False
+        await expect(page.locator("h1")).to_have_text("All is well", timeout=15_000)
+
+
+BUFFERING = """server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass http://127.0.0.1:{daemon};
+proxy_http_version 1.1; proxy_ignore_headers X-Accel-Buffering; proxy_buffering on;
+gzip on; gzip_types text/event-stream; gzip_min_length 1; gzip_proxied any; }} }}"""
+
+
+async def test_behind_a_proxy_that_buffers_the_stream_the_page_polls_and_leaves_no_claim(
+    tmp_path: Path,
+) -> None:
+    port = free_port()
+    async with (
+        watched(tmp_path) as (cloud, daemon),
+        proxy("nginx", tmp_path, BUFFERING.format(port=port, daemon=daemon.port), port),
+        browser(tmp_path / "browser", viewport=WIDE) as context,
+    ):
+        page = context.pages[0]
+        await page.goto(f"http://127.0.0.1:{port}/")
+        await expect(page.locator("#link")).to_have_text("polling (live updates unavailable)", timeout=10_000)
+        await expect(page.locator("h1")).to_have_text("All is well")
+        cloud.set_region(next(iter(cloud.regions())), status="degraded")
+        await expect(page.locator("h1")).to_have_text("1 alert is firing", timeout=15_000)
+        await daemon.kill()
+        await check_lost(page)
 
 
 async def test_with_a_read_token_the_browser_asks_for_it_and_the_page_is_live(tmp_path: Path) -> None:

@@ -5,9 +5,11 @@
 const AFTER_EVENT_MS = 300; // what happens together is fetched together, and is committed and countable by then
 const LAST_LOOK_MS = 1_500; // counts may be a second old when the first look is taken
 const RECONNECT_MS = 2_000;
-const SILENT_MS = 40_000; // the stream shows a sign of life every 15 s
-const HIDDEN_EVERY_MS = 15_000; // a tab in the background is renewed for its title only
+const PROBE_AFTER_MS = 5_000; // of silence: the stream sends a heartbeat every 4 s
+const LOST_AFTER_MS = 8_000; // of silence: a connection may end without a FIN or a reset
+const HIDDEN_EVERY_MS = 5_000; // a tab in the background is renewed for its title only
 const ANSWER_WITHIN_MS = 10_000;
+const HALF_A_DAY_MS = 43_200_000;
 
 const root = document.documentElement;
 let mark = null; // the ETag of what is shown
@@ -18,6 +20,9 @@ let looked = 0;
 let timer = null;
 let lastLook = null;
 let following = false;
+let lost = false;
+let heardAt = performance.now(); // when the daemon last sent anything
+let currentAt = null; // when what is shown was last confirmed, by the daemon's clock
 
 // Times
 
@@ -103,6 +108,7 @@ function isTheReaders(node, name) {
 
 function show(text) {
   const fresh = new DOMParser().parseFromString(text, "text/html");
+  if (!fresh.documentElement.dataset.now) throw new Error("not a page of nexusd, but of a proxy");
   const focused = document.activeElement;
   root.dataset.now = fresh.documentElement.dataset.now;
   root.dataset.refreshS = fresh.documentElement.dataset.refreshS;
@@ -127,12 +133,15 @@ async function renew() {
     if (answer.status !== 304) {
       const text = await answer.text();
       if (!answer.headers.get("Content-Type")?.startsWith("text/html")) throw new Error("no page");
-      mark = answer.headers.get("ETag");
       show(text);
+      mark = answer.headers.get("ETag");
     }
+    heardAt = performance.now();
+    currentAt = Date.now() + ahead;
+    lost = false;
     say(following ? "live" : "calm");
-  } catch {
-    say("lost");
+  } catch (error) {
+    if (error.name !== "TimeoutError") lose();
   } finally {
     busy = false;
     if (wanted) renew();
@@ -150,8 +159,15 @@ function soon() {
 
 function everySecond() {
   tellTimes();
-  const every = document.hidden ? HIDDEN_EVERY_MS : 1000 * Number(root.dataset.refreshS);
-  if (Date.now() - looked >= every - 500) renew();
+  const silentMs = performance.now() - heardAt;
+  if (silentMs >= LOST_AFTER_MS) lose();
+  if (Date.now() - looked >= renewalMs(silentMs) - 500) renew();
+}
+
+function renewalMs(silentMs) {
+  if (document.hidden) return HIDDEN_EVERY_MS;
+  if (lost || silentMs >= PROBE_AFTER_MS) return RECONNECT_MS;
+  return 1000 * Number(root.dataset.refreshS);
 }
 
 // Following what happens
@@ -175,19 +191,20 @@ async function follow() {
 }
 
 async function read(connection) {
-  let silence = setTimeout(() => connection.abort(), SILENT_MS);
+  let silence = setTimeout(() => connection.abort(), LOST_AFTER_MS);
   const headers = { Accept: "text/event-stream" };
   const answer = await fetch("api/v1/events", { headers, signal: connection.signal, cache: "no-store" });
   if (!answer.ok) throw new Error(`status ${answer.status}`);
-  following = true;
   const reader = answer.body.getReader();
   for (;;) {
     const { done, value } = await reader.read();
     clearTimeout(silence);
     if (done) return;
-    silence = setTimeout(() => connection.abort(), SILENT_MS);
-    const isSignOfLife = value.length <= 3 && value[0] === 58;
-    if (!isSignOfLife) soon();
+    following = true; // and not before: a proxy may keep the stream in a buffer
+    heardAt = performance.now();
+    silence = setTimeout(() => connection.abort(), LOST_AFTER_MS);
+    const isHeartbeat = value.length <= 3 && value[0] === 58;
+    if (!isHeartbeat) soon();
   }
 }
 
@@ -203,8 +220,8 @@ function untilSeen() {
 const LINK = {
   new: "connecting",
   live: "live",
-  calm: "renewed now and then",
-  lost: "nexusd does not answer",
+  calm: "polling (live updates unavailable)",
+  lost: "connection lost",
 };
 
 function say(state) {
@@ -213,7 +230,31 @@ function say(state) {
   root.dataset.link = state;
 }
 
+// Nothing old is shown as current: headline, title and colours change until the page is renewed.
+function lose() {
+  if (lost) return;
+  lost = true;
+  mark = null;
+  say("lost");
+  const text = `Connection to nexusd lost — showing data from ${wallTime(currentAt)}`;
+  document.title = `? ${text}`;
+  const headline = document.querySelector('[data-key="verdict"] .status');
+  if (headline !== null) {
+    headline.textContent = text;
+    headline.className = "status idle";
+  }
+  const others = document.querySelector(".verdict .others");
+  if (others !== null) others.textContent = "Everything below is from that time. Reconnecting.";
+}
+
+function wallTime(ms) {
+  const text = new Date(ms).toISOString();
+  const from = Date.now() + ahead - ms < HALF_A_DAY_MS ? 11 : 0;
+  return `${text.slice(from, 19).replace("T", " ")} UTC`;
+}
+
 setClock();
+currentAt = Date.now() + ahead;
 tellTimes();
 say("new");
 looked = Date.now();
