@@ -82,7 +82,7 @@ class WebServer:
         self._tls = tls_context(options.tls) if options.tls is not None else None
         self._addresses: list[tuple[str, int]] = []
         app = self._application()
-        tallies = TallyReader(store, clock, options.store_timeout_s)
+        tallies = TallyReader(store, clock)
         status = StatusRoutes(options.version, daemon, store, clock, tallies)
         app.add_routes(status.routes())
         app.add_routes(OpenApiRoutes(options.version).routes())

@@ -59,6 +59,7 @@ class StateMetrics:
                 *_fleets(moment.world),
                 *self._alerts(moment),
                 *self._outbox(moment),
+                *self._store_counts(moment),
                 gauge(
                     "nexusd_leader",
                     "1 when this process holds the lease: it places and notifies.",
@@ -162,6 +163,13 @@ class StateMetrics:
                 (_labels(region=slug), _cools_off(slug, moment.world.cooling_off, moment.now))
                 for slug in slugs
             ),
+        )
+
+    def _store_counts(self, moment: Moment) -> Iterator[str]:
+        yield gauge(
+            "nexusd_store_counts_timestamp_seconds",
+            "When placements and notifications were last counted in the store; 0 before the first time.",
+            (((), _timestamp(moment.tallies.counted_at, moment.offset_s)),),
         )
 
     def _alerts(self, moment: Moment) -> Iterator[str]:

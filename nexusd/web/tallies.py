@@ -1,7 +1,7 @@
-"""What only the store can count: placements by state, the outbox. For `/metrics`, the status and the page.
+"""Counts that only the store has: placements by state, the outbox. For `/metrics`, the status and the page.
 
-A store that does not answer must not take those down with it, so the last known counts are kept and served
-with the time they were taken.
+A store that does not answer must not take those down with it, so the last counts are kept and served with the
+time at which they were read.
 """
 
 from __future__ import annotations
@@ -22,6 +22,10 @@ T = TypeVar("T")
 
 FRESH_FOR_S = 1.0
 """Counts younger than this are served again: any number of readers costs one read a second."""
+WAIT_S = 0.25
+"""How long a caller waits for newer counts."""
+FIRST_WAIT_S = 1.0
+"""How long one waits when there are none yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,38 +51,50 @@ async def within(timeout_s: float, asked: Awaitable[T]) -> T:
 
 
 class TallyReader:
-    """Reads the tallies, at most once a second and never twice at a time."""
+    """Reads the counts once for all callers, at most once a second and never twice at a time.
 
-    def __init__(self, store: Store, clock: Clock, timeout_s: float) -> None:
+    No caller waits longer than `WAIT_S` for a read, and none at all after one that was late:
+    the last counts are returned then, with the time at which they were read.
+    """
+
+    def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
         self._clock = clock
-        self._timeout_s = timeout_s
         self._last = Tallies()
-        self._reading = asyncio.Lock()
+        self._reading: asyncio.Future[Tallies] | None = None
+        self._began_at = clock.now()
         self._failing = False
+        self._late = False
 
-    async def latest(self, within_s: float | None = None) -> Tallies:
-        """The counts now, or the last known ones when the store does not answer, or not `within_s`."""
-        try:
-            async with asyncio.timeout(within_s):
-                return await self._counted()
-        except TimeoutError:
+    async def latest(self) -> Tallies:
+        """Return the counts now, or the last ones when the store does not answer in time."""
+        now, counted_at = self._clock.now(), self._last.counted_at
+        if counted_at is not None and now - counted_at < FRESH_FOR_S:
             return self._last
+        if self._reading is None:
+            self._began_at = now
+            self._reading = asyncio.ensure_future(self._store.read(self._count))
+            self._reading.add_done_callback(self._ended)
+        patience_s = 0.0 if self._late else FIRST_WAIT_S if counted_at is None else WAIT_S
+        left_s = self._began_at + patience_s - now
+        if left_s > 0:
+            reading = self._reading
+            await asyncio.wait({reading}, timeout=left_s)
+            self._late = self._late or not reading.done()
+        return self._last
 
-    async def _counted(self) -> Tallies:
-        async with self._reading:
-            counted_at = self._last.counted_at
-            if counted_at is not None and self._clock.now() - counted_at < FRESH_FOR_S:
-                return self._last
-            try:
-                self._last = await within(self._timeout_s, self._store.read(self._count))
-            except StoreError as error:
-                if not self._failing:
-                    log.warning("store_counts_unavailable", error=str(error))
-                self._failing = True
-            else:
-                self._failing = False
-            return self._last
+    def _ended(self, reading: asyncio.Future[Tallies]) -> None:
+        self._reading = None
+        if reading.cancelled():
+            return
+        error = reading.exception()
+        if error is None:
+            self._last, self._failing, self._late = reading.result(), False, False
+        elif not isinstance(error, StoreError):
+            log.error("store_counts_failed", exc_info=error)
+        elif not self._failing:
+            log.warning("store_counts_unavailable", error=str(error))
+        self._failing = error is not None
 
     def _count(self, tx: Transaction) -> Tallies:
         return Tallies(

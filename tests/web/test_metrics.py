@@ -336,6 +336,14 @@ async def test_a_store_that_is_away_costs_no_scrape_and_keeps_the_last_counts() 
         assert await scrape(site, "placements", state="queued") == 1
 
 
+async def test_the_age_of_the_counts_is_exposed() -> None:
+    async with _busy().running() as site:
+        counted_at = await scrape(site, "store_counts_timestamp_seconds")
+        site.clock.advance(60)
+        site.store.hangs = True
+        assert await scrape(site, "store_counts_timestamp_seconds") == counted_at == NOW
+
+
 async def test_many_scrapes_at_once_read_the_store_once(site: Site) -> None:
     await asyncio.gather(*(site.get("/metrics") for _ in range(20)))
     assert site.store.runs == 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TypeVar
@@ -17,6 +17,7 @@ from nexusd.core.lifecycle import Placement, State
 from nexusd.core.placement import Considered, Decision
 from nexusd.core.polls import REGIONS
 from nexusd.core.world import World
+from nexusd.persistence import PatientReader
 from nexusd.ports import Clock, Daemon, Store, Transaction
 from nexusd.web.page.course import POLLS_A_SLOT, Courses
 from nexusd.web.page.order import AlertOrder
@@ -123,6 +124,7 @@ class Reading:
         self._store = store
         self._clock = clock
         self._tallies = tallies
+        self._reader = PatientReader()
         self._lock = asyncio.Lock()
         self._order = AlertOrder()
         self._courses = Courses(slot_s=0.0)
@@ -148,11 +150,12 @@ class Reading:
         """
         world = self._daemon.world
         async with asyncio.TaskGroup() as group:
-            counting = group.create_task(self._tallies.latest(STORE_TIMEOUT_S), name="page tallies")
-            reading = self._store.read(self._transaction(world.fleets.names[:MAX_FLEETS]))
+            counting = group.create_task(self._tallies.latest(), name="page tallies")
+            transaction = self._transaction(world.fleets.names[:MAX_FLEETS])
+            reading = group.create_task(self._stored(transaction), name="page placements")
             counts = world.alert_counts
             alerts = await self._order.of(world.alerts, world.muting)
-            stored = await self._stored(reading)
+            stored = await reading
             if stored is not None:
                 await self._read_courses()
         tallies = counting.result()
@@ -205,10 +208,10 @@ class Reading:
         known = self._decided
         return transaction
 
-    async def _stored(self, reading: Awaitable[tuple[Stored, _Decided]]) -> Stored | None:
-        """None when the store does not answer in time."""
+    async def _stored(self, transaction: Callable[[Transaction], tuple[Stored, _Decided]]) -> Stored | None:
+        """None when the store does not answer in time, or has not answered an earlier view yet."""
         try:
-            stored, self._decided = await within(STORE_TIMEOUT_S, reading)
+            stored, self._decided = await self._reader.read(lambda: self._store.read(transaction))
         except StoreError:
             return None
         return stored
