@@ -1,13 +1,23 @@
-"""What CloudNexus sends, decoded. Called by `client` and `create`.
+"""Decoding of what CloudNexus sends. Called by `client` and `create`.
 
-Instances are decoded straight into `core.records.Instance`. Only a page that does not fit the types is read
-a second time, record by record and liberally: an optional field of a wrong type becomes None, and a record
-without a required field is named. Regions are few and read that way always.
+Instances are decoded straight into `core.records.Instance`. Only a page that does not fit the types is
+decoded again, field by field and liberally, so that one odd record does not stop all others:
+
+- A lone surrogate (`"\\ud800"`), which JSON can write and no text can hold, is read as U+FFFD.
+- An id that is a number is its text. A record without an id makes the listing partial: it cannot be counted.
+- Without a usable name, status or region, the name is empty and the others are `UNKNOWN`. An optional field
+  of a wrong type or size is None.
+- A string longer than `MAX_STRING_LENGTH` is cut, with a hash of the whole in place of the rest, so that
+  different strings stay different.
+
+Regions are few and always decoded that way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -15,13 +25,24 @@ import msgspec
 
 from nexusd.core.answers import CreateRequest
 from nexusd.core.errors import BadAnswerError
-from nexusd.core.records import Instance, Region, Specs
+from nexusd.core.records import MAX_STRING_LENGTH, UNKNOWN, Instance, Region, Specs
 from nexusd.core.text import one_line
 
 MAX_TEXT = 500
 """Characters kept of each thing that the provider says."""
 MAX_CODE = 100
-_REQUIRED = ("id", "name", "status", "region")
+MAX_LATENCY_MS = 1e9
+"""A latency above this is no measurement."""
+
+_HASH_LENGTH = 16
+_SURROGATES = re.compile(
+    rb"((?:[^\\]++"  # no escape
+    rb"|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"  # a pair
+    rb"|\\(?!u[dD][89a-fA-F]).)*+)"  # another escape
+    rb"(\\u[dD][89a-fA-F][0-9a-fA-F]{2})?+",  # a lone surrogate
+    re.DOTALL,
+)
+_REPLACEMENT = rb"\ufffd"
 
 T = TypeVar("T")
 
@@ -48,13 +69,12 @@ class RecordsPage(msgspec.Struct, frozen=True, gc=False):
     meta: Meta
 
 
-class _LoosePage(msgspec.Struct, frozen=True):
-    data: list[dict[str, object]]
-    meta: Meta
-
-
 class _RegionsAnswer(msgspec.Struct, frozen=True):
-    regions: list[dict[str, object]]
+    regions: list[msgspec.Raw]
+
+
+Fields = Mapping[str, msgspec.Raw]
+"""A record's fields, each as the bytes that it was sent as."""
 
 
 class PartialPageError(BadAnswerError):
@@ -76,8 +96,8 @@ class ErrorBody:
 _page_decoder = msgspec.json.Decoder(InstancePage)
 _records_page_decoder = msgspec.json.Decoder(RecordsPage)
 _record_decoder = msgspec.json.Decoder(Instance)
-_loose_page_decoder = msgspec.json.Decoder(_LoosePage)
 _regions_decoder = msgspec.json.Decoder(_RegionsAnswer)
+_fields_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _any_decoder = msgspec.json.Decoder()
 
 
@@ -93,9 +113,9 @@ def decode_page(body: bytes, request: str) -> InstancePage:
         return _page_decoder.decode(body)
     except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
-    loose = _parse(_loose_page_decoder.decode, body, request, "partial")
-    instances = [_instance(record, index, request) for index, record in enumerate(loose.data)]
-    return InstancePage(instances, loose.meta)
+    page = _parse(_records_page_decoder.decode, body, request, "partial")
+    instances = [_instance(record, index, request) for index, record in enumerate(page.data)]
+    return InstancePage(instances, page.meta)
 
 
 def split_page(body: bytes) -> RecordsPage | None:
@@ -117,27 +137,36 @@ def decode_record(record: msgspec.Raw) -> Instance | None:
 
 
 def decode_regions(body: bytes, request: str) -> dict[str, Region]:
-    """The regions by slug. Raises `BadAnswerError` (`invalid`), for a missing or repeated slug too.
+    """Return the regions by slug.
 
-    A latency that is not a number of at least 0 is None. Capacity is there only when the answer is true or a
-    positive number: whatever else it says, nothing is placed on a guess.
+    Raises `PartialPageError` for a region without a slug, `BadAnswerError` (`invalid`) for another document.
+    A latency that is not a number from 0 to `MAX_LATENCY_MS` is None. A region has capacity only when the API
+    sends true or a positive number. Where nothing may be placed, the status is `UNKNOWN`: for a slug that is
+    listed twice with different data, or that cannot be sent back as it is.
     """
-    answer = _parse(_regions_decoder.decode, body, request, "invalid")
+    document = _parse(_regions_decoder.decode, body, request, "invalid")
     regions: dict[str, Region] = {}
-    for index, record in enumerate(answer.regions):
-        slug = record.get("slug")
-        if not isinstance(slug, str) or not slug:
-            raise BadAnswerError(f"{request}: region {index} of the answer has no slug")
-        if slug in regions:
-            raise BadAnswerError(f"{request}: region {one_line(slug, MAX_TEXT)!r} is listed twice")
-        regions[slug] = Region(
-            slug=slug,
-            name=_text(record, "name", ""),
-            status=_text(record, "status", "unknown"),
-            latency_ms=_not_negative(record.get("avg_latency_ms")),
-            capacity=(_not_negative(record.get("capacity")) or 0) > 0 or record.get("capacity") is True,
-        )
+    for index, record in enumerate(document.regions):
+        fields = _fields(record)
+        slug = _text_or_number(fields, "slug")
+        if not slug:
+            raise PartialPageError(f"{request}: region {index} of the response has no slug", "partial")
+        region = _region(slug, fields)
+        if regions.setdefault(region.slug, region) != region:
+            regions[region.slug] = msgspec.structs.replace(region, status=UNKNOWN)
     return regions
+
+
+def _region(slug: str, fields: Fields | None) -> Region:
+    latency_ms, capacity = _not_negative(_value(fields, "avg_latency_ms")), _value(fields, "capacity")
+    usable = len(slug) <= MAX_STRING_LENGTH and "\N{REPLACEMENT CHARACTER}" not in slug
+    return Region(
+        slug=_bounded(slug),
+        name=_bounded(_text_or_number(fields, "name") or ""),
+        status=_bounded(_text_or_number(fields, "status") or UNKNOWN) if usable else UNKNOWN,
+        latency_ms=latency_ms if latency_ms is not None and latency_ms <= MAX_LATENCY_MS else None,
+        capacity=(_not_negative(capacity) or 0) > 0 or capacity is True,
+    )
 
 
 def decode_created(body: bytes, asked: CreateRequest) -> Instance | None:
@@ -146,23 +175,26 @@ def decode_created(body: bytes, asked: CreateRequest) -> Instance | None:
     What it leaves out is filled in from the request. Raises `ValueError` when it is no JSON object or is
     about another instance.
     """
-    record = msgspec.json.decode(body, type=dict[str, object])
+    body.decode()
+    fields = _fields(repair_surrogates(body))
+    if fields is None:
+        raise ValueError("the response is not a JSON object")
     for name, mine in (("name", asked.name), ("region", asked.region)):
-        if record.get(name) not in (None, mine):
+        if _text_or_number(fields, name) not in (None, mine):
             raise ValueError(f"the answer is about another {name}")
-    instance_id = record.get("id")
-    if not isinstance(instance_id, str) or not instance_id:
+    instance_id = _text_or_number(fields, "id")
+    if not instance_id:
         return None
     return Instance(
-        id=instance_id,
+        id=_bounded(instance_id),
         name=asked.name,
-        status=_text(record, "status", "pending"),
+        status=_bounded(_text_or_number(fields, "status") or "pending"),
         region=asked.region,
-        public_ip=_text_or_none(record, "public_ip"),
-        created_at=_text_or_none(record, "created_at"),
-        specs=_specs(record.get("specs")),
-        plan=_text(record, "plan", asked.plan),
-        image=_text(record, "image", asked.image),
+        public_ip=_short_text(fields, "public_ip"),
+        created_at=_short_text(fields, "created_at"),
+        specs=_specs(fields),
+        plan=_bounded(_text_or_number(fields, "plan") or asked.plan),
+        image=_bounded(_text_or_number(fields, "image") or asked.image),
     )
 
 
@@ -182,13 +214,14 @@ def encode_create(request: CreateRequest) -> bytes:
 def decode_error(body: bytes) -> ErrorBody:
     """What an error's body says; never raises, because the status alone already counts."""
     try:
-        answer = _any_decoder.decode(body)
+        answer = _any_decoder.decode(repair_surrogates(body))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ErrorBody()
     error = answer.get("error") if isinstance(answer, dict) else None
     if not isinstance(error, dict):
         return ErrorBody()
-    return ErrorBody(_text(error, "code", ""), _text(error, "message", ""), _as_text(error.get("details")))
+    code, message = (value if isinstance(value := error.get(n), str) else "" for n in ("code", "message"))
+    return ErrorBody(code, message, _as_text(error.get("details")))
 
 
 def _as_text(details: object) -> str:
@@ -205,7 +238,7 @@ def _parse(decode: Callable[[bytes], T], body: bytes, request: str, mismatch: st
     try:
         if not body.isascii():
             body.decode()
-        return decode(body)
+        return decode(repair_surrogates(body))
     except msgspec.ValidationError as error:
         raise BadAnswerError(
             f"{request}: not the documented answer: {one_line(str(error), MAX_TEXT)}", mismatch
@@ -216,37 +249,82 @@ def _parse(decode: Callable[[bytes], T], body: bytes, request: str, mismatch: st
         raise BadAnswerError(f"{request}: the answer is nested too deeply") from None
 
 
-def _instance(record: dict[str, object], index: int, request: str) -> Instance:
-    for name in _REQUIRED:
-        if not isinstance(record.get(name), str):
-            raise PartialPageError(f"{request}: record {index} has no usable `{name}`", "partial")
+def repair_surrogates(body: bytes) -> bytes:
+    """Replace each escape of a lone surrogate in a JSON document by that of U+FFFD."""
+    if rb"\ud" not in body and rb"\uD" not in body:
+        return body
+    return _SURROGATES.sub(lambda found: found[1] + (_REPLACEMENT if found[2] else b""), body)
+
+
+def _instance(record: msgspec.Raw, index: int, request: str) -> Instance:
+    fields = _fields(record)
+    instance_id = _text_or_number(fields, "id")
+    if not instance_id:
+        raise PartialPageError(f"{request}: record {index} has no usable `id`", "partial")
+    plan, image = _text(fields, "plan"), _text(fields, "image")
     return Instance(
-        id=_text(record, "id", ""),
-        name=_text(record, "name", ""),
-        status=_text(record, "status", ""),
-        region=_text(record, "region", ""),
-        public_ip=_text_or_none(record, "public_ip"),
-        created_at=_text_or_none(record, "created_at"),
-        specs=_specs(record.get("specs")),
-        plan=_text_or_none(record, "plan"),
-        image=_text_or_none(record, "image"),
+        id=_bounded(instance_id),
+        name=_bounded(_text_or_number(fields, "name") or ""),
+        status=_bounded(_text_or_number(fields, "status") or UNKNOWN),
+        region=_bounded(_text_or_number(fields, "region") or UNKNOWN),
+        public_ip=_short_text(fields, "public_ip"),
+        created_at=_short_text(fields, "created_at"),
+        specs=_specs(fields),
+        plan=_bounded(plan) if plan is not None else None,
+        image=_bounded(image) if image is not None else None,
     )
 
 
-def _specs(value: object) -> Specs | None:
-    if not isinstance(value, dict):
+def _fields(record: bytes | msgspec.Raw) -> Fields | None:
+    """Return the fields of a JSON object, None for anything else."""
+    try:
+        return _fields_decoder.decode(record)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    return Specs(*(_not_negative(value.get(name)) for name in ("cpu", "ram_gb", "disk_gb")))
 
 
-def _text(record: dict[str, object], name: str, default: str) -> str:
-    value = record.get(name)
-    return value if isinstance(value, str) and value else default
+def _value(fields: Fields | None, name: str) -> object:
+    """Return a field's value, None when it is absent or cannot be represented."""
+    raw = fields.get(name) if fields is not None else None
+    if raw is None:
+        return None
+    try:
+        return _any_decoder.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
 
 
-def _text_or_none(record: dict[str, object], name: str) -> str | None:
-    value = record.get(name)
+def _text(fields: Fields | None, name: str) -> str | None:
+    value = _value(fields, name)
     return value if isinstance(value, str) else None
+
+
+def _short_text(fields: Fields | None, name: str) -> str | None:
+    value = _text(fields, name)
+    return value if value is not None and len(value) <= MAX_STRING_LENGTH else None
+
+
+def _text_or_number(fields: Fields | None, name: str) -> str | None:
+    """Return a string field, or a number as it was written."""
+    raw = bytes(fields[name]).strip() if fields is not None and name in fields else b""
+    if raw[:1].isdigit() or raw[:1] == b"-":
+        return raw.decode("ascii")
+    return _text(fields, name)
+
+
+def _bounded(text: str) -> str:
+    """Return a text of at most `MAX_STRING_LENGTH` characters, different for different texts."""
+    if len(text) <= MAX_STRING_LENGTH:
+        return text
+    suffix = hashlib.sha256(text.encode()).hexdigest()[:_HASH_LENGTH]
+    return f"{text[: MAX_STRING_LENGTH - _HASH_LENGTH - 1]}~{suffix}"
+
+
+def _specs(fields: Fields | None) -> Specs | None:
+    sizes = _fields(fields["specs"]) if fields is not None and "specs" in fields else None
+    if sizes is None:
+        return None
+    return Specs(*(_not_negative(_value(sizes, name)) for name in ("cpu", "ram_gb", "disk_gb")))
 
 
 def _not_negative(value: object) -> float | None:

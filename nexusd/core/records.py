@@ -1,12 +1,23 @@
 """What CloudNexus has, as records that `cloud/` decodes straight from the wire; and what a fleet comes to.
 
 Read liberally (product.md, first page): ids are opaque, missing optional fields are None, unknown fields are
-ignored, and an unknown status is kept as it is and is never healthy or running.
+ignored, and an unknown status is kept as it is and is never healthy or running. A record that does not meet
+the constraints here is decoded field by field (`cloud/wire.py`).
 """
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
+
+MAX_STRING_LENGTH = 256
+"""Characters of a string of the API; at most 1,024 bytes in UTF-8, so that every store can index it."""
+UNKNOWN = "unknown"
+"""The status or region of an instance, or the status of a region, that the API does not give."""
+
+String = Annotated[str, msgspec.Meta(max_length=MAX_STRING_LENGTH)]
+NonEmptyString = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_STRING_LENGTH)]
 
 HEALTHY = "healthy"
 RUNNING = "running"
@@ -26,19 +37,19 @@ class Specs(msgspec.Struct, frozen=True, gc=False):
 class Instance(msgspec.Struct, frozen=True, gc=False):
     """One compute instance (reference: Schemas, Instance).
 
-    `status` is kept as it was sent, known or not. `plan` and `image` are not in the reference's schema but
-    are read when a listing has them, because they tell one's own instance from a namesake.
+    `status` is kept as it was sent. `name` is empty when the API gives none. `plan` and `image` are not in
+    the reference's schema but are read when a listing has them, to tell an own instance from a namesake.
     """
 
-    id: str
-    name: str
-    status: str
-    region: str
-    public_ip: str | None = None
-    created_at: str | None = None
+    id: NonEmptyString
+    name: String
+    status: NonEmptyString
+    region: NonEmptyString
+    public_ip: String | None = None
+    created_at: String | None = None
     specs: Specs | None = None
-    plan: str | None = None
-    image: str | None = None
+    plan: String | None = None
+    image: String | None = None
 
     @property
     def live(self) -> bool:
@@ -51,7 +62,7 @@ class Region(msgspec.Struct, frozen=True, gc=False):
 
     slug: str
     name: str = ""
-    status: str = "unknown"
+    status: str = UNKNOWN
     latency_ms: float | None = None
     capacity: bool = False
 

@@ -83,17 +83,18 @@ def test_a_page_that_was_not_read_in_a_sweep_is_forgotten() -> None:
     assert reader.decode(body(*FLEET), 0) is not before
 
 
-def test_a_changed_record_without_a_required_field_is_named() -> None:
+def test_a_changed_record_without_an_id_is_named() -> None:
     reader = PageReader()
     reader.decode(body(*FLEET), 0)
-    broken = {key: value for key, value in FLEET[3].items() if key != "status"}
-    with pytest.raises(PartialPageError, match="record 3 has no usable `status`"):
+    broken = {key: value for key, value in FLEET[3].items() if key != "id"}
+    with pytest.raises(PartialPageError, match="record 3 has no usable `id`"):
         reader.decode(body(*FLEET[:3], broken, *FLEET[4:]), 0)
 
 
 values = st.one_of(st.none(), st.integers(-5, 5), st.text(max_size=3), st.lists(st.integers(), max_size=1))
 statuses = st.sampled_from(["running", "stopped", "a\u00e9", 'a"b'])
 records = st.one_of(
+    st.builds(numbered, st.integers(0, 12), name=values, region=values),
     st.builds(numbered, st.integers(0, 12), status=statuses),
     st.builds(numbered, st.integers(0, 12), status=values, public_ip=values, specs=values),
 )
