@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
@@ -14,7 +15,7 @@ from nexusd.cli.output import note, print_json, printable, show, when
 from nexusd.cli.tables import print_table
 from nexusd.core.durations import parse_duration
 from nexusd.core.errors import InputError
-from nexusd.core.matchers import Matcher, matcher, parse_matcher
+from nexusd.core.matchers import Matcher, matcher, parse_matchers
 
 PATH = "/api/v2/silences"
 ONE = "/api/v2/silence"
@@ -45,7 +46,9 @@ def add(
     """Silence alerts from now on, and print the silence's id."""
     now = datetime.now(UTC)
     body = {
-        "matchers": [_matcher(text, first=number == 0) for number, text in enumerate(matchers)],
+        "matchers": [
+            parts for number, text in enumerate(matchers) for parts in _matchers(text, first=number == 0)
+        ],
         "startsAt": _written(now),
         "endsAt": _written(_after(now, duration)),
         "createdBy": author if author is not None else _login(),
@@ -97,13 +100,14 @@ def expire(
         print_json([{"silenceID": silence_id} for silence_id in silence_ids])
 
 
-def _matcher(text: str, *, first: bool) -> dict[str, Any]:
-    """As Alertmanager's API has it. Raises typer's usage error."""
+def _matchers(text: str, *, first: bool) -> list[dict[str, Any]]:
+    """Build Alertmanager's `matchers`. Raises typer's usage error."""
+    name_alone = first and not re.search("[={]|!~", text)
     try:
-        found = matcher("alertname", "=", text) if first and "=" not in text else parse_matcher(text)
+        found = (matcher("alertname", "=", text),) if name_alone else parse_matchers(text)
     except InputError as error:
         raise typer.BadParameter(printable(str(error)), param_hint="MATCHER") from None
-    return _parts(found)
+    return [_parts(each) for each in found]
 
 
 def _parts(found: Matcher) -> dict[str, Any]:

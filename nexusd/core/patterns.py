@@ -40,6 +40,22 @@ def pattern(text: str) -> Pattern:
     return _quick(text) if _is_plain(text) else _linear(text)
 
 
+class LazyPattern:
+    """A pattern that is compiled on first use: most stored patterns are read far more often than used."""
+
+    __slots__ = ("_compiled", "_text")
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._compiled: Pattern | None = None
+
+    def __call__(self, value: str) -> bool:
+        """Raises `InputError` for a pattern that cannot be used."""
+        if self._compiled is None:
+            self._compiled = pattern(self._text)
+        return self._compiled(value)
+
+
 def _is_plain(text: str) -> bool:
     """Made of characters, classes, alternatives, few repetitions and groups, and no repeated group."""
     at, choices, before = 0, 0, "open"

@@ -53,7 +53,7 @@ def check(request: SilenceRequest, now: float) -> None:
     """Raises `InputError` for what Alertmanager refuses, too."""
     if not request.matchers:
         raise InputError("matchers: at least one is needed", "matchers")
-    if all(m.matches({}) for m in request.matchers):
+    if all(m.accepts_empty for m in request.matchers):
         raise InputError("matchers: at least one must not match the empty value", "matchers")
     if request.ends_at <= request.starts_at:
         raise InputError("endsAt: must be later than startsAt", "endsAt")

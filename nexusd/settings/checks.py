@@ -9,7 +9,7 @@ from pathlib import Path
 from nexusd.core import expressions
 from nexusd.core.errors import InputError
 from nexusd.core.identifiers import fleet_of
-from nexusd.core.matchers import parse_matcher
+from nexusd.core.matchers import parse_matchers
 from nexusd.core.spelling import nearest
 from nexusd.settings.alerting import (
     RULE_NAMES,
@@ -152,7 +152,7 @@ def _routes(settings: Settings) -> Iterator[Problem]:
     for number, route in enumerate(settings.routes):
         for position, matcher in enumerate(route.matchers):
             try:
-                parse_matcher(matcher)
+                parse_matchers(matcher)
             except InputError as error:
                 yield Problem(("routes", number, "matchers", position), str(error))
         for position, name in enumerate(route.receivers):

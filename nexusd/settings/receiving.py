@@ -7,7 +7,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import TypeVar
 
-from nexusd.core.matchers import Matcher, parse_matcher
+from nexusd.core.matchers import Matcher, parse_matchers
 from nexusd.core.notifications import ALL_LABELS, Route, Routing
 from nexusd.core.webhook_body import BodyOptions
 from nexusd.delivery.alertmanager import AlertmanagerOptions
@@ -82,7 +82,7 @@ def _parted(route: Route, feeds: AbstractSet[str]) -> Iterator[Route]:
 def _route(route: RouteSettings) -> Route:
     return Route(
         receivers=route.receivers,
-        matchers=tuple(parse_matcher(text) for text in route.matchers),
+        matchers=tuple(m for text in route.matchers for m in parse_matchers(text)),
         group_by=route.group_by,
         group_wait_s=route.group_wait_s,
         group_interval_s=route.group_interval_s,

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from nexusd.core.alerts import Alert, AlertState
 from nexusd.core.errors import InputError
-from nexusd.core.matchers import Matcher, all_match, parse_matcher
+from nexusd.core.matchers import Matcher, all_match, parse_matchers
 from nexusd.core.muting import Muted, Muting
 from nexusd.core.patterns import Pattern, pattern
 from nexusd.core.silences import Silence
@@ -74,7 +74,7 @@ def matchers_of(request: web.Request) -> tuple[Matcher, ...]:
             f"filter: at most {MAX_FILTERS}, each of up to {LONGEST_FILTER} characters", "filter"
         )
     try:
-        return tuple(parse_matcher(each) for each in given)
+        return tuple(m for each in given for m in parse_matchers(each))
     except InputError as error:
         raise InputError(f"filter: {error}", "filter") from error
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated
 
 from aiohttp import web
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from nexusd.core.errors import InputError
 from nexusd.core.matchers import Matcher, matcher
@@ -18,13 +17,6 @@ from nexusd.web.queries import parse_time
 MAX_MATCHERS = 50
 _OPERATORS = {(False, True): "=", (False, False): "!=", (True, True): "=~", (True, False): "!~"}
 """By `isRegex` and `isEqual`."""
-_LABEL_NAME = r"^[a-zA-Z_][a-zA-Z0-9_]*$"
-
-
-def _label_name(value: str) -> str:
-    if not re.fullmatch(_LABEL_NAME, value, re.ASCII):
-        raise ValueError("a label's name is expected: letters, digits and underscores")
-    return value
 
 
 Time = Annotated[str, Field(max_length=64, json_schema_extra={"format": "date-time"})]
@@ -33,9 +25,7 @@ Time = Annotated[str, Field(max_length=64, json_schema_extra={"format": "date-ti
 class MatcherBody(BaseModel):
     model_config = ConfigDict(strict=True)
 
-    name: Annotated[str, Field(max_length=128), AfterValidator(_label_name)] = Field(
-        json_schema_extra={"pattern": _LABEL_NAME}
-    )
+    name: Annotated[str, Field(min_length=1, max_length=128)]
     value: Annotated[str, Field(max_length=4096)]
     isRegex: bool  # noqa: N815 - Alertmanager's name
     isEqual: bool = True  # noqa: N815 - likewise

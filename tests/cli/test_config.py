@@ -145,7 +145,7 @@ def test_check_live_exits_1_with_the_reason_when_the_key_is_refused(
     path = write(f"cloudnexus: {{api_key: canary, base_url: '{cloud.url}/v1'}}")
     ran = run("config", "check", "--live", "--config", path)
     assert ran.code == 1
-    [_, said] = ran.err.splitlines()
+    [said] = ran.err.splitlines()
     assert said.startswith(f"nexusd: {cloud.url}/v1: ")
     assert "canary" not in ran.out + ran.err
 

@@ -86,6 +86,16 @@ async def test_alerts_are_queried_by_matchers_and_receiver(tmp_path: Path) -> No
         assert (code, "nexusd's alerting works" in out) == (0, True)
 
 
+async def test_a_silence_may_have_negative_matchers_only(tmp_path: Path) -> None:
+    async with driven(tmp_path) as amtool:
+        code, out, err = await amtool.run("silence", "add", "severity!=none", "-c", "moving", "-a", "ada")
+        assert (code, err) == (0, "")
+        silenced = await amtool.json("alert", "query", "--silenced")
+        assert {a["labels"]["alertname"] for a in silenced if a["status"]["silencedBy"] == [out.strip()]} == {
+            "RegionLatencyHigh"
+        }
+
+
 async def test_a_silence_is_added_queried_updated_and_expired(tmp_path: Path) -> None:
     async with driven(tmp_path) as amtool:
         matchers = ("alertname=RegionLatencyHigh", "region!~us-.*")

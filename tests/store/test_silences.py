@@ -41,6 +41,18 @@ async def test_open_are_those_that_are_not_over(store: SqlStore) -> None:
         assert [s.id for s in await store.run(lambda tx, at=now: tx.silences.open(at))] == expected
 
 
+async def test_an_unchanged_silence_is_the_same_object_at_each_pass(store: SqlStore) -> None:
+    async def read() -> Silence:
+        [found] = await store.run(lambda tx: tx.silences.open(10.0))
+        return found
+
+    await store.run(lambda tx: tx.silences.save([NIGHT]))
+    first = await read()
+    assert await read() is first
+    await store.run(lambda tx: tx.silences.save([replace(NIGHT, ends_at=30.0)]))
+    assert (await read()).ends_at == 30.0
+
+
 async def test_the_newest_are_those_that_end_last(store: SqlStore) -> None:
     await store.run(lambda tx: tx.silences.save(replace(NIGHT, id=str(n), ends_at=n) for n in range(5)))
     assert [s.id for s in await store.run(lambda tx: tx.silences.newest(2))] == ["4", "3"]
