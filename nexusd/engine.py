@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Coroutine, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
@@ -32,6 +32,7 @@ from nexusd.ports import Clock, Daemon, ReceiverTest
 from nexusd.provisioning.fleets import FleetKeeper
 from nexusd.provisioning.intake import STATE_CHANGED, Intake
 from nexusd.provisioning.worker import Provisioner
+from nexusd.runtime.descriptors import max_connections
 from nexusd.runtime.schedule import Schedule
 from nexusd.runtime.tasks import run_until_stopped, until_stopped
 from nexusd.settings import Settings, parts, receiving
@@ -40,7 +41,7 @@ from nexusd.store.store import SqlStore
 from nexusd.web.listening import Listening
 from nexusd.web.metrics import MetricsRegistry
 from nexusd.web.server import Taking, Telling, WebServer
-from nexusd.web.stream import EventStream, StreamOptions
+from nexusd.web.stream import EventStream, StreamOptions, max_readers
 
 log = structlog.get_logger(__name__)
 
@@ -106,9 +107,11 @@ class Engine:
         )
         intake = Intake(world, store, clock, rng, self._provisioning.policy, self._asked)
         taking = Taking(intake, Silencing(store, clock, rng, self._silences_changed))
-        self._stream = EventStream(store, clock, StreamOptions())
+        connections = max_connections()
+        self._stream = EventStream(store, clock, StreamOptions(max_readers=max_readers(connections)))
         telling = Telling(store, self._stream)
-        self._web = WebServer(parts.web_options(loaded), daemon, taking, telling, metrics, clock)
+        web_options = replace(parts.web_options(loaded), max_connections=connections)
+        self._web = WebServer(web_options, daemon, taking, telling, metrics, clock)
         self._cycle: Cycle | None = None
         self._term_began_at: float | None = None
         for name in receiving.receiver_names(loaded):

@@ -26,6 +26,7 @@ _POLL_FAILURES = (
     *("throttled", "too_large", "unauthorized", "unavailable", "other"),
 )
 _NOTIFICATION_FAILURES = ("expired", "gone", "rejected", "other")
+CONNECTIONS_SHED = ("idle", "refused")
 _MINUTES_S = (1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0)
 _POLL_BUCKETS_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _LAG_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
@@ -106,6 +107,13 @@ class MetricsRegistry:
         self._loop_lag = Histogram(
             "nexusd_event_loop_lag_seconds", "How late the event loop ran a timer.", bounds=_LAG_BUCKETS_S
         )
+        self._connections_shed = Counter(
+            "nexusd_http_connections_shed",
+            "Client connections closed while idle, or refused, because too many were open.",
+            ("reason",),
+        )
+        for reason in CONNECTIONS_SHED:
+            self._connections_shed.zero(reason)
 
     def _declare_notifications(self, receivers: tuple[str, ...]) -> None:
         self._notifications = Counter(
@@ -195,6 +203,10 @@ class MetricsRegistry:
     def loop_lag(self, lag_s: float) -> None:
         self._loop_lag.observe(lag_s)
 
+    def connection_shed(self, reason: str) -> None:
+        """Count a client connection that was closed (`idle`) or refused (`refused`)."""
+        self._connections_shed.add(1, reason)
+
     def loop_tasks(self, count: int) -> None:
         self._loop_tasks = count
 
@@ -215,6 +227,7 @@ class MetricsRegistry:
             self._notifications,
             self._notifications_failed,
             self._notification_requests,
+            self._connections_shed,
         )
         histograms = (
             self._poll_duration,

@@ -44,3 +44,4 @@ class WebOptions:
     body_timeout_s: float = 30.0
     store_timeout_s: float = 5.0
     shutdown_timeout_s: float = 5.0
+    max_connections: int = 4_096

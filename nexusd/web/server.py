@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import socket
 from dataclasses import dataclass
 from ipaddress import ip_address
 
@@ -16,10 +18,11 @@ from nexusd.web.alerts import AlertRoutes
 from nexusd.web.answers import errors_as_answers
 from nexusd.web.auth import Guard
 from nexusd.web.bodies import bounded
+from nexusd.web.connections import HANDSHAKE_TIMEOUT_S, ConnectionLimit
 from nexusd.web.fleets import FleetRoutes
 from nexusd.web.history import HistoryRoutes
 from nexusd.web.inventory import InventoryRoutes
-from nexusd.web.listening import Listening, written
+from nexusd.web.listening import BACKLOG, Listening, written
 from nexusd.web.metrics import MetricsRegistry
 from nexusd.web.openapi import OpenApiRoutes
 from nexusd.web.options import WebOptions
@@ -81,6 +84,8 @@ class WebServer:
         self._options = options
         self._tls = tls_context(options.tls) if options.tls is not None else None
         self._addresses: list[tuple[str, int]] = []
+        self._servers: list[asyncio.Server] = []
+        self._connections = ConnectionLimit(options.max_connections, metrics, tls=self._tls is not None)
         app = self._application()
         tallies = TallyReader(store, clock)
         status = StatusRoutes(options.version, daemon, store, clock, tallies)
@@ -112,9 +117,22 @@ class WebServer:
         """Take connections from its sockets, which stay open for whoever comes after this server."""
         await self._runner.setup()
         for own in listening.shared():
-            await web.SockSite(self._runner, own, ssl_context=self._tls).start()
-        self._addresses = [(address[0], address[1]) for address in self._runner.addresses]
+            address = own.getsockname()
+            self._addresses.append((address[0], address[1]))
+            self._servers.append(await self._serve(own))
         log.info("listening", url=self.url, tls=self._tls is not None)
+
+    async def _serve(self, own: socket.socket) -> asyncio.Server:
+        server = self._runner.server
+        if server is None:
+            raise RuntimeError("the runner is not set up")
+        return await asyncio.get_running_loop().create_server(
+            self._connections.factory(server),
+            sock=own,
+            ssl=self._tls,
+            ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S if self._tls is not None else None,
+            backlog=BACKLOG,
+        )
 
     async def keep_ready(self) -> None:
         """Prepare what takes long before it is asked for. For ever."""
@@ -135,15 +153,20 @@ class WebServer:
 
     async def stop(self) -> None:
         """Take no more connections; let the requests under way end, for `shutdown_timeout_s` at most."""
+        for server in self._servers:
+            server.close()
         await self._runner.cleanup()
 
     def _application(self) -> web.Application:
         options = self._options
         guard = Guard(options.read_token, options.write_token, options.external_url, self._loopback_only)
-        app = web.Application(
-            client_max_size=options.body_limit_bytes,
-            middlewares=[errors_as_answers, guard.middleware(), bounded(options)],
-        )
+        middlewares = [
+            self._connections.middleware(),
+            errors_as_answers,
+            guard.middleware(),
+            bounded(options),
+        ]
+        app = web.Application(client_max_size=options.body_limit_bytes, middlewares=middlewares)
         app.on_response_prepare.append(_add_headers)
         return app
 

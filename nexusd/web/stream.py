@@ -33,6 +33,14 @@ CLOCKS_APART_S = 300.0
 """How much earlier than a replica's another's clock may be: ids need not be in the order of their times."""
 
 
+MAX_READERS = 2_000
+
+
+def max_readers(connections: int) -> int:
+    """Return how many readers may follow when so many connections may be open: others need some, too."""
+    return min(MAX_READERS, max(1, connections * 3 // 4))
+
+
 @dataclass(frozen=True, slots=True)
 class StreamOptions:
     """Durations in seconds. `poll_s`: how often the store is asked for what another replica wrote.
@@ -50,7 +58,7 @@ class StreamOptions:
     keepalive_s: float = 4.0
     slow_after_s: float = 10.0
     store_timeout_s: float = 5.0
-    most_readers: int = 2_000
+    max_readers: int = MAX_READERS
 
 
 class StreamEndedError(Exception):
@@ -117,7 +125,7 @@ class EventStream:
         """
         if self.ended:
             raise StreamEndedError
-        if len(self._readers) >= self.options.most_readers:
+        if len(self._readers) >= self.options.max_readers:
             raise StreamFullError
         reader = Reader(leave, at=at)
         self._readers.add(reader)

@@ -59,7 +59,7 @@ class Streaming:
             raise RequestError(
                 503,
                 "TOO_MANY_READERS",
-                f"{self._stream.options.most_readers} readers follow the events already",
+                f"{self._stream.options.max_readers} readers follow the events already",
                 headers={"Retry-After": str(RETRY_AFTER_S)},
             ) from error
         return response

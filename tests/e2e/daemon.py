@@ -40,6 +40,7 @@ class DaemonProcess:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = folder / "daemon.log"
+        self.prefix: tuple[str, ...] = ()  # of the command, such as prlimit
         self._process: asyncio.subprocess.Process | None = None
         key_file = folder / "api-key"
         key_file.write_text(KEY)
@@ -65,6 +66,7 @@ class DaemonProcess:
     async def start(self) -> None:
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
+                *self.prefix,
                 sys.executable,
                 "-m",
                 "nexusd",

@@ -108,8 +108,8 @@ async def test_everything_a_request_can_say_arrives(site: Site) -> None:
 
 
 async def test_location_starts_with_the_external_url() -> None:
-    async with Site().running(external_url="https://nexusd.example.com/cloud/") as site:
-        answer = await site.post("/api/v1/placements", BODY)
+    async with Site().running(external_url="https://nexusd.example.com/cloud/", write_token="w") as site:
+        answer = await site.post("/api/v1/placements", BODY, headers={"Authorization": "Bearer w"})
     assert answer.headers["Location"].startswith("https://nexusd.example.com/cloud/api/v1/placements/plc_")
 
 

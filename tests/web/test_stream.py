@@ -243,7 +243,7 @@ async def test_head_is_answered_and_does_not_follow(site: Site) -> None:
 
 
 async def test_one_reader_too_many_is_told_so() -> None:
-    async with site_with(StreamOptions(most_readers=1)) as site, following(site) as reader:
+    async with site_with(StreamOptions(max_readers=1)) as site, following(site) as reader:
         await reader.block()
         answer = await site.get("/api/v1/events", headers=WANTED)
         assert (answer.status, answer.error["code"]) == (503, "TOO_MANY_READERS")

@@ -1,0 +1,45 @@
+"""How many descriptors there are, and how many of them clients may use."""
+
+from __future__ import annotations
+
+import resource
+
+import pytest
+
+from nexusd.runtime import descriptors
+from nexusd.web.stream import max_readers
+
+
+@pytest.mark.parametrize(
+    ("limit", "connections", "readers"),
+    [
+        (64, 32, 24),
+        (128, 64, 48),
+        (1_024, 768, 576),
+        (4_096, 3_840, 2_000),
+        (1 << 20, 4_096, 2_000),
+        (resource.RLIM_INFINITY, 4_096, 2_000),
+    ],
+)
+def test_clients_get_what_the_rest_does_not_need(
+    monkeypatch: pytest.MonkeyPatch, limit: int, connections: int, readers: int
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (limit, resource.RLIM_INFINITY))
+    assert descriptors.max_connections() == connections
+    assert max_readers(connections) == readers
+
+
+def test_the_soft_limit_is_raised_to_the_hard_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1_024, 4_096))
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limit: limits.append(limit))
+    descriptors.raise_limit()
+    assert limits == [(4_096, 4_096)]
+
+
+def test_a_system_that_refuses_more_keeps_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: int, __: tuple[int, int]) -> None:
+        raise ValueError("not allowed to raise maximum limit")
+
+    monkeypatch.setattr(resource, "setrlimit", refuse)
+    descriptors.raise_limit()
