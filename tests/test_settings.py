@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -25,10 +26,11 @@ from nexusd.settings import (
     parts,
     warnings,
 )
+from nexusd.settings.alerting import WebhookReceiver
 from nexusd.settings.keys import is_duration, leaves
 from nexusd.settings.showing import as_yaml, json_schema
 from nexusd.settings.sources import PREFIX
-from nexusd.settings.values import format_duration, read_duration, split_address
+from nexusd.settings.values import SecretText, format_duration, read_duration, split_address
 from nexusd.settings.yamlfile import MAX_BYTES, parse
 
 KEY = {"CN_API_KEY": "key-1"}
@@ -283,6 +285,67 @@ def test_a_key_in_the_environment_replaces_the_file_of_the_file(write: Write) ->
 def test_a_secret_given_both_ways_is_an_error(write: Write) -> None:
     said = complaint(write("cloudnexus:\n  api_key: a\n  api_key_file: b\n"), {})
     assert said == "FILE:3: cloudnexus.api_key_file: given together with api_key: keep one of them"
+
+
+@pytest.mark.parametrize("ends", ["\ufeff{}", "{}\n", "{}\r\n", "\ufeff{}\r\n"])
+def test_byte_order_marks_and_line_breaks_are_no_part_of_a_secret(
+    write: Write, tmp_path: Path, ends: str
+) -> None:
+    def sent(text: str) -> str:
+        return ends.format(text)
+
+    (tmp_path / "cloudnexus.api_key").write_text(sent("key-1"))
+    (tmp_path / "ops-secret").write_text(sent("secret-1"))
+    path = write(
+        "receivers:\n"
+        "  - {name: ops, type: webhook, url: "
+        + json.dumps(sent("https://x.example/a"))
+        + ", secret_file: ops-secret}\n"
+        "  - name: two\n    type: webhook\n    url: https://x.example\n"
+        "    authorization: {credentials: " + json.dumps(sent("bearer-1")) + "}\n"
+    )
+    environ = {"CREDENTIALS_DIRECTORY": str(tmp_path), "NEXUSD_SERVER__WRITE_TOKEN": sent("token-1")}
+    settings = load(path, {}, environ)
+    assert settings.cloudnexus.api_key is not None
+    assert settings.cloudnexus.api_key.get_secret_value() == "key-1"
+    assert settings.server.write_token is not None
+    assert settings.server.write_token.get_secret_value() == "token-1"
+    ops, two = settings.receivers
+    assert isinstance(ops, WebhookReceiver)
+    assert ops.url is not None
+    assert ops.url.get_secret_value() == "https://x.example/a"
+    assert [secret.get_secret_value() for secret in ops.secret] == ["secret-1"]
+    assert isinstance(two, WebhookReceiver)
+    assert two.authorization is not None
+    assert two.authorization.header().get_secret_value() == "Bearer bearer-1"
+    assert load(None, {}, {"CN_API_KEY": sent("key-2")}).cloudnexus.api_key == SecretText("key-2")
+
+
+@pytest.mark.parametrize("text", ["${CN_API_KEY}", "$CN_API_KEY"])
+def test_a_variable_that_is_not_expanded_is_warned_of_wherever_a_secret_is(write: Write, text: str) -> None:
+    path = write(
+        f"cloudnexus: {{api_key: '{text}'}}\n"
+        f"server: {{write_token: '{text}'}}\n"
+        "receivers:\n"
+        f"  - {{name: ops, type: webhook, url: 'https://x.example/${{TOKEN}}', secret: [good, '{text}'],"
+        f" headers: {{X-Key: '{text}'}}, authorization: {{credentials: '{text}'}}}}\n"
+    )
+    warned = [w.partition(":")[0] for w in warnings(load(path, {}, {})) if "not expanded" in w]
+    assert sorted(warned) == [
+        "cloudnexus.api_key",
+        "receivers[0].authorization.credentials",
+        "receivers[0].headers.X-Key",
+        "receivers[0].secret[1]",
+        "receivers[0].url",
+        "server.write_token",
+    ]
+    assert not any("CN_API_KEY" in w for w in warnings(load(path, {}, {})))
+
+
+@pytest.mark.parametrize("text", ["a$b", "pa$$word", "$5", "{x}", "100$", "a-$KEY"])
+def test_a_dollar_in_a_secret_is_no_variable(write: Write, text: str) -> None:
+    path = write(f"server: {{write_token: '{text}'}}")
+    assert not any("not expanded" in w for w in warnings(load(path, {}, KEY)))
 
 
 def test_a_missing_secret_file_is_named_with_its_key(write: Write) -> None:

@@ -15,6 +15,7 @@ import typer
 
 from nexusd import __version__
 from nexusd.core.errors import ConfigError, NexusdError
+from nexusd.core.text import strip_secret
 
 TIMEOUT_S = 30.0
 PAGE = 100
@@ -60,6 +61,7 @@ class Daemon:
             raise _misused(url)
         if not (url.isascii() and url.isprintable()) or " " in url:
             raise _misused(url)
+        token = strip_secret(token) if token is not None else None
         if token is not None and not (token.isascii() and token.isprintable()):
             raise typer.BadParameter("the token holds characters that cannot be sent", param_hint="--token")
         self.url = url.rstrip("/")

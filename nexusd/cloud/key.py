@@ -1,4 +1,4 @@
-"""Where the API key comes from. A key file is looked at on each request, so rotation needs no restart."""
+"""Sources of the API key. A key file is checked on each request, so rotation needs no restart."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ import os
 from pathlib import Path
 from typing import Protocol
 
+import structlog
+
 from nexusd.core.errors import UnauthorizedError
+from nexusd.core.text import strip_secret
+
+log = structlog.get_logger(__name__)
 
 MAX_KEY_BYTES = 4096
 _REDACTED = "[key]"
@@ -25,7 +30,7 @@ class LiteralKey:
     __slots__ = ("_key", "_usable")
 
     def __init__(self, key: str) -> None:
-        self._key = key.strip()
+        self._key = strip_secret(key)
         self._usable = ""
 
     def current(self) -> str:
@@ -37,32 +42,56 @@ class LiteralKey:
 
 
 class KeyFile:
-    """A key in a file, read again when the file's inode, size or modification time changes."""
+    """A key in a file, read again when the file's inode, size or modification time changes.
 
-    __slots__ = ("_path", "_stamp", "_usable")
+    A file that is removed, emptied or does not hold a key leaves the last good key in use, with a warning in
+    the log. `initial`: the key that was read from the file before, if any. `current` raises
+    `UnauthorizedError` while there was no good key yet.
+    """
 
-    def __init__(self, path: Path) -> None:
+    __slots__ = ("_path", "_problem", "_stamp", "_usable")
+
+    def __init__(self, path: Path, initial: str = "") -> None:
         self._path = path
         self._stamp: tuple[int, int, int, int] | None = None
-        self._usable = ""
+        self._usable = initial
+        self._problem = ""
 
     def current(self) -> str:
         try:
+            self._refresh()
+        except UnauthorizedError as error:
+            if not self._usable:
+                self._stamp = None
+                raise
+            self._warn(str(error))
+        return self._usable
+
+    def _refresh(self) -> None:
+        try:
             status = self._path.stat()
             stamp = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-            if stamp != self._stamp:
-                self._stamp = None
-                self._usable = _checked(self._read(), f"the API key file {self._path}")
-                self._stamp = stamp
+            if stamp == self._stamp:
+                return
+            text = self._read()
         except OSError as error:
             self._stamp = None
-            reason = error.strerror or type(error).__name__
+            reason = (error.strerror or type(error).__name__).lower()
             raise UnauthorizedError(f"cannot read the API key file {self._path}: {reason}") from error
-        return self._usable
+        self._stamp = stamp
+        self._usable = _checked(text, f"the API key file {self._path}")
+        if self._problem:
+            self._problem = ""
+            log.info("api_key_reloaded", file=str(self._path))
+
+    def _warn(self, problem: str) -> None:
+        if problem != self._problem:
+            self._problem = problem
+            log.warning("api_key_reload_failed", error=f"{problem}; the last good key stays in use")
 
     def _read(self) -> str:
         with self._path.open("rb") as file:
-            return file.read(MAX_KEY_BYTES + 1).decode("utf-8", "replace").strip()
+            return strip_secret(file.read(MAX_KEY_BYTES + 1).decode("utf-8", "replace"))
 
     def __repr__(self) -> str:
         return f"KeyFile({os.fspath(self._path)!r})"

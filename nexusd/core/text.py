@@ -14,3 +14,8 @@ def one_line(text: str, most: int) -> str:
     """At most `most` printable characters: white space and line ends are one space, the rest is escaped."""
     line = printable(" ".join(text[: 10 * most].split()))
     return line if len(line) <= most else f"{line[: most - 1]}…"
+
+
+def strip_secret(text: str) -> str:
+    """Return a secret without the white space and byte-order marks that editors and shells add around it."""
+    return text.strip().strip("\ufeff").strip()

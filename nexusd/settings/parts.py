@@ -31,7 +31,7 @@ TIMEOUTS_A_GET = 3
 def key_source(settings: Settings) -> KeySource:
     cloud = settings.cloudnexus
     if cloud.api_key_file is not None:
-        return KeyFile(cloud.api_key_file)
+        return KeyFile(cloud.api_key_file, cloud.api_key.get_secret_value() if cloud.api_key else "")
     if cloud.api_key is None:
         raise ConfigError(
             "cloudnexus.api_key: is missing; set cloudnexus.api_key_file, $CN_API_KEY or a systemd credential"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nexusd.core.errors import ConfigError
+from nexusd.core.text import strip_secret
 from nexusd.settings import yamlfile
 from nexusd.settings.alerting import RULE_NAMES
 from nexusd.settings.keys import (
@@ -148,7 +149,9 @@ def from_environment(environ: Mapping[str, str], root: Model) -> Layer:
     for path, file in credentials(environ, root):
         layer.put_new(path, str(file), f"credential {file.name}")
     if environ.get("CN_API_KEY"):
-        layer.put_new(("cloudnexus", "api_key"), environ["CN_API_KEY"].strip(), "environment CN_API_KEY")
+        layer.put_new(
+            ("cloudnexus", "api_key"), strip_secret(environ["CN_API_KEY"]), "environment CN_API_KEY"
+        )
     return layer
 
 

@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+from pydantic import BaseModel, Secret
+
 from nexusd.settings.alerting import WITH_RESOLVE_AFTER, WITH_THRESHOLD, Told, WebhookReceiver, looked_at
 from nexusd.settings.model import Settings
 from nexusd.settings.values import is_loopback
@@ -17,6 +19,7 @@ def warnings(settings: Settings) -> list[str]:
     """All that `config check` prints and the daemon logs at its start: nothing of it stops anything."""
     return [
         *_without_effect(settings),
+        *_unexpanded(settings, ""),
         *_receivers(settings),
         *_fleets(settings),
         *_exposed(settings),
@@ -35,6 +38,28 @@ def _without_effect(settings: Settings) -> Iterator[str]:
     for receiver in settings.receivers:
         if settings.routes and receiver.name not in told and receiver.type != "heartbeat":
             yield f"receivers: no route names {receiver.name}, so it is told nothing"
+
+
+_VARIABLE = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}|^\$[A-Za-z_][A-Za-z0-9_]*$")
+
+
+def _unexpanded(value: object, path: str) -> Iterator[str]:
+    """Warn of secrets that hold `${VAR}`, which other programs expand. The secret itself is not shown."""
+    if isinstance(value, BaseModel):
+        for name, info in type(value).model_fields.items():
+            key = info.alias or name
+            yield from _unexpanded(getattr(value, name), f"{path}.{key}" if path else key)
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _unexpanded(inner, f"{path}.{name}")
+    elif isinstance(value, tuple):
+        for number, inner in enumerate(value):
+            yield from _unexpanded(inner, f"{path}[{number}]")
+    elif isinstance(value, Secret) and _VARIABLE.search(str(value.get_secret_value())):
+        yield (
+            f"{path}: looks like a variable that was not expanded; nexusd does not expand ${{VAR}}: "
+            "give the secret by a file or by a NEXUSD_ variable"
+        )
 
 
 def _receivers(settings: Settings) -> Iterator[str]:

@@ -8,11 +8,12 @@ from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import sqlalchemy as sa
-from pydantic import BeforeValidator, Secret, WithJsonSchema
-from pydantic_core import PydanticCustomError
+from pydantic import BeforeValidator, GetCoreSchemaHandler, Secret, WithJsonSchema
+from pydantic_core import PydanticCustomError, core_schema
 from yarl import URL
 
 from nexusd.core.durations import parse_duration
+from nexusd.core.text import strip_secret
 
 _NUMBER = r"[0-9]{1,10}(\.[0-9]{1,6})?"
 DURATION_PATTERN = (
@@ -65,14 +66,29 @@ Seconds = Annotated[
 """A duration; seconds once read. In JSON Schema a string, or the integer 0."""
 
 
-class SecretText(Secret[str]):
+class _Secret(Secret[str]):
+    """A secret without the byte-order marks and line breaks around it, wherever it comes from."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls, source: Any, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        schema = super().__get_pydantic_core_schema__(source, handler)
+        return core_schema.no_info_before_validator_function(_without_ends, schema)
+
+
+def _without_ends(value: Any) -> Any:
+    return value.strip("\ufeff\r\n") if isinstance(value, str) else value
+
+
+class SecretText(_Secret):
     """A secret that shows as asterisks wherever it is printed."""
 
     def _display(self) -> str:
         return MASK
 
 
-class SecretUrl(Secret[str]):
+class SecretUrl(_Secret):
     """A URL that is itself a secret (webhooks often carry a token in the path): shows scheme and host."""
 
     def _display(self) -> str:
@@ -81,7 +97,7 @@ class SecretUrl(Secret[str]):
         return f"{parts.scheme}://{host}/…"
 
 
-class StoreUrl(Secret[str]):
+class StoreUrl(_Secret):
     """A database URL: shows everything but the password."""
 
     def _display(self) -> str:
@@ -173,7 +189,7 @@ def one_or_many(value: Any) -> Any:
 
 
 def read_secret_file(path: Path) -> str:
-    """The first line of a secret's file, without the line break.
+    """Return the one line of a secret's file, without white space and byte-order marks around it.
 
     Raises `ValueError` with a reason that names the file and never what is in it.
     """
@@ -185,7 +201,7 @@ def read_secret_file(path: Path) -> str:
     if len(data) > 65536:
         raise ValueError(f"{path} is too large for a secret")
     try:
-        text = data.decode().strip()
+        text = strip_secret(data.decode())
     except UnicodeDecodeError:
         raise ValueError(f"{path} is not text") from None
     if not text:

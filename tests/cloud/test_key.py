@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -35,16 +36,53 @@ def test_a_key_that_changes_is_read_again(tmp_path: Path, how: str) -> None:
     assert key.current() != "first-key"
 
 
-def test_a_key_file_that_goes_and_comes_back_is_read_again(tmp_path: Path) -> None:
+def remove(path: Path) -> None:
+    path.unlink()
+
+
+def empty(path: Path) -> None:
+    path.write_text("")
+
+
+def spoil(path: Path) -> None:
+    path.write_text("two words")
+
+
+def replace_by_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize("break_file", [remove, empty, spoil, replace_by_folder])
+def test_a_key_file_that_breaks_leaves_the_last_good_key_with_one_warning(
+    tmp_path: Path, break_file: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "key"
     path.write_text("first-key")
     key = KeyFile(path)
     key.current()
-    path.unlink()
-    with pytest.raises(UnauthorizedError, match=str(path)):
-        key.current()
-    path.write_text("first-key")
-    assert key.current() == "first-key"
+    break_file(path)
+    assert [key.current() for _ in range(3)] == ["first-key"] * 3
+    logged = capsys.readouterr().out
+    assert logged.count("api_key_reload_failed") == 1
+    assert str(path) in logged
+    assert "first-key" not in logged
+    if path.is_dir():
+        path.rmdir()
+    path.write_text("second-key")
+    assert key.current() == "second-key"
+    assert "api_key_reloaded" in capsys.readouterr().out
+
+
+def test_the_key_that_the_configuration_had_stays_when_the_file_is_gone(tmp_path: Path) -> None:
+    assert KeyFile(tmp_path / "key", "first-key").current() == "first-key"
+
+
+@pytest.mark.parametrize("text", [f"\ufeff{KEY}", f"{KEY}\r\n", f"\ufeff{KEY}\ufeff\n"])
+def test_byte_order_marks_and_line_breaks_are_no_part_of_a_key(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "key"
+    path.write_text(text)
+    assert KeyFile(path).current() == LiteralKey(text).current() == KEY
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"two words", b"line\nbreak", b"\xff\xfe", b"k" * 5000])
@@ -83,6 +121,19 @@ async def test_a_rotated_key_is_used_by_the_next_request_without_a_restart(
         assert "old-key" not in chain_text(caught.value)
         path.write_text("new-key")
         await c.api.read_regions()
+
+
+@in_virtual_time
+async def test_a_key_file_that_is_emptied_changes_no_request(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    path = tmp_path_factory.mktemp("keys") / "key"
+    path.write_text(KEY)
+    async with cloud(lambda request: reply({"regions": []}), key=KeyFile(path)) as c:
+        await c.api.read_regions()
+        path.write_text("")
+        await c.api.read_regions()
+        assert c.server.requests[1].headers["Authorization"] == f"Bearer {KEY}"
 
 
 @in_virtual_time
