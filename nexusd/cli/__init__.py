@@ -127,18 +127,22 @@ def _ready_streams() -> None:
 
 
 def _failed(error: NexusdError) -> int:
+    from nexusd.cli.output import printable
+
     for line in str(error).splitlines() or [type(error).__name__]:
-        print(f"nexusd: {line}", file=sys.stderr)
+        print(f"nexusd: {printable(line)}", file=sys.stderr)
     return 2 if isinstance(error, ConfigError) else 1
 
 
 def _misused(error: Any) -> int:
+    from nexusd.cli.output import printable
+
     if type(error).__name__ == "NoArgsIsHelpError":
         print(error.format_message(), end="")  # the help; empty when typer has printed it, as with rich
         return 2
     command = error.ctx.command_path if error.ctx is not None else "nexusd"
     message = " ".join(error.format_message().split()).rstrip(".").replace("Value error, ", "")
-    print(f"nexusd: {message} (see '{command} --help')", file=sys.stderr)
+    print(f"nexusd: {printable(message)} (see '{command} --help')", file=sys.stderr)
     return 2
 
 

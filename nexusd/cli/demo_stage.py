@@ -39,9 +39,14 @@ NO_FILE = Path("/dev/null")
 
 
 class Stage:
-    """Prints lines: when (seconds since the start), who, and what."""
+    """Prints lines: seconds since the start, the part that speaks, and a text.
 
-    def __init__(self) -> None:
+    A line that cannot be printed (closed pipe, full disk) stops the demo in order: `failure` has the error.
+    """
+
+    def __init__(self, stop: asyncio.Event) -> None:
+        self.failure: OSError | None = None
+        self._stop = stop
         self._began_at = time.monotonic()
         self._wrapped = sys.stdout.isatty()
         self._coloured = self._wrapped and not os.environ.get("NO_COLOR")
@@ -51,7 +56,13 @@ class Stage:
         plain = begin + printable(text)
         if self._wrapped:
             plain = _wrapped(plain, len(begin))
-        print(f"\x1b[{colour}m{plain}\x1b[0m" if self._coloured else plain, flush=True)
+        if self.failure is not None:
+            return
+        try:
+            print(f"\x1b[{colour}m{plain}\x1b[0m" if self._coloured else plain, flush=True)
+        except OSError as error:
+            self.failure = error
+            self._stop.set()
 
     def say(self, text: str) -> None:
         self.line("demo", text, "1")
@@ -71,9 +82,12 @@ def _wrapped(text: str, indent: int) -> str:
 
 
 async def play(address: str, ends_after_s: float | None) -> None:
-    """Until stopped by a signal, or for so many seconds. Raises what keeps the daemon from starting."""
-    stage = Stage()
+    """Play the demo until a signal, or for so many seconds.
+
+    Raises `NexusdError` if the daemon cannot start, and `OSError` if the output cannot be written.
+    """
     stop = asyncio.Event()
+    stage = Stage(stop)
     host, port = await _free(address)
     cloud = Cloud(EmulatorOptions(instances=INSTANCES, pending_s=1.0, provisioning_s=2.0))
     with tempfile.TemporaryDirectory(prefix="nexusd-demo-") as folder:
@@ -85,6 +99,8 @@ async def play(address: str, ends_after_s: float | None) -> None:
                 audience = _watch(stage, cloud, _url(host, port), stop, ends_after_s)
                 await _together(app.serve(loaded, load, stop), audience, stop)
     stage.say("ended; nothing is left behind")
+    if stage.failure is not None:
+        raise stage.failure
 
 
 async def _free(address: str) -> tuple[str, int]:
@@ -119,15 +135,27 @@ def _url(host: str, port: int) -> str:
 async def _together(
     daemon: Coroutine[Any, Any, None], audience: Coroutine[Any, Any, None], stop: asyncio.Event
 ) -> None:
-    """Whichever ends first ends the other; what the daemon died of is raised as it is."""
+    """Run both until one ends, then stop the other: neither uses the folder after this returns.
+
+    Raises the error of the daemon, else that of an audience that ended first.
+    """
     running = asyncio.ensure_future(daemon)
     watching = asyncio.ensure_future(audience)
-    await asyncio.wait([running, watching], return_when=asyncio.FIRST_COMPLETED)
-    stop.set()
-    watching.cancel()
-    with suppress(asyncio.CancelledError):
-        await watching
+    try:
+        ended, _ = await asyncio.wait([running, watching], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stop.set()
+        watching.cancel()
+        await asyncio.gather(running, watching, return_exceptions=True)
     await running
+    error = watching.exception() if watching in ended and not watching.cancelled() else None
+    if error is not None:
+        raise _first(error)
+
+
+def _first(error: BaseException) -> BaseException:
+    """Return the first error of a group of groups."""
+    return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
 
 
 def _configuration(cloud_url: str, receiver_url: str, listen: str, folder: Path) -> Mapping[str, object]:
@@ -203,12 +231,13 @@ async def _story(http: aiohttp.ClientSession, stage: Stage, cloud: Cloud) -> Non
 async def _events(http: aiohttp.ClientSession, stage: Stage) -> None:
     seen = 0
     while True:
-        body = await _get(http, f"/api/v1/events?since={seen}")
-        for event in body["data"]:
-            seen = max(seen, int(event["id"]))
-            text = _describe(event)
-            if text is not None:
-                stage.line("nexusd", text, "36")
+        with suppress(aiohttp.ClientError):  # while the daemon stops
+            body = await _get(http, f"/api/v1/events?since={seen}")
+            for event in body["data"]:
+                seen = max(seen, int(event["id"]))
+                text = _describe(event)
+                if text is not None:
+                    stage.line("nexusd", text, "36")
         await asyncio.sleep(LOOK_EVERY_S)
 
 
@@ -230,5 +259,5 @@ def _describe(event: Mapping[str, Any]) -> str | None:
 
 
 async def _get(http: aiohttp.ClientSession, path: str) -> Any:
-    async with http.get(path) as answer:
+    async with http.get(path, raise_for_status=True) as answer:
         return await answer.json()

@@ -12,7 +12,7 @@ import typer
 
 from nexusd.cli.daemon import AnsweredError, Daemon, DaemonError, listed, may_pass, part
 from nexusd.cli.options import DEFAULT_URL, EVENT_TYPES, Format, Output, Token, Url, one_of
-from nexusd.cli.output import note, on_terminal, print_json, printable, show
+from nexusd.cli.output import note, on_terminal, print_json, printable, show, to_json
 from nexusd.cli.tables import print_table
 from nexusd.core.errors import NexusdError
 from nexusd.core.spelling import nearest
@@ -90,7 +90,7 @@ def _print_as_they_come(
     for event in happening:
         if wanted and event.get("type") not in wanted:
             continue
-        print(json.dumps(event) if output is Output.JSON else _line(event), flush=True)
+        print(to_json(event) if output is Output.JSON else _line(event), flush=True)
         printed += 1
         if printed == limit:
             return

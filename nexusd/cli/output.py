@@ -1,7 +1,7 @@
 """Prints results: JSON for programs, fields for people; with colours on a terminal, plain in a pipe.
 
-What a name or message contains is escaped wherever it is shown: a control character in the name of an
-instance must not steer somebody's terminal. Tables are in `tables.py`.
+Control characters in names and messages are escaped wherever they are shown: the name of an instance must not
+control a terminal. Tables are in `tables.py`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ _UNITS_S = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
 
 
 def printable(text: str) -> str:
-    """The text with everything that is not visible written as an escape. Isolated spaces stay."""
+    """Return the text with everything that is not visible written as an escape. Spaces stay."""
+    if text.isprintable():
+        return text
     return "".join(c if unicodedata.category(c) not in _HIDDEN else _escape(c) for c in text)
 
 
@@ -78,8 +80,15 @@ def duration(seconds: float) -> str:
 
 
 def print_json(value: Any) -> None:
-    """Indented on a terminal, one line in a pipe; ASCII only, so that nothing in it steers a terminal."""
-    print(json.dumps(value, indent=2 if on_terminal() else None))
+    """Print JSON, indented on a terminal and one line in a pipe. ASCII only, so that it cannot control a
+    terminal.
+    """
+    print(to_json(value, indent=2 if on_terminal() else None))
+
+
+def to_json(value: Any, indent: int | None = None) -> str:
+    """Return JSON in visible ASCII."""
+    return json.dumps(value, indent=indent).replace("\x7f", "\\u007f")
 
 
 def print_fields(pairs: Sequence[tuple[str, Any]]) -> None:

@@ -9,7 +9,7 @@ import typer
 
 from nexusd.cli.daemon import Daemon, listed, meta_total, part
 from nexusd.cli.options import DEFAULT_URL, INSTANCE_STATUSES, Format, Output, Token, Url, one_of
-from nexusd.cli.output import note, note_warnings, print_json, show, when
+from nexusd.cli.output import note, note_warnings, on_terminal, print_json, printable, show, when
 from nexusd.cli.tables import print_table
 from nexusd.core.errors import NexusdError
 
@@ -112,12 +112,16 @@ def _waits_for(fleet: dict[str, Any]) -> str | None:
 
 
 def metrics(url: Url = DEFAULT_URL, token: Token = None, output: Format = Output.TABLE) -> None:
-    """The daemon's metrics, as Prometheus reads them; as JSON an object for each, with its samples."""
+    """Print the daemon's metrics in Prometheus's text format. On a terminal, control characters in names are
+    escaped.
+    """
     text = Daemon(url, token).text("/metrics")
     if output is Output.JSON:
         print_json(_families(text))
-    else:
-        sys.stdout.write(text)
+        return
+    if on_terminal():
+        text = "\n".join(map(printable, text.split("\n")))
+    sys.stdout.write(text)
 
 
 def _families(text: str) -> list[dict[str, Any]]:

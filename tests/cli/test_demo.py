@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
+import io
+import os
 import re
+import shlex
 import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
-from nexusd.cli.demo_stage import Stage, _free, _url
+from nexusd.cli.demo_stage import Stage, _free, _together, _url
+from nexusd.core.errors import StartError
 from tests.cli.conftest import Run
 from tests.cli.test_terminal import on_a_terminal
 
@@ -50,10 +59,67 @@ def test_what_serves_everywhere_is_looked_at_on_loopback(host: str, url: str) ->
 
 
 def test_a_pipe_gets_one_plain_line(capsys: pytest.CaptureFixture[str]) -> None:
-    Stage().line("webhook", "word " * 40 + "\x1b[2J", "31")
+    Stage(asyncio.Event()).line("webhook", "word " * 40 + "\x1b[2J", "31")
     out = capsys.readouterr().out
     assert out.count("\n") == 1
     assert "\x1b" not in out
+
+
+def test_a_line_that_cannot_be_printed_stops_the_demo(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    stop = asyncio.Event()
+    stage = Stage(stop)
+    monkeypatch.setattr("sys.stdout", Full())
+    stage.say("one")
+    stage.say("two")
+    assert stop.is_set()
+    assert stage.failure is not None
+    assert stage.failure.errno == errno.ENOSPC
+
+
+async def test_what_ends_first_ends_the_other_before_its_error_is_raised() -> None:
+    stop, ended = asyncio.Event(), False
+
+    async def daemon() -> None:
+        nonlocal ended
+        await stop.wait()
+        await asyncio.sleep(0)
+        ended = True
+
+    async def audience() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fail())
+
+    async def fail() -> None:
+        raise StartError("no room")
+
+    with pytest.raises(StartError, match="no room"):
+        await _together(daemon(), audience(), stop)
+    assert ended
+
+
+@pytest.mark.slow  # the daemon is started
+@pytest.mark.parametrize(
+    ("output", "code", "said"),
+    [("| head -1", 0, ""), ("> /dev/full", 1, "nexusd: cannot write: No space left on device")],
+)
+def test_an_output_that_ends_leaves_no_folder_and_no_traceback(
+    tmp_path: Path, output: str, code: int, said: str
+) -> None:
+    command = f"{shlex.quote(sys.executable)} -m nexusd demo --listen 127.0.0.1:0 {output}"
+    ran = subprocess.run(
+        ["bash", "-c", f"{command}; exit ${{PIPESTATUS[0]}}"],
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=60,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    assert (ran.returncode, ran.stderr.strip()) == (code, said)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow  # the daemon is started

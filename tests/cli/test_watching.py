@@ -116,6 +116,12 @@ def test_metrics_are_printed_as_they_are(run: Run, daemon: FakeDaemon) -> None:
     assert run("metrics").out == "nexusd_leader 1\n"
 
 
+def test_metrics_in_a_pipe_keep_every_byte(run: Run, daemon: FakeDaemon) -> None:
+    text = 'nexusd_a{region="a\x1b[2J"} 1\n'
+    daemon.on("GET", "/metrics", Answer(raw=text.encode()))
+    assert run("metrics").out == text
+
+
 def test_metrics_as_json_are_their_samples(run: Run, daemon: FakeDaemon) -> None:
     text = b'# HELP nexusd_leader Whether.\n# TYPE nexusd_leader gauge\nnexusd_leader{a="b"} 1\n'
     daemon.on("GET", "/metrics", Answer(raw=text))
