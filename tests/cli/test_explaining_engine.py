@@ -66,7 +66,7 @@ def explained(folder: Path, scene: Callable[[Site], Awaitable[Placement]]) -> di
             placement = await here.placement(await scene(here))
             attempts = await here.store.run(lambda tx: tx.placements.attempts(placement.id))
             decisions = await here.store.run(lambda tx: tx.placements.decisions(placement.id))
-            shape = Shaper(here.clock.now(), 0.0).whole_placement(placement, attempts, decisions)
+            shape = Shaper(here.clock.now(), 0.0).whole_placement(placement, attempts, decisions, ())
             found.update(msgspec.json.decode(msgspec.json.encode(shape)))
 
     scenario()
