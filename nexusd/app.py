@@ -133,7 +133,9 @@ class App:
 
     def not_healthy(self) -> str | None:
         now = self._lasting.clock.now()
-        for name, progressed_at in self._engine.progress(self._cycle).items():
+        resumed_at = self.world.activity.suspensions.resumed_at
+        for name, moved_at in self._engine.progress(self._cycle).items():
+            progressed_at = max(moved_at, resumed_at)
             if now - progressed_at > STUCK_AFTER_S and not self._stop.is_set():
                 return f"{name} has made no progress for {now - progressed_at:.0f}s"
         return None

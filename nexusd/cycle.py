@@ -28,7 +28,7 @@ from nexusd.core.notifications import Message
 from nexusd.core.polls import INSTANCES, REGIONS, PollState
 from nexusd.core.records import Fleet
 from nexusd.core.regions import next_snapshot
-from nexusd.core.rules import Facts
+from nexusd.core.rules import Facts, evaluated_from
 from nexusd.core.silences import Silence
 from nexusd.core.sweeps import Delta, SweepPolicy
 from nexusd.core.world import World
@@ -104,6 +104,7 @@ class Cycle:
         self._woken = False
         self._moved = asyncio.Event()
         self._unjudged = Unjudged()
+        self._instances_evaluated_from: float | None = None
         self._placements: Pressing | None = None
         self._placements_changed = False
         self._placements_read_at = clock.now()
@@ -215,7 +216,7 @@ class Cycle:
     def _succeeded(self, resource: str, ended_at: float, began_at: float) -> PollState:
         duration_s = self._clock.now() - began_at
         self._metrics.poll_ended(resource, None, duration_s)
-        return self._world.polls[resource].succeeded(ended_at, duration_s)
+        return self._world.polls[resource].succeeded(ended_at, duration_s, began_at)
 
     async def _poll_failed(self, resource: str, error: ApiError, began_at: float) -> None:
         duration_s = self._clock.now() - began_at
@@ -223,7 +224,9 @@ class Cycle:
         log.warning("poll_failed", resource=resource, reason=error.reason, error=str(error))
         async with self._lock:
             answered_at = self._parts.cloud.last_answer_at(resource)
-            poll = self._world.polls[resource].failed(error.reason, str(error), answered_at, duration_s)
+            poll = self._world.polls[resource].failed(
+                error.reason, str(error), answered_at, duration_s, began_at
+            )
             await self._pass(News(poll))
 
     async def _pass(self, news: News) -> None:
@@ -232,9 +235,11 @@ class Cycle:
             self.progressed_at = self._clock.now()
             self._next_due = max(self._next_due, self.progressed_at + SHORTEST_WAIT_S)
             return
+        await self._read_store(self._clock.now())
         now = self._clock.now()
-        await self._read_store(now)
+        self._world.observe(now)
         polls = {**self._world.polls, news.poll.resource: news.poll} if news.poll else self._world.polls
+        polls = self._world.with_suspensions(polls)
         facts = self._facts(news, polls, await self._fleets(news.delta), now)
         size = len(facts.looked_at) + len(self._memory.alerts)
         judged = await beside(size, judge, self._parts.alerting, facts, self._memory)
@@ -283,20 +288,26 @@ class Cycle:
     def _facts(
         self, news: News, polls: Mapping[str, PollState], fleets: tuple[Fleet, ...], now: float
     ) -> Facts:
-        return Facts(
+        looked_at = self._unjudged.take(self._world.inventory, news.delta)
+        facts = Facts(
             now=now,
             polls=polls,
             regions=news.regions if news.regions is not None else self._world.regions,
             inventory=self._world.inventory,
             stopped_running=self._world.stopped_running,
             delta=news.delta,
-            looked_at=self._unjudged.take(self._world.inventory, news.delta),
+            looked_at=looked_at,
             key_refused=self._world.pause.reason if self._world.pause.auth else "",
             placements=self._placements.placements if self._placements is not None else None,
             unlooked=self._placements.unlooked if self._placements is not None else {},
             backlog=self._backlog,
             fleets=fleets,
             shared_names=self._world.shared_names,
+        )
+        if facts.instances_known and self._unjudged.took_all:
+            self._instances_evaluated_from = polls[INSTANCES].read_began_at
+        return replace(
+            facts, evaluated_from=evaluated_from(polls[REGIONS].read_began_at, self._instances_evaluated_from)
         )
 
     async def _after_sweep(self, delta: Delta | None) -> AfterSweep:
@@ -308,7 +319,7 @@ class Cycle:
     def _become(self, news: News, polls: dict[str, PollState], judged: AlertPass, swept: AfterSweep) -> None:
         """The new world. No await in here: no reader sees half of it."""
         world = self._world
-        world.polls = polls
+        world.polls = world.with_suspensions(polls)
         if news.regions is not None:
             world.regions = news.regions
         if news.delta is not None:

@@ -34,6 +34,7 @@ from nexusd.provisioning.intake import STATE_CHANGED, Intake
 from nexusd.provisioning.worker import Provisioner
 from nexusd.runtime.descriptors import max_connections
 from nexusd.runtime.schedule import Schedule
+from nexusd.runtime.suspension import watch_suspensions
 from nexusd.runtime.tasks import run_until_stopped, until_stopped
 from nexusd.settings import Settings, parts, receiving
 from nexusd.silencing import Silencing
@@ -192,6 +193,7 @@ class Engine:
                     "instances poll": self._poll(INSTANCES, cycle.poll_instances),
                     "cycle": until_stopped(cycle.run(), self.stop),
                     "leader": self._lead(cycle),
+                    "suspensions": self._watch_suspensions(),
                     "event stream": until_stopped(self._stream.run(), self.stop),
                     "web": until_stopped(self._web.keep_ready(), self.stop),
                 }
@@ -199,6 +201,15 @@ class Engine:
         finally:
             await self._web.stop()
             await self._deliveries.close()
+
+    async def _watch_suspensions(self) -> None:
+        lasting = self._lasting
+
+        def resumed() -> None:
+            for resource in (REGIONS, INSTANCES):
+                self._schedule.hurry(resource)
+
+        await until_stopped(watch_suspensions(lasting.world, lasting.clock, resumed), self.stop)
 
     async def _poll(self, resource: str, poll: Callable[[], Coroutine[Any, Any, None]]) -> None:
         async def turns() -> None:

@@ -129,6 +129,29 @@ async def test_the_alert_of_a_held_placement_ends_when_a_person_resolves_it(tmp_
         assert here.states("PlacementHeld") in ([], [AlertState.RESOLVED])
 
 
+@in_virtual_time
+async def test_an_inhibition_ends_with_the_next_snapshots_of_both_kinds(tmp_path: Path) -> None:
+    async with watch(tmp_path) as here:
+        here.cloud.put(Instance("inst_1", "web-00001", "running", WEST.slug))
+        await here.poll()
+        here.cloud.change_region(WEST.slug, status="degraded")
+        here.cloud.change("inst_1", status="stopped")
+        await here.poll()
+        await asyncio.sleep(130.0)
+        await here.poll()
+        assert here.states("RegionUnhealthy") == [AlertState.FIRING]
+        assert len(here.world.muting.muted) == 1
+        here.cloud.change_region(WEST.slug, status="healthy")
+        await here.cycle.poll_regions()
+        await asyncio.sleep(5.0)
+        await here.cycle.poll_instances()
+        assert here.states("RegionUnhealthy") == [AlertState.RESOLVED]
+        assert len(here.world.muting.muted) == 1
+        await asyncio.sleep(10.0)
+        await here.cycle.poll_regions()
+        assert here.world.muting.muted == {}
+
+
 @pytest.mark.parametrize("set_back_s", [0.0, 7200.0])
 @in_virtual_time
 async def test_a_restart_remembers_that_most_instances_were_lost(tmp_path: Path, set_back_s: float) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from nexusd.core.alerts import Alert, AlertState, event_of, reworded, settle
+from nexusd.core.alerts import Alert, AlertState, delayed, event_of, reworded, settle
 from nexusd.core.census import NONE_COUNTED, AlertCounts, Census, counted
 from nexusd.core.evaluation import AlertUpdate, Watch
 from nexusd.core.events import Event
@@ -21,6 +21,7 @@ from nexusd.core.planning import Planner
 from nexusd.core.rules import Facts, Rule
 from nexusd.core.rules_placements import PLACEMENT_DELAYED
 from nexusd.core.silences import Silence
+from nexusd.core.suspension import Suspensions
 from nexusd.core.timers import NEVER
 
 AT_ONCE = 0.0
@@ -48,7 +49,8 @@ class AlertMemory:
 
     `alerts` by fingerprint, `said` by receiver and group, `silences` by id (those that are not over).
     `muting`: what was muted at the last pass, `counts`: how many alerts there were of each kind. `plan_at`:
-    when messages are to be planned again if no alert changes before. `tracked`: what makes the next pass
+    when messages are to be planned again if no alert changes before. `resumed_at`: end of the last suspension
+    that waits were prolonged by. `tracked`: what makes the next pass
     quick; it changes nothing of what comes out.
     """
 
@@ -58,6 +60,7 @@ class AlertMemory:
     muting: Muting = UNMUTED
     counts: AlertCounts = NONE_COUNTED
     plan_at: float = AT_ONCE
+    resumed_at: float = float("-inf")
     tracked: Tracked = field(default_factory=lambda: Tracked(None), compare=False, repr=False)
 
     @classmethod
@@ -146,15 +149,43 @@ class Tracked:
 
 
 def judge(alerting: Alerting, facts: Facts, memory: AlertMemory) -> AlertPass:
+    """Evaluate all rules once, after prolonging waits by suspensions since the last evaluation."""
+    memory, prolonged = _prolonged(memory, facts.suspensions)
+    result = _judge(alerting, facts, memory)
+    if not prolonged:
+        return result
+    saved = {**prolonged, **{alert.fingerprint: alert for alert in result.saved}}
+    left = saved.keys() - set(result.removed)
+    return replace(result, saved=tuple(alert for mark, alert in saved.items() if mark in left))
+
+
+def _prolonged(memory: AlertMemory, suspensions: Suspensions) -> tuple[AlertMemory, dict[str, Alert]]:
+    """Return the memory after suspensions that it does not account for yet, and the alerts that changed."""
+    suspended_s = sum(s.ended_at - s.began_at for s in suspensions.recent if s.ended_at > memory.resumed_at)
+    if not suspended_s:
+        return memory, {}
+    after = {mark: delayed(alert, suspended_s) for mark, alert in memory.alerts.items()}
+    changed = {mark: alert for mark, alert in after.items() if alert is not memory.alerts[mark]}
+    alerts = {**memory.alerts, **changed} if changed else memory.alerts
+    return replace(memory, alerts=alerts, resumed_at=suspensions.resumed_at, plan_at=AT_ONCE), changed
+
+
+def _judge(alerting: Alerting, facts: Facts, memory: AlertMemory) -> AlertPass:
     """One pass. Messages are planned only when an alert has changed or one is due: quiet passes are cheap."""
     tracks = memory.tracked.take(alerting, memory)
     update = tracks.watch.evaluate(facts, memory.alerts)
-    if facts.now < memory.plan_at and _nothing_to_tell(update, memory):
+    waits = facts.now < memory.plan_at and not memory.muting.ended_by(facts.evaluated_from)
+    if waits and _nothing_to_tell(update, memory):
         return _quiet(alerting, update, memory, tracks)
     changed: dict[str, Alert | None] = {alert.fingerprint: alert for alert in update.changed}
     changed |= dict.fromkeys(update.removed)
     muting, remuted = tracks.mutes.mute(
-        tracks.settled | changed, update.alerts, memory.silences.values(), memory.muting, facts.now
+        tracks.settled | changed,
+        update.alerts,
+        memory.silences.values(),
+        memory.muting,
+        facts.now,
+        facts.evaluated_from,
     )
     for mark in {**changed, **dict.fromkeys(remuted)}:
         tracks.look_at(mark, update.alerts.get(mark), muting)
@@ -171,6 +202,7 @@ def judge(alerting: Alerting, facts: Facts, memory: AlertMemory) -> AlertPass:
         muting,
         tracks.census.counts(),
         plan_at,
+        memory.resumed_at,
     )
     return AlertPass(
         memory=tracks.kept_for(alerting, after),

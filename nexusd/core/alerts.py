@@ -128,6 +128,18 @@ def settle(alert: Alert) -> Alert:
     return replace(alert, settled=True)
 
 
+def delayed(alert: Alert, seconds: float) -> Alert:
+    """Return the alert with its unfinished waits (`for`, `keep_firing_for`) prolonged by unobserved time.
+
+    As Prometheus does for its downtime: a condition counts as held only while it was observed.
+    """
+    if alert.state is AlertState.PENDING:
+        return replace(alert, active_at=alert.active_at + seconds)
+    if alert.state is AlertState.FIRING and alert.keep_firing_since is not None:
+        return replace(alert, keep_firing_since=alert.keep_firing_since + seconds)
+    return alert
+
+
 def reworded(was: Alert, alert: Alert) -> bool:
     """Whether they differ in their annotations at most."""
     return replace(alert, annotations=was.annotations) == was

@@ -38,6 +38,11 @@ class Unjudged:
         self._taken = min(len(self._waiting), self._done + AT_ONCE)
         return frozenset(changed + self._waiting[self._done : self._taken])
 
+    @property
+    def took_all(self) -> bool:
+        """Whether the last `take` left none waiting."""
+        return self._taken == len(self._waiting)
+
     def judged(self, *, known: bool) -> bool:
         """What was taken has been looked at; unless the instances are not `known`: then it waits on.
 

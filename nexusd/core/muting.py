@@ -1,6 +1,6 @@
-"""What is not told although it fires: inhibited by another alert, or silenced (product.md, section 4).
+"""Muting: firing alerts that send no notification: inhibited or silenced (product.md, section 4).
 
-Used by `alerting`. The inhibitions are built in; `/api/v2/status` tells them in Alertmanager's words.
+Used by `alerting`. The inhibitions are built in; `/api/v2/status` lists them in Alertmanager's form.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from nexusd.core.alerts import Alert, AlertState
 from nexusd.core.matchers import Matcher, all_match, matcher
 from nexusd.core.silences import Silence, SilenceState
 
-LINGERS_S = 60.0
-"""How long an alert inhibits after it has ended: what ended with it is seen to have ended only by the next
-sweep, and must not be told meanwhile.
+MAX_GRACE_S = 60.0
+"""A resolved alert goes on inhibiting until rules have evaluated a snapshot begun after it resolved, which
+shows what resolved with it; at most for this long.
 """
+NEVER_EVALUATED = float("-inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +67,17 @@ class Muted:
 
 @dataclass(frozen=True, slots=True)
 class Muting:
-    """`muted` by fingerprint. `next_due`: when time alone changes it."""
+    """`muted` by fingerprint. `next_due`: when time alone changes it. `grace_since`: when the first of the
+    resolved alerts that still inhibit resolved; a snapshot begun later ends its inhibition.
+    """
 
     muted: Mapping[str, Muted] = field(default_factory=dict)
     next_due: float | None = None
+    grace_since: float | None = None
+
+    def ended_by(self, evaluated_from: float) -> bool:
+        """Whether an inhibition ends because snapshots begun at this instant were evaluated."""
+        return self.grace_since is not None and self.grace_since < evaluated_from
 
     def __contains__(self, alert: Alert) -> bool:
         return alert.fingerprint in self.muted
@@ -103,12 +111,15 @@ class Mutes:
         silences: Iterable[Silence],
         before: Muting,
         now: float,
+        evaluated_from: float = NEVER_EVALUATED,
     ) -> tuple[Muting, list[str]]:
-        """As `mute`, and of whom that differs from before. `changed`: of `alerts`, since then; None: gone."""
+        """As `mute`, and of whom that differs from before. `changed`: of `alerts`, since then; None: gone.
+        `evaluated_from`: as in `Facts`.
+        """
         silences = tuple(silences)
         for mark, alert in changed.items():
             self._learn(mark, alert)
-        sources = _sources(self._inhibiting.values(), now)
+        sources = _sources(self._inhibiting.values(), now, evaluated_from)
         active = [s for s in silences if s.state(now) is SilenceState.ACTIVE]
         looked_at: Mapping[str, Alert | None] = changed
         if (sources, active) != self._under:
@@ -120,8 +131,13 @@ class Mutes:
         if different:
             now_muted = {**before.muted, **{mark: found[mark] for mark in different}}
             muted = {mark: by for mark, by in now_muted.items() if by is not None}
-        dues = [due for due in _dues(self._inhibiting.values(), silences) if due > now]
-        return Muting(muted, min(dues, default=None)), different
+        graces = [ended_at for ended_at in self._ended() if evaluated_from <= ended_at > now - MAX_GRACE_S]
+        dues = [due for due in _dues(graces, silences) if due > now]
+        return Muting(muted, min(dues, default=None), min(graces, default=None)), different
+
+    def _ended(self) -> Iterator[float]:
+        ends = (_ended_at(alert) for alert in self._inhibiting.values())
+        return (ended_at for ended_at in ends if ended_at is not None)
 
     def _learn(self, mark: str, alert: Alert | None) -> None:
         if alert is None:
@@ -134,20 +150,22 @@ _Sources = Mapping[tuple[Inhibition, tuple[str, ...]], list[str]]
 _BY_SOURCE = {inhibition.source: inhibition for inhibition in INHIBITIONS}
 
 
-def _sources(alerts: Iterable[Alert], now: float) -> _Sources:
+def _sources(alerts: Iterable[Alert], now: float, evaluated_from: float) -> _Sources:
     """The fingerprints of what inhibits, by inhibition and the values of its `equal` labels."""
     sources: dict[tuple[Inhibition, tuple[str, ...]], list[str]] = {}
     for alert in alerts:
         inhibition = _BY_SOURCE.get(alert.name)
-        if inhibition is not None and _inhibits(alert, now):
+        if inhibition is not None and _inhibits(alert, now, evaluated_from):
             values = tuple(alert.label(name) for name in inhibition.equal)
             sources.setdefault((inhibition, values), []).append(alert.fingerprint)
     return sources
 
 
-def _inhibits(alert: Alert, now: float) -> bool:
+def _inhibits(alert: Alert, now: float, evaluated_from: float) -> bool:
     ended_at = _ended_at(alert)
-    return alert.state is AlertState.FIRING if ended_at is None else now < ended_at + LINGERS_S
+    if ended_at is None:
+        return alert.state is AlertState.FIRING
+    return evaluated_from <= ended_at and now < ended_at + MAX_GRACE_S
 
 
 def _ended_at(alert: Alert) -> float | None:
@@ -174,11 +192,9 @@ def _muted(alert: Alert | None, sources: _Sources, active: Sequence[Silence]) ->
     return Muted(inhibited_by, silenced_by) if inhibited_by or silenced_by else None
 
 
-def _dues(inhibiting: Iterable[Alert], silences: Iterable[Silence]) -> Iterator[float]:
-    for alert in inhibiting:
-        ended_at = _ended_at(alert)
-        if ended_at is not None:
-            yield ended_at + LINGERS_S
+def _dues(graces: Iterable[float], silences: Iterable[Silence]) -> Iterator[float]:
+    for ended_at in graces:
+        yield ended_at + MAX_GRACE_S
     for silence in silences:
         yield silence.starts_at
         yield silence.ends_at

@@ -1,8 +1,11 @@
-"""What is known of the API itself: how the polls of each resource have fared."""
+"""Polling state: how the polls of each resource have fared."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+
+from nexusd.core.suspension import NOT_SUSPENDED, Suspensions
 
 REGIONS = "regions"
 INSTANCES = "instances"
@@ -13,9 +16,10 @@ STALE_AFTER_INTERVALS = 3
 class PollState:
     """The polls of one resource (`regions` or `instances`).
 
-    `answered_at`: last time the API gave any usable answer of this kind, be it one page of a partial sweep.
-    `succeeded_at`: last complete reading. `failure`: the reason label of the last poll, None if it succeeded.
-    `known_since`: when this process began to look; ages count from there while nothing was read.
+    `answered_at`: last time the API gave any usable answer of this kind, be it one page of a partial listing.
+    `succeeded_at`: end of the last complete reading, `read_began_at` its start. `failure`: the reason label
+    of the last poll, None if it succeeded; `failed_began_at`: start of the last poll that failed.
+    `known_since`: start of this process; ages count from there while nothing was read.
     """
 
     resource: str
@@ -26,15 +30,38 @@ class PollState:
     failure: str | None = None
     failure_message: str | None = None
     duration_s: float | None = None
+    read_began_at: float | None = None
+    failed_began_at: float | None = None
+    suspensions: Suspensions = NOT_SUSPENDED
+
+    @property
+    def patience_s(self) -> float:
+        """Without data or an answer for longer than this, something is wrong."""
+        return STALE_AFTER_INTERVALS * self.interval_s
+
+    @property
+    def last_answer_at(self) -> float:
+        return self.answered_at if self.answered_at is not None else self.known_since
+
+    @property
+    def predates_suspension(self) -> bool:
+        """Whether the last complete reading began before the process was last suspended."""
+        return self.read_began_at is not None and self.read_began_at < self.suspensions.resumed_at
 
     def age_s(self, now: float) -> float:
         """Seconds since the data was complete."""
         return now - (self.succeeded_at if self.succeeded_at is not None else self.known_since)
 
-    def stale(self, now: float) -> bool:
-        return self.succeeded_at is None or self.age_s(now) > STALE_AFTER_INTERVALS * self.interval_s
+    def awake_age_s(self, now: float) -> float:
+        """Return the age without the time in which the process was suspended."""
+        since = self.succeeded_at if self.succeeded_at is not None else self.known_since
+        return self.suspensions.awake_s(since, now)
 
-    def succeeded(self, ended_at: float, duration_s: float) -> PollState:
+    def stale(self, now: float) -> bool:
+        return self.succeeded_at is None or self.predates_suspension or self.age_s(now) > self.patience_s
+
+    def succeeded(self, ended_at: float, duration_s: float, began_at: float | None = None) -> PollState:
+        """Return the state after a complete reading. `began_at` defaults to `duration_s` before the end."""
         return replace(
             self,
             answered_at=ended_at,
@@ -42,15 +69,19 @@ class PollState:
             failure=None,
             failure_message=None,
             duration_s=duration_s,
+            read_began_at=began_at if began_at is not None else ended_at - duration_s,
         )
 
-    def failed(self, reason: str, message: str, answered_at: float | None, duration_s: float) -> PollState:
+    def failed(
+        self, reason: str, message: str, answered_at: float | None, duration_s: float, began_at: float
+    ) -> PollState:
         return replace(
             self,
             answered_at=_later(answered_at, self.answered_at),
             failure=reason,
             failure_message=message,
             duration_s=duration_s,
+            failed_began_at=began_at,
         )
 
 
@@ -58,11 +89,26 @@ def _later(a: float | None, b: float | None) -> float | None:
     return max((t for t in (a, b) if t is not None), default=None)
 
 
+def silent_s(polls: Iterable[PollState], now: float) -> float:
+    """Return for how long the process ran without any usable answer."""
+    last = max(polls, key=lambda p: p.last_answer_at)
+    return last.suspensions.awake_s(last.last_answer_at, now)
+
+
+def shortest_patience_s(polls: Iterable[PollState]) -> float:
+    return min(p.patience_s for p in polls)
+
+
 def unreachable(polls: tuple[PollState, ...], now: float) -> bool:
-    """No usable answer of either kind for 3 intervals of the more frequent poll (product.md, section 4)."""
-    patience_s = STALE_AFTER_INTERVALS * min(p.interval_s for p in polls)
-    last = max(p.answered_at if p.answered_at is not None else p.known_since for p in polls)
-    return now - last > patience_s
+    """Whether no usable answer of either kind came for 3 intervals of the more frequent poll.
+
+    Time in which no request was made proves nothing: suspensions do not count, and a poll must have failed
+    that began after the last answer and the last suspension.
+    """
+    if silent_s(polls, now) <= shortest_patience_s(polls):
+        return False
+    since = max(max(p.last_answer_at, p.suspensions.resumed_at) for p in polls)
+    return any(p.failed_began_at is not None and p.failed_began_at >= since for p in polls)
 
 
 def unauthorized(polls: tuple[PollState, ...]) -> bool:

@@ -18,6 +18,7 @@ from nexusd.core.lifecycle import Placement, State
 from nexusd.core.polls import INSTANCES, REGIONS, PollState
 from nexusd.core.records import RUNNING, Fleet, Instance, Region
 from nexusd.core.regions import RegionSnapshot
+from nexusd.core.suspension import NOT_SUSPENDED, Suspensions
 from nexusd.core.sweeps import Delta
 
 Where = Callable[[Any], bool]
@@ -39,6 +40,8 @@ class Facts:
     None when they were not read. `unlooked`: how many there are beyond these, by state. `backlog`: what
     receivers have not got; as `placements`. `fleets`: those declared, as they will be.
     `shared_names`: the placement that found several instances of its name, by name.
+    `evaluated_from`: start of the older of the two latest snapshots (regions, instances) that rules have
+    evaluated completely, this pass included.
     """
 
     now: float
@@ -54,6 +57,12 @@ class Facts:
     backlog: tuple[Backlog, ...] | None = None
     fleets: tuple[Fleet, ...] = ()
     shared_names: Mapping[str, Placement] = field(default_factory=dict)
+    evaluated_from: float = float("-inf")
+
+    @property
+    def suspensions(self) -> Suspensions:
+        """When this process did not run, so that nothing was observed."""
+        return next((poll.suspensions for poll in self.polls.values()), NOT_SUSPENDED)
 
     @property
     def regions_known(self) -> bool:
@@ -93,6 +102,11 @@ class Facts:
             instance = self.instance(instance_id)
             if instance is not None:
                 yield instance
+
+
+def evaluated_from(*began_at: float | None) -> float:
+    """Return the start of the oldest of these snapshots, -inf while one was never evaluated."""
+    return min(at if at is not None else float("-inf") for at in began_at)
 
 
 class Finding(msgspec.Struct, frozen=True, gc=False):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from nexusd.core.errors import BadAnswerError
-from nexusd.core.polls import STALE_AFTER_INTERVALS, PollState, unauthorized, unreachable
+from nexusd.core.polls import PollState, shortest_patience_s, silent_s, unauthorized, unreachable
 from nexusd.core.records import Region
 from nexusd.core.regions import KnownRegion
 from nexusd.core.rules import NOTHING_FOUND, UNKNOWN, Facts, Finding, Judgement, Rule
@@ -26,21 +26,23 @@ READING_FAILURES = frozenset({None, BadAnswerError.reason, "partial", "too_large
 
 
 def api_unreachable(facts: Facts, _rule: Rule) -> Judgement:
-    """Not known for the first 3 intervals of a process that has had no answer yet."""
+    """Unknown until the first answer, and while no request was made: suspended, or no poll failed yet."""
     polls = tuple(facts.polls.values())
     if not polls:
         return UNKNOWN
     if not unreachable(polls, facts.now):
-        due = _answered_until(polls) + _JUST_AFTER_S
+        remaining_s = shortest_patience_s(polls) - silent_s(polls, facts.now)
+        if remaining_s < 0:
+            return UNKNOWN
         answered = any(p.answered_at is not None for p in polls)
-        return Judgement(known=answered, due=due)
-    silent_s = facts.now - max(_last_answer(p) for p in polls)
+        return Judgement(known=answered, due=facts.now + remaining_s + _JUST_AFTER_S)
+    last_answer_at = max(p.last_answer_at for p in polls)
     reasons = sorted({f"{p.resource}: {p.failure_message or p.failure}" for p in polls if p.failure})
     why = f" Last failures: {'; '.join(reasons)}." if reasons else ""
     return _one(
         "The CloudNexus API cannot be reached",
-        f"It has given no usable answer for {silent_s:.0f}s. What nexusd shows is as old as that, and "
-        f"nothing is placed.{why}",
+        f"It has given no usable answer for {facts.now - last_answer_at:.0f}s. What nexusd shows is as old as "
+        f"that, and nothing is placed.{why}",
     )
 
 
@@ -71,12 +73,12 @@ def snapshot_stale(facts: Facts, _rule: Rule) -> Judgement:
     polls = tuple(facts.polls.values())
     if not polls or unreachable(polls, facts.now) or unauthorized(polls):
         return NOTHING_FOUND
-    old = [p for p in polls if p.age_s(facts.now) > _patience_s(p)]
+    old = [p for p in polls if p.awake_age_s(facts.now) > p.patience_s]
     if not old:
-        due = min(_last_success(p) + _patience_s(p) for p in polls) + _JUST_AFTER_S
+        due = facts.now + min(p.patience_s - p.awake_age_s(facts.now) for p in polls) + _JUST_AFTER_S
         read = all(p.succeeded_at is not None for p in polls)
         return Judgement(known=read, due=due)
-    waits = [0.0 if _answers(p, facts.now) else _patience_s(p) for p in old]
+    waits = [0.0 if _answers(p, facts.now) else p.patience_s for p in old]
     ages = " and ".join(f"{p.resource} were last read {p.age_s(facts.now):.0f}s ago" for p in old)
     reasons = "".join(f" Last failure: {p.failure_message or p.failure}." for p in old if p.failure)
     return _one(
@@ -192,23 +194,7 @@ def _title(region: Region) -> str:
     return f"{region.slug} ({region.name})" if region.name else region.slug
 
 
-def _patience_s(poll: PollState) -> float:
-    return STALE_AFTER_INTERVALS * poll.interval_s
-
-
-def _last_answer(poll: PollState) -> float:
-    return poll.answered_at if poll.answered_at is not None else poll.known_since
-
-
-def _last_success(poll: PollState) -> float:
-    return poll.succeeded_at if poll.succeeded_at is not None else poll.known_since
-
-
 def _answers(poll: PollState, now: float) -> bool:
     """Whether what fails is the reading, not the requests: those may be an outage that is just beginning."""
-    recently = poll.answered_at is not None and now - poll.answered_at <= _patience_s(poll)
+    recently = poll.answered_at is not None and now - poll.answered_at <= poll.patience_s
     return recently and poll.failure in READING_FAILURES
-
-
-def _answered_until(polls: tuple[PollState, ...]) -> float:
-    return max(_last_answer(p) for p in polls) + min(_patience_s(p) for p in polls)

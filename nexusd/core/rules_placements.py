@@ -48,12 +48,15 @@ def placement_held(facts: Facts, _rule: Rule) -> Judgement:
 
 
 def placement_delayed(facts: Facts, rule: Rule) -> Judgement:
-    """Still queued this long after it was asked for, tries in between included."""
+    """Queued longer than the threshold, attempts included. Time in which nexusd was suspended does not count:
+    only a nexusd that runs can place.
+    """
     if facts.placements is None:
         return UNKNOWN
     patience_s = rule.threshold or 0.0
     queued = [p for p in facts.placements if p.state is State.QUEUED]
-    late = [p for p in queued if p.created_at + patience_s <= facts.now]
+    late_at = {p.id: facts.suspensions.awake_until(p.created_at, patience_s, facts.now) for p in queued}
+    late = [p for p in queued if late_at[p.id] <= facts.now]
     return Judgement(
         tuple(
             Finding(
@@ -64,9 +67,7 @@ def placement_delayed(facts: Facts, rule: Rule) -> Judgement:
             )
             for p, beyond in zip(late, _beyond(facts, State.QUEUED), strict=False)
         ),
-        due=min(
-            (p.created_at + patience_s for p in queued if p.created_at + patience_s > facts.now), default=None
-        ),
+        due=min((at for at in late_at.values() if at > facts.now), default=None),
     )
 
 

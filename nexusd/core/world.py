@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from nexusd.core.alerts import Alert
 from nexusd.core.census import NONE_COUNTED, AlertCounts
@@ -17,6 +17,7 @@ from nexusd.core.polls import PollState
 from nexusd.core.records import Instance
 from nexusd.core.regions import NO_REGIONS, RegionSnapshot
 from nexusd.core.silences import Silence
+from nexusd.core.suspension import Activity
 
 INCUMBENTS_KEPT = 1024
 SHARED_NAMES_KEPT = 1000
@@ -33,7 +34,8 @@ class World:
     ones, and resolved ones a while longer), `silences` by id (those that are not over), `muting`: what is not
     told, `alert_counts`: how many alerts there are of each kind, `stopped_running`: ids of the known
     instances that were seen running and later not, `fleets`: those declared in the configuration.
-    `shared_names`: the placement that found several instances of its name, by name.
+    `shared_names`: the placement that found several instances of its name, by name. `activity`: when this
+    process did not run.
     """
 
     polls: dict[str, PollState]
@@ -50,6 +52,20 @@ class World:
     incumbents: dict[str, str] = field(default_factory=dict)
     shared_names: dict[str, Placement] = field(default_factory=dict)
     fleets: Fleets = NO_FLEETS
+    activity: Activity = field(default_factory=Activity)
+
+    def observe(self, now: float) -> None:
+        """Detect whether the process was suspended until now: then what was read before is stale."""
+        self.activity.observe(now)
+        self.polls = self.with_suspensions(self.polls)
+
+    def with_suspensions(self, polls: Mapping[str, PollState]) -> dict[str, PollState]:
+        """Return the polling state as of the latest suspension."""
+        suspensions = self.activity.suspensions
+        return {
+            name: poll if poll.suspensions is suspensions else replace(poll, suspensions=suspensions)
+            for name, poll in polls.items()
+        }
 
     def known(self, instance_id: str) -> Instance | None:
         """The instance as it is known now."""

@@ -175,4 +175,7 @@ def _unread(world: World) -> str | None:
         return "the regions have not been read since nexusd began to place"
     if world.inventory.began_at is None:
         return "the instances have not been read since nexusd began to place"
+    unread = [poll.resource for poll in world.polls.values() if poll.predates_suspension]
+    if unread:
+        return f"nexusd was suspended, and the {unread[0]} have not been read since"
     return None

@@ -165,7 +165,7 @@ class Provisioner:
 
     async def _place_queued(self, group: asyncio.TaskGroup) -> float:
         """Begin as many attempts as budget and pauses allow, and write down now and then why others wait."""
-        now = self._clock.now()
+        now = self._now()
         explaining = now >= self._explain_at
         wait_s = self._must_wait_s(now)
         if wait_s > 0 and not explaining:
@@ -198,7 +198,7 @@ class Provisioner:
 
     async def _begin_queued(self, group: asyncio.TaskGroup, waiting: Waiting, standing: Standing) -> None:
         for placement in waiting.queued:
-            now = self._clock.now()
+            now = self._now()
             if self._must_wait_s(now) > 0:
                 return
             holder = self._holder(placement)
@@ -215,6 +215,12 @@ class Provisioner:
         first = {p.request.constraint_class: p.request for p in reversed(blocked)}
         decisions = {key: standing.decide(request, now) for key, request in first.items()}
         await self._journal.explain([(p, decisions[p.request.constraint_class]) for p in blocked])
+
+    def _now(self) -> float:
+        """Return the time, after detecting whether the process was suspended until now."""
+        now = self._clock.now()
+        self._world.observe(now)
+        return now
 
     def _holder(self, placement: Placement) -> Instance | None:
         """The instance that has its name."""
@@ -242,7 +248,7 @@ class Provisioner:
 
     async def _begin(self, group: asyncio.TaskGroup, placement: Placement, standing: Standing) -> None:
         """Send it, once the attempt is on disk. Nothing is sent for one that was cancelled meanwhile."""
-        now = self._clock.now()
+        now = self._now()
         decision = standing.decide(placement.request, now)
         budget = self._budget.taken(now)
         if decision.region is None or budget is None or standing.in_flight(decision.region) >= WINDOW:
@@ -274,6 +280,9 @@ class Provisioner:
             return NotSent("nexusd is stopping")
         if not self._store.leading:
             return NotSent("the lease has run out")
+        self._now()
+        if attempt.sent_at < self._world.activity.suspensions.resumed_at:
+            return NotSent("nexusd was suspended after it had decided")
         return await self._cloud.create_instance(body, attempt.send_deadline)
 
     async def _record(self, placement: Placement, attempt: Attempt, answer: CreateAnswer) -> None:

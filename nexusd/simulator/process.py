@@ -22,6 +22,7 @@ from nexusd.ports import Clock, CloudApi, IdempotencyKey, Store, Transaction
 from nexusd.provisioning.fleets import FleetKeeper
 from nexusd.provisioning.intake import Intake
 from nexusd.provisioning.worker import Provisioner, ProvisioningOptions
+from nexusd.runtime.suspension import watch_suspensions
 from nexusd.simulator.killing import Life
 from nexusd.simulator.ledger import Ledger
 from nexusd.simulator.metrics import NoMetrics
@@ -124,6 +125,7 @@ class Process:
             "cycle": self._cycle.run(),
             "placing": self.provisioner.run(),
             "housekeeping": self._housekeep(),
+            "suspensions": watch_suspensions(self._world, self._given.clock, self._hurry.set),
         }
         async with asyncio.TaskGroup() as group:
             for name, work in tasks.items():

@@ -64,6 +64,10 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._virtual_now
 
+    def block(self, seconds: float) -> None:
+        """Let time pass in which nothing runs, as while the process is stopped."""
+        self._jump(seconds)
+
     def _jump(self, seconds: float) -> None:
         self._virtual_now += seconds
         if self._virtual_now > self._limit_s:
@@ -97,6 +101,10 @@ class VirtualClock:
 
     def utc_offset_s(self) -> float:
         return self.offset_s
+
+    def suspend(self, seconds: float) -> None:
+        """Let time pass that the loop's timers do not count, as while the machine is suspended."""
+        self._epoch += seconds
 
 
 def run_virtual(coro: Coroutine[Any, Any, T], *, limit_s: float = LONGEST_RUN_S) -> T:

@@ -92,7 +92,7 @@ class Scene:
     def fail(self, resource: str, reason: str = "timeout", *, answered: bool = False) -> AlertUpdate:
         """A poll fails; `answered`: some page of it was read."""
         at = self.now if answered else None
-        self.polls[resource] = self.polls[resource].failed(reason, f"it is {reason}", at, 0.1)
+        self.polls[resource] = self.polls[resource].failed(reason, f"it is {reason}", at, 0.1, self.now)
         return self.evaluate()
 
     def evaluate(self, **more: object) -> AlertUpdate:

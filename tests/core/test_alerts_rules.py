@@ -93,11 +93,20 @@ class TestCloudApiUnreachable:
     def test_is_due_by_the_time_alone(self) -> None:
         scene = Scene(only("CloudAPIUnreachable"))
         healthy_polls(scene)
+        scene.now += 15.0
+        scene.fail(REGIONS)
         due = scene.last.next_due
         assert due is not None
         scene.now = due
         scene.evaluate()
         assert scene.state("CloudAPIUnreachable") == "firing"
+
+    def test_time_in_which_no_poll_failed_changes_nothing(self) -> None:
+        scene = Scene(only("CloudAPIUnreachable"))
+        healthy_polls(scene)
+        scene.now += 3600.0
+        scene.evaluate()
+        assert scene.state("CloudAPIUnreachable") is None
 
     def test_does_not_fire_while_one_kind_answers(self) -> None:
         scene = Scene(only("CloudAPIUnreachable"))

@@ -7,7 +7,7 @@ from msgspec.structs import replace as altered
 
 from nexusd.core.alerts import Alert, AlertState, fingerprint
 from nexusd.core.matchers import parse_matcher
-from nexusd.core.muting import LINGERS_S, mute
+from nexusd.core.muting import MAX_GRACE_S, UNMUTED, Mutes, mute
 from nexusd.core.notifications import Routing
 from nexusd.core.records import Instance, Region
 from nexusd.core.silences import Silence
@@ -106,18 +106,32 @@ class TestInhibition:
     def test_it_lingers_until_the_next_sweep_can_have_shown_what_ended_with_it(self) -> None:
         stopped = fired("InstanceStopped", instance_id="inst_1", region="eu-west-2")
         over = altered(UNHEALTHY, state=RESOLVED, resolved_at=T0 + 100.0, settled=True)
-        assert muted(over, stopped, now=T0 + 100.0 + LINGERS_S - 1.0) == ["InstanceStopped"]
-        assert mute([over, stopped], (), T0 + 100.0).next_due == T0 + 100.0 + LINGERS_S
-        assert muted(over, stopped, now=T0 + 100.0 + LINGERS_S) == []
+        assert muted(over, stopped, now=T0 + 100.0 + MAX_GRACE_S - 1.0) == ["InstanceStopped"]
+        assert mute([over, stopped], (), T0 + 100.0).next_due == T0 + 100.0 + MAX_GRACE_S
+        assert muted(over, stopped, now=T0 + 100.0 + MAX_GRACE_S) == []
+
+    def test_it_ends_when_a_snapshot_begun_after_its_cause_resolved_was_evaluated(self) -> None:
+        stopped = fired("InstanceStopped", instance_id="inst_1", region="eu-west-2")
+        over = altered(UNHEALTHY, state=RESOLVED, resolved_at=T0 + 100.0, settled=True)
+        alerts = {a.fingerprint: a for a in (over, stopped)}
+        mutes = Mutes(alerts.values())
+        before, _ = mutes.mute({}, alerts, (), UNMUTED, T0 + 100.0, evaluated_from=T0 + 99.0)
+        assert stopped in before
+        assert before.ended_by(T0 + 100.1)
+        assert not before.ended_by(T0 + 100.0)
+        after, changed = mutes.mute({}, alerts, (), before, T0 + 115.0, evaluated_from=T0 + 100.1)
+        assert stopped not in after
+        assert changed == [stopped.fingerprint]
+        assert after.grace_since is None
 
     def test_one_that_flaps_inhibits_only_while_what_it_says_holds(self) -> None:
         stopped = fired("InstanceStopped", instance_id="inst_1", region="eu-west-2")
         flaps = altered(UNHEALTHY, flapping_since=T0)
         assert muted(flaps, stopped, now=T0 + HOUR) == ["InstanceStopped"]
         calm = altered(flaps, keep_firing_since=T0 + 100.0)
-        assert muted(calm, stopped, now=T0 + 100.0 + LINGERS_S - 1.0) == ["InstanceStopped"]
-        assert mute([calm, stopped], (), T0 + 100.0).next_due == T0 + 100.0 + LINGERS_S
-        assert muted(calm, stopped, now=T0 + 100.0 + LINGERS_S) == []
+        assert muted(calm, stopped, now=T0 + 100.0 + MAX_GRACE_S - 1.0) == ["InstanceStopped"]
+        assert mute([calm, stopped], (), T0 + 100.0).next_due == T0 + 100.0 + MAX_GRACE_S
+        assert muted(calm, stopped, now=T0 + 100.0 + MAX_GRACE_S) == []
 
 
 class TestSilences:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from nexusd.core.polls import INSTANCES, REGIONS, PollState, unauthorized, unreachable
+from nexusd.core.suspension import NOT_SUSPENDED, Suspension
 
 START = 1_000.0
 
@@ -23,32 +26,63 @@ def test_data_is_stale_after_more_than_three_intervals() -> None:
 
 
 def test_a_failure_keeps_the_age_and_says_why() -> None:
-    failed = poll().succeeded(START, 0.1).failed("timeout", "no answer", None, 10.0)
+    failed = poll().succeeded(START, 0.1).failed("timeout", "no answer", None, 10.0, START)
     assert failed.age_s(START + 15.0) == 15.0
     assert (failed.failure, failed.failure_message, failed.duration_s) == ("timeout", "no answer", 10.0)
 
 
 def test_a_success_clears_the_failure() -> None:
-    read = poll().failed("timeout", "no answer", None, 10.0).succeeded(START + 1.0, 0.2)
+    read = poll().failed("timeout", "no answer", None, 10.0, START).succeeded(START + 1.0, 0.2)
     assert (read.failure, read.failure_message) == (None, None)
 
 
 def test_a_partial_sweep_is_an_answer_and_no_reading() -> None:
-    partial = poll(INSTANCES).failed("partial", "total changed", START + 100.0, 1.0)
+    partial = poll(INSTANCES).failed("partial", "total changed", START + 100.0, 1.0, START)
     assert partial.stale(START + 100.0)
     assert not unreachable((partial,), START + 100.0)
 
 
 def test_an_answer_is_never_forgotten_for_an_older_one() -> None:
     read = poll().succeeded(START + 30.0, 0.1)
-    assert read.failed("timeout", "", START + 10.0, 1.0).answered_at == START + 30.0
-    assert read.failed("timeout", "", None, 1.0).answered_at == START + 30.0
+    assert read.failed("timeout", "", START + 10.0, 1.0, START).answered_at == START + 30.0
+    assert read.failed("timeout", "", None, 1.0, START).answered_at == START + 30.0
 
 
 def test_the_api_is_unreachable_after_three_intervals_without_an_answer_of_either_kind() -> None:
-    polls = (poll(REGIONS, 15.0), poll(INSTANCES, 30.0))
+    failed = poll(REGIONS, 15.0).failed("timeout", "", None, 10.0, START)
+    polls = (failed, poll(INSTANCES, 30.0))
     assert not unreachable(polls, START + 45.0)
     assert unreachable(polls, START + 45.1)
+
+
+def test_time_in_which_no_request_failed_proves_nothing_about_the_api() -> None:
+    assert not unreachable((poll(REGIONS, 15.0), poll(INSTANCES, 30.0)), START + 3600.0)
+
+
+class TestSuspension:
+    suspensions = NOT_SUSPENDED.extended(Suspension(START + 20.0, START + 1020.0))
+
+    def test_data_read_before_it_is_stale(self) -> None:
+        read = replace(poll().succeeded(START, 0.1), suspensions=self.suspensions)
+        assert read.stale(START + 20.0)
+        assert not read.succeeded(START + 1021.0, 0.1).stale(START + 1022.0)
+
+    def test_a_reading_that_began_before_it_is_stale(self) -> None:
+        read = replace(poll(), suspensions=self.suspensions)
+        assert read.succeeded(START + 1020.1, 1000.5, began_at=START + 19.6).stale(START + 1021.0)
+
+    def test_a_request_made_before_it_proves_nothing_after_it(self) -> None:
+        interrupted = replace(poll(), suspensions=self.suspensions).failed(
+            "timeout", "", None, 1.0, START + 19.0
+        )
+        assert not unreachable((interrupted,), START + 1020.0 + 60.0)
+
+    def test_it_does_not_count_as_silence(self) -> None:
+        failed = replace(poll(), suspensions=self.suspensions).failed(
+            "timeout", "", None, 1.0, START + 1021.0
+        )
+        assert not unreachable((failed,), START + 1000.0 + 45.0)
+        assert unreachable((failed,), START + 1000.0 + 45.1)
 
 
 def test_one_kind_that_answers_keeps_the_api_reachable() -> None:
@@ -57,6 +91,6 @@ def test_one_kind_that_answers_keeps_the_api_reachable() -> None:
 
 
 def test_a_refused_key_is_known_until_a_poll_succeeds() -> None:
-    refused = poll().failed("unauthorized", "401", None, 0.1)
+    refused = poll().failed("unauthorized", "401", None, 0.1, START)
     assert unauthorized((refused, poll(INSTANCES)))
     assert not unauthorized((refused.succeeded(START, 0.1), poll(INSTANCES)))

@@ -71,7 +71,8 @@ async def test_old_data_is_called_old_and_decides_nothing(site: Site) -> None:
 async def test_an_api_that_does_not_answer_is_said_in_those_words(site: Site) -> None:
     world = site.daemon.world
     world.polls = {
-        k: replace(p, answered_at=NOW - 600, succeeded_at=NOW - 600) for k, p in world.polls.items()
+        k: replace(p, answered_at=NOW - 600, succeeded_at=NOW - 600, failed_began_at=NOW - 9)
+        for k, p in world.polls.items()
     }
     assert "CloudNexus does not answer" in (await read(site)).text
 
