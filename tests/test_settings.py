@@ -619,10 +619,9 @@ def test_aliases_cannot_explode() -> None:
         parse("\n".join(levels), "f")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("text", ["a: &a [*a]", "a: " + "[" * 100_000, "a: " + "{a: " * 500])
+@pytest.mark.parametrize("text", ["a: &a [*a]", "a: " + "[" * 10_000, "a: " + "{a: " * 500])
 def test_nesting_is_bounded(text: str) -> None:
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError, match=r"^f:1: .*nested more than 40 levels deep$"):
         parse(text, "f")
 
 

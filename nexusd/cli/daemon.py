@@ -141,7 +141,7 @@ class Daemon:
         data = self._exchange(method, path, body, headers)
         try:
             return json.loads(data) if data else None
-        except ValueError:
+        except (ValueError, RecursionError):
             raise self._not_a_nexusd(f"no JSON at {path}") from None
 
     def _object(self, answer: Any, path: str) -> dict[str, Any]:
@@ -212,7 +212,7 @@ class Daemon:
                 answer = {"error": {"code": "", "message": answer}}
             error = answer["error"]
             code, message, details = str(error["code"]), str(error["message"]), error.get("details")
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return self._not_a_nexusd(f"status {status} without a reason")
         if status == 401:
             message += " (give --token or $NEXUSD_TOKEN)"

@@ -136,7 +136,7 @@ def _blocks(lines: Iterator[str]) -> Iterator[dict[str, str]]:
 def _decoded(data: str) -> dict[str, Any]:
     try:
         event = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         event = None
     if not isinstance(event, dict):
         raise NexusdError("the daemon sent an event that is not JSON")

@@ -106,7 +106,7 @@ def judge(
 def _created(answer: Answer, request: CreateRequest) -> CreateAnswer:
     try:
         return Created(decode_created(answer.body, request))
-    except (ValueError, RecursionError):
+    except ValueError:
         return Unknown(
             f"{REQUEST}: {answer.status}, but its body cannot be read or is about another instance"
         )

@@ -25,6 +25,7 @@ import msgspec
 
 from nexusd.core.answers import CreateRequest
 from nexusd.core.errors import BadAnswerError
+from nexusd.core.nesting import is_too_deep
 from nexusd.core.records import MAX_STRING_LENGTH, UNKNOWN, Instance, Region, Specs
 from nexusd.core.text import one_line
 
@@ -108,10 +109,9 @@ def decode_page(body: bytes, request: str) -> InstancePage:
     but no page, and (`invalid`) when it is no JSON.
     """
     try:
-        if not body.isascii():
-            body.decode()
+        _check_text(body, request)
         return _page_decoder.decode(body)
-    except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError):
         pass
     page = _parse(_records_page_decoder.decode, body, request, "partial")
     instances = [_instance(record, index, request) for index, record in enumerate(page.data)]
@@ -119,12 +119,11 @@ def decode_page(body: bytes, request: str) -> InstancePage:
 
 
 def split_page(body: bytes) -> RecordsPage | None:
-    """A page with its records not decoded yet; None when it is not as documented."""
+    """Return a page with undecoded records, or None if it is not as documented."""
     try:
-        if not body.isascii():
-            body.decode()
+        _check_text(body, "")
         return _records_page_decoder.decode(body)
-    except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, BadAnswerError):
         return None
 
 
@@ -132,7 +131,7 @@ def decode_record(record: msgspec.Raw) -> Instance | None:
     """One of its records; None when it is not as documented: `decode_page` says what it is then."""
     try:
         return _record_decoder.decode(record)
-    except (msgspec.ValidationError, msgspec.DecodeError, RecursionError):
+    except msgspec.DecodeError:
         return None
 
 
@@ -176,6 +175,8 @@ def decode_created(body: bytes, asked: CreateRequest) -> Instance | None:
     about another instance.
     """
     body.decode()
+    if is_too_deep(body):
+        raise ValueError("the response is nested too deeply")
     fields = _fields(repair_surrogates(body))
     if fields is None:
         raise ValueError("the response is not a JSON object")
@@ -212,10 +213,12 @@ def encode_create(request: CreateRequest) -> bytes:
 
 
 def decode_error(body: bytes) -> ErrorBody:
-    """What an error's body says; never raises, because the status alone already counts."""
+    """Return the contents of an error response; empty if unreadable, because the status alone counts."""
+    if is_too_deep(body):
+        return ErrorBody()
     try:
         answer = _any_decoder.decode(repair_surrogates(body))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return ErrorBody()
     error = answer.get("error") if isinstance(answer, dict) else None
     if not isinstance(error, dict):
@@ -227,17 +230,21 @@ def decode_error(body: bytes) -> ErrorBody:
 def _as_text(details: object) -> str:
     if isinstance(details, str):
         return details
-    try:
-        return msgspec.json.encode(details).decode() if details else ""
-    except RecursionError:
-        return ""
+    return msgspec.json.encode(details).decode() if details else ""
+
+
+def _check_text(body: bytes, request: str) -> None:
+    """Raises `UnicodeDecodeError`, and `BadAnswerError` (`invalid`) for a body that is nested too deeply."""
+    if not body.isascii():
+        body.decode()
+    if is_too_deep(body):
+        raise BadAnswerError(f"{request}: the answer is nested too deeply")
 
 
 def _parse(decode: Callable[[bytes], T], body: bytes, request: str, mismatch: str) -> T:
     """Decode, with the errors as `BadAnswerError`; `mismatch` is the reason for JSON of another shape."""
     try:
-        if not body.isascii():
-            body.decode()
+        _check_text(body, request)
         return decode(repair_surrogates(body))
     except msgspec.ValidationError as error:
         raise BadAnswerError(
@@ -245,8 +252,6 @@ def _parse(decode: Callable[[bytes], T], body: bytes, request: str, mismatch: st
         ) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadAnswerError(f"{request}: the answer is not JSON: {one_line(str(error), MAX_TEXT)}") from None
-    except RecursionError:
-        raise BadAnswerError(f"{request}: the answer is nested too deeply") from None
 
 
 def repair_surrogates(body: bytes) -> bytes:
@@ -279,7 +284,7 @@ def _fields(record: bytes | msgspec.Raw) -> Fields | None:
     """Return the fields of a JSON object, None for anything else."""
     try:
         return _fields_decoder.decode(record)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None
 
 
@@ -290,7 +295,7 @@ def _value(fields: Fields | None, name: str) -> object:
         return None
     try:
         return _any_decoder.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None
 
 

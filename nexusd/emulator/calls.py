@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
+from nexusd.core.nesting import MAX_DEPTH, is_too_deep
 from nexusd.emulator.options import DEFAULT_IMAGE, DEFAULT_PAGE, MAX_PAGE, PLANS
 
 VALIDATION_ERROR = "VALIDATION_ERROR"
@@ -95,9 +96,11 @@ def page_query(query: str) -> PageQuery:
 
 def json_object(body: bytes) -> dict[str, object]:
     """A body that must be one JSON object. Raises `RefusalError`."""
+    if is_too_deep(body):
+        raise RefusalError(400, VALIDATION_ERROR, f"the body is nested more than {MAX_DEPTH} levels deep")
     try:
         value = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise RefusalError(400, VALIDATION_ERROR, f"the body is not JSON: {error}") from error
     if not isinstance(value, dict):
         raise RefusalError(400, VALIDATION_ERROR, "the body must be a JSON object")

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 DEFAULT_LISTEN = "127.0.0.1:9650"
 DEFAULT_CONFIG = "/etc/nexusd/nexusd.yaml"
 TIMEOUT_S = 3.0
+MAX_DEPTH = 50  # deeper than the daemon accepts
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - read, not bound
 
 
@@ -92,9 +93,15 @@ def _parsed(document: bytes) -> Any:
     """Parse YAML. Raises `ValueError`."""
     import yaml
 
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    depth = 0
     try:
-        return yaml.load(document, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - a safe one
-    except (yaml.YAMLError, RecursionError) as error:
+        for event in yaml.parse(document, loader):  # libyaml's loader would overflow the stack
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > MAX_DEPTH:
+                raise ValueError("nested too deeply")
+        return yaml.load(document, loader)  # noqa: S506 - a safe one
+    except yaml.YAMLError as error:
         raise ValueError("not YAML") from error
 
 

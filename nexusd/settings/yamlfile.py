@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, cast
 
 import yaml
 
@@ -18,6 +19,7 @@ from nexusd.core.errors import ConfigError
 MAX_BYTES = 1 << 20
 MAX_VALUES = 50_000
 MAX_DEPTH = 40
+_TOO_DEEP = f"nested more than {MAX_DEPTH} levels deep"
 
 KeyPath = tuple[str | int, ...]
 _MERGE = "tag:yaml.org,2002:merge"
@@ -45,8 +47,6 @@ def parse(text: str, name: str) -> Document:
         raise ConfigError(_syntax_error(name, error)) from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{name}: not valid YAML: {str(error).splitlines()[0]}") from None
-    except RecursionError:
-        raise ConfigError(f"{name}: nested more than {MAX_DEPTH} levels deep") from None
 
 
 def _text(path: Path) -> str:
@@ -73,6 +73,17 @@ class _CoreLoader(yaml.SafeLoader):
     """Resolves plain scalars as YAML 1.2's core schema does (10.3.2), and `<<` as a merge."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - PyYAML's own
+    _depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Compose a node and what it contains. Bounded here: the stack ends elsewhere in each Python."""
+        if self._depth > MAX_DEPTH:
+            mark = cast("Any", self).peek_event().start_mark
+            raise yaml.MarkedYAMLError(problem=_TOO_DEEP, problem_mark=mark)
+        self._depth += 1
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
 
 
 _SCALARS = (
@@ -113,7 +124,7 @@ class _Walk:
         if self._values > MAX_VALUES:
             raise self._error(node, f"more than {MAX_VALUES} values (aliases counted as often as used)")
         if len(path) > MAX_DEPTH:
-            raise self._error(node, f"nested more than {MAX_DEPTH} levels deep")
+            raise self._error(node, _TOO_DEEP)
         if isinstance(node, yaml.MappingNode) and node.tag == "tag:yaml.org,2002:map":
             return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode) and node.tag == "tag:yaml.org,2002:seq":

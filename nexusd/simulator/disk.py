@@ -19,10 +19,11 @@ from nexusd.simulator.killing import Crossing, Life
 from nexusd.simulator.ledger import Ledger
 from nexusd.simulator.weather import Weather
 from nexusd.store.executors import InlineExecutor
-from nexusd.store.opening import StoreOptions, open_on, open_store
+from nexusd.store.opening import StoreOptions, open_on
 from nexusd.store.sqlite import SqliteDatabase, SqliteSession
 from nexusd.store.statements import Session, Statement
 from nexusd.store.store import SqlStore
+from nexusd.store.upgrade import bring_up_to_date
 
 SETTINGS = (
     "PRAGMA synchronous = OFF",
@@ -33,15 +34,15 @@ SETTINGS = (
 
 
 class Disk:
-    """Outlives every process. `compiled`: the statements' texts, which are the same for all."""
+    """Outlives every process; `close` it. `compiled`: the SQL of all statements, shared by all processes."""
 
-    def __init__(self, path: Path, clock: Clock, ledger: Ledger, weather: Weather) -> None:
+    def __init__(self, path: Path, ledger: Ledger, weather: Weather) -> None:
         self.path = path
         self.ledger = ledger
         self.weather = weather
         self.dialect = SQLiteDialect_pysqlite(paramstyle="named")
         self.compiled: dict[Statement, tuple[str, dict[str, object]]] = {}
-        open_store(StoreOptions(f"sqlite:///{path}", "the first"), clock, InlineExecutor())
+        _create_tables(path)
         self.connection = sqlite3.connect(path, isolation_level=None, cached_statements=512)
         for setting in SETTINGS:
             self.connection.execute(setting)
@@ -67,6 +68,19 @@ class Disk:
 
     def close(self) -> None:
         self.connection.close()
+
+
+def _create_tables(path: Path) -> None:
+    database = SqliteDatabase(path, busy_timeout_s=5.0)
+    database.claim()
+    try:
+        session = database.connect()
+        try:
+            bring_up_to_date(database, session)
+        finally:
+            session.close()
+    finally:
+        database.release()
 
 
 class MortalDatabase(SqliteDatabase):

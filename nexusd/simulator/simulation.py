@@ -27,7 +27,7 @@ from nexusd.simulator.process import ObservedStore, Process, Surroundings
 from nexusd.simulator.supervisor import Supervisor
 from nexusd.simulator.trace import Trace
 from nexusd.simulator.variants import VARIANTS
-from nexusd.simulator.virtual_time import VirtualClock, run_virtual
+from nexusd.simulator.virtual_time import run_virtual
 from nexusd.simulator.weather import Weather
 from nexusd.simulator.workload import Workload
 
@@ -99,8 +99,10 @@ class Simulation:
     async def run(self, progress: Callable[[Progress], None]) -> Result:
         began_at = time.perf_counter()
         self._build()
-        breach = await self._play(progress)
-        self._disk.close()
+        try:
+            breach = await self._play(progress)
+        finally:
+            self._disk.close()
         return Result(
             seed=self._options.seed,
             hash=self._trace.hash,
@@ -124,7 +126,7 @@ class Simulation:
         cloud = Cloud(self._dice("cloud"), weather, trace, invariants)
         self._cloud = invariants.bounds.cloud = cloud
         self._network = Network(self._dice("network"), cloud, weather, trace, invariants)
-        self._disk = Disk(self._folder / "nexusd.db", VirtualClock(), ledger, weather)
+        self._disk = Disk(self._folder / "nexusd.db", ledger, weather)
         self._supervisor = Supervisor(
             self._dice("supervisor"), self._disk, weather, trace, invariants, self._process
         )

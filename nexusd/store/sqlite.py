@@ -179,7 +179,11 @@ class SqliteDatabase:
         connection = sqlite3.connect(
             f"{self.path.as_uri()}?mode=ro", uri=True, timeout=self._busy_timeout_s, isolation_level=None
         )
-        connection.execute(_IN_MEMORY)
+        try:
+            connection.execute(_IN_MEMORY)
+        except BaseException:
+            connection.close()
+            raise
         return SqliteReader(connection, self._dialect, self.path)
 
     def engine(self) -> sa.Engine:

@@ -20,6 +20,7 @@ from pydantic_core import ErrorDetails
 from nexusd.core.durations import parse_duration
 from nexusd.core.errors import InputError
 from nexusd.core.lifecycle import Verdict
+from nexusd.core.nesting import MAX_DEPTH, is_too_deep
 from nexusd.core.placement import DEFAULT_IMAGE, PLANS, PlacementRequest, Spread
 from nexusd.ports import Clock, IdempotencyKey
 from nexusd.web import schemas
@@ -228,14 +229,14 @@ async def _take(request: web.Request, options: WebOptions) -> None:
 def _decoded(body: bytes) -> Any:
     if not body:
         raise InputError("the body is empty; a JSON object is expected")
+    if is_too_deep(body):
+        raise InputError(f"the body is nested more than {MAX_DEPTH} levels deep")
     try:
         return msgspec.json.decode(body)
     except msgspec.DecodeError as error:
         raise InputError(f"the body is not JSON that can be read: {error}") from None
     except UnicodeDecodeError:
         raise InputError("the body is not UTF-8") from None
-    except RecursionError:
-        raise InputError("the body is nested too deeply") from None
 
 
 def _refused(error: ValidationError, model: type[BaseModel]) -> RequestError:

@@ -54,6 +54,12 @@ def test_a_missing_token_is_hinted_at(run: Run, daemon: FakeDaemon) -> None:
     assert run("status").err == "nexusd: a token is needed (give --token or $NEXUSD_TOKEN)\n"
 
 
+def test_a_response_nested_without_end_is_one_line(run: Run, daemon: FakeDaemon) -> None:
+    daemon.on("GET", STATUS, Answer(raw=b"[" * 100_000))
+    ran = run("status")
+    assert (ran.code, ran.out, ran.err.count("\n")) == (1, "", 1)
+
+
 def test_a_redirect_is_not_followed_with_the_token(run: Run, daemon: FakeDaemon) -> None:
     daemon.on("GET", STATUS, Answer({}, 302, {"Location": f"{daemon.url}/elsewhere"}))
     ran = run("status", "--token", "t")

@@ -17,6 +17,7 @@ from nexusd.cloud.key import LiteralKey
 from nexusd.cloud.options import CloudOptions
 from nexusd.cloud.refusals import CLIENT_ERROR, DEFAULT_RULES, ErrorAnswer, RefusalRule, classify, only
 from nexusd.core.answers import CreateAnswer, CreateRequest, Refused, Unknown
+from nexusd.core.nesting import MAX_DEPTH
 from tests.cloud.server import KEY
 
 ROOT = Path(__file__).parents[2]
@@ -170,12 +171,24 @@ def test_hostile_words_are_printable_and_bounded() -> None:
     assert (refused.code + refused.message + refused.details).isprintable()
 
 
-@pytest.mark.parametrize("depth", [400, 700])
-def test_details_as_deep_as_can_be_read_are_no_trouble(depth: int) -> None:
-    nested = b"[" * depth + b"]" * depth
-    refused = outcome(422, b'{"error": {"code": "X", "message": "deep", "details": %s}}' % nested)
+def with_details(depth: int) -> bytes:
+    """An error response nested `depth` deep."""
+    details = b"[" * (depth - 2) + b"]" * (depth - 2)
+    return b'{"error": {"code": "X", "message": "deep", "details": %s}}' % details
+
+
+def test_details_up_to_the_depth_limit_are_read() -> None:
+    refused = outcome(422, with_details(MAX_DEPTH))
     assert isinstance(refused, Refused)
     assert refused.message == "deep"
+
+
+def test_a_refusal_nested_too_deeply_counts_by_its_status() -> None:
+    assert outcome(422, with_details(MAX_DEPTH + 1)) == outcome(422, b"")
+
+
+def test_a_created_instance_nested_too_deeply_is_an_unknown_outcome() -> None:
+    assert isinstance(outcome(201, b'{"id": "inst_1", "x": %s}' % (b"[" * 999 + b"]" * 999)), Unknown)
 
 
 def test_the_table_ends_with_a_row_for_everything() -> None:

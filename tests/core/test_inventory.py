@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 
 from nexusd.core.inventory import Inventory
 from tests.core.inventories import Watcher, fleet, instance, restarted
@@ -16,12 +17,18 @@ def watched() -> Watcher:
     return watcher
 
 
-def test_a_copy_is_not_changed_by_sweeps_and_no_matter_of_the_garbage_collector() -> None:
+def test_a_copy_is_not_changed_by_sweeps() -> None:
     watcher = watched()
     copied = watcher.inventory.copied()
     watcher.see(fleet(*HUNDRED, 100))
     assert list(copied.values()) == fleet(*HUNDRED)
-    assert not gc.is_tracked(copied)
+
+
+def test_the_garbage_collector_does_not_traverse_the_records_of_a_copy() -> None:
+    """Before Python 3.14 it does not traverse the dictionary either."""
+    copied = watched().inventory.copied()
+    assert not any(gc.is_tracked(one) for pair in copied.items() for one in pair)
+    assert sys.version_info >= (3, 14) or not gc.is_tracked(copied)
 
 
 def test_a_restored_inventory_proves_nothing_absent_until_a_sweep() -> None:

@@ -107,6 +107,7 @@ def test_matches_and_schedules_can_be_written() -> None:
         ("faults: {}", "s.yaml:1: faults: must be a list"),
         ("fault: []", "s.yaml:1: fault: unknown key, did you mean faults?"),
         ("faults: [", "s.yaml:1: not YAML"),
+        ("faults: " + "[" * 10_000, "s.yaml:1: not YAML: nested more than 40 levels deep"),
         ("faults: []\nfaults: []", "s.yaml:2: faults: is given twice"),
         (
             "faults:\n  - latency: 1s\n    latncy: 2s",

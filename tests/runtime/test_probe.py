@@ -65,7 +65,9 @@ def test_tls_is_seen(tmp_path: Path) -> None:
     assert probe.health_url(environment).startswith("https://")
 
 
-@pytest.mark.parametrize("text", ["[", "server: 7", "- x", ""])
+@pytest.mark.parametrize(
+    "text", ["[", "server: 7", "- x", "", "server: " + "[" * 100_000], ids=lambda text: text[:12]
+)
 def test_a_file_that_cannot_be_read_is_the_daemons_to_complain_of(tmp_path: Path, text: str) -> None:
     assert probe.health_url(config(tmp_path, text)) == "http://127.0.0.1:9650/-/healthy"
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -34,7 +36,7 @@ class Machine:
         self.trace = Trace(asyncio.get_running_loop())
         self.weather = Weather(random.Random(1), frozenset(Fault), self.trace)
         self.ledger = Ledger()
-        self.disk = Disk(folder / "nexusd.db", VirtualClock(), self.ledger, self.weather)
+        self.disk = Disk(folder / "nexusd.db", self.ledger, self.weather)
         self.start()
 
     def start(self) -> None:
@@ -52,9 +54,25 @@ class Machine:
         self.life._at, self.life._crossings_left = where, 1
 
 
+Boot = Callable[[], Machine]
+
+
+@pytest.fixture
+def boot(tmp_path: Path) -> Iterator[Boot]:
+    """Return a function that starts a machine; its disk is closed after the test."""
+    with ExitStack() as stack:
+
+        def start() -> Machine:
+            machine = Machine(tmp_path)
+            stack.callback(machine.disk.close)
+            return machine
+
+        yield start
+
+
 @in_virtual_time
-async def test_a_kill_before_the_commit_leaves_nothing_and_after_it_everything(tmp_path: Path) -> None:
-    machine = Machine(tmp_path)
+async def test_a_kill_before_the_commit_leaves_nothing_and_after_it_everything(boot: Boot) -> None:
+    machine = boot()
     for name, where in (("lost", Crossing.BEFORE_COMMIT), ("kept", Crossing.AFTER_COMMIT)):
         machine.die_at(where)
         with pytest.raises(KilledError), machine.life.seen_from_outside():
@@ -66,8 +84,8 @@ async def test_a_kill_before_the_commit_leaves_nothing_and_after_it_everything(t
 
 
 @in_virtual_time
-async def test_a_dead_process_can_do_nothing_more(tmp_path: Path) -> None:
-    machine = Machine(tmp_path)
+async def test_a_dead_process_can_do_nothing_more(boot: Boot) -> None:
+    machine = boot()
     machine.life.kill("here")
     with pytest.raises(asyncio.CancelledError):
         await machine.insert("late")
@@ -76,8 +94,8 @@ async def test_a_dead_process_can_do_nothing_more(tmp_path: Path) -> None:
 
 
 @in_virtual_time
-async def test_the_ledger_believes_nothing_of_a_transaction_that_was_undone(tmp_path: Path) -> None:
-    machine = Machine(tmp_path)
+async def test_the_ledger_believes_nothing_of_a_transaction_that_was_undone(boot: Boot) -> None:
+    machine = boot()
 
     def transaction(tx: Transaction) -> None:
         tx.placements.insert(queued("undone"))
@@ -90,8 +108,8 @@ async def test_the_ledger_believes_nothing_of_a_transaction_that_was_undone(tmp_
 
 
 @in_virtual_time
-async def test_a_full_disk_commits_nothing_and_the_ledger_knows(tmp_path: Path) -> None:
-    machine = Machine(tmp_path)
+async def test_a_full_disk_commits_nothing_and_the_ledger_knows(boot: Boot) -> None:
+    machine = boot()
     machine.weather._set(Fault.STORE, on=True)
     with pytest.raises(StoreUnavailableError):
         await machine.insert(*(f"n{n}" for n in range(20)))
@@ -103,7 +121,7 @@ async def test_a_full_disk_commits_nothing_and_the_ledger_knows(tmp_path: Path) 
 
 
 @in_virtual_time
-async def test_a_story_has_what_happened_to_one_and_meanwhile_to_all(tmp_path: Path) -> None:
+async def test_a_story_has_what_happened_to_one_and_meanwhile_to_all() -> None:
     trace = Trace(asyncio.get_running_loop())
     trace.happened("before its time")
     trace.happened_to("plc_a", "accepted")

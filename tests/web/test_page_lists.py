@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
+import threading
+from collections.abc import Iterator
 
 import msgspec
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from nexusd.core.alerts import AlertState
 from nexusd.core.errors import StoreUnavailableError
 from nexusd.core.lifecycle import State
-from nexusd.core.records import Specs
+from nexusd.core.records import Instance, Specs
 from nexusd.web.beside import INSTANCES_ON_LOOP
 from nexusd.web.page.instances import Filter, find
 from tests.web.fakes import EVERYWHERE, alert, instance, placement, world_of
@@ -61,15 +62,26 @@ async def test_an_instance_shows_its_size_and_whether_the_last_listing_had_it(si
     assert "worker-1 | running, not in the last listing | us-east-1 | 192.0.2.7 | 4 CPU, 8 GB" in text
 
 
-async def test_many_instances_are_looked_through_beside_the_event_loop() -> None:
+class ThreadRecordingDict(dict[str, Instance]):
+    """Records the threads that iterate over its values."""
+
+    def __init__(self, instances: dict[str, Instance]) -> None:
+        super().__init__(instances)
+        self.threads: set[int] = set()
+
+    def values(self) -> Iterator[Instance]:  # type: ignore[override]
+        self.threads.add(threading.get_ident())
+        yield from super().values()
+
+
+async def test_many_instances_are_filtered_off_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     inventory = world_of(instance(n) for n in range(INSTANCES_ON_LOOP + 1)).inventory
-    looking = asyncio.ensure_future(find(inventory, Filter(name="worker-9999"), 0))
-    turns = 0
-    while not looking.done():
-        await asyncio.sleep(0)
-        turns += 1
-    assert [i.name for i in (await looking).rows] == ["worker-9999"]
-    assert turns > 1
+    copied = ThreadRecordingDict(inventory.copied())
+    monkeypatch.setattr(inventory, "copied", lambda: copied)
+    found = await find(inventory, Filter(name="worker-9999"), 0)
+    assert [i.name for i in found.rows] == ["worker-9999"]
+    assert copied.threads
+    assert threading.get_ident() not in copied.threads
 
 
 async def test_alerts_are_listed_by_name_a_page_at_a_time(site: Site) -> None:
