@@ -110,7 +110,7 @@ class ListedApi(CloudNexus):
         self.rows = rows
         self.fails_at: int | None = None
 
-    async def _get(self, path: str, query: str, decode: Callable[[bytes], Any]) -> Any:
+    async def _get(self, session: object, path: str, query: str, decode: Callable[[bytes], Any]) -> Any:
         offset = int(query.rpartition("=")[2])
         await asyncio.sleep(0.001)
         if self.fails_at is not None and offset >= self.fails_at:
