@@ -16,6 +16,7 @@ from typing import Any
 import structlog
 
 from nexusd.core.errors import NexusdError
+from nexusd.runtime import early_signals
 
 log = structlog.get_logger()
 
@@ -104,7 +105,8 @@ async def _wait_for_any(waits: list[Coroutine[Any, Any, Any]], timeout_s: float 
 def signals_handled(
     stop: asyncio.Event, at_once: asyncio.Event, reload: Callable[[], None]
 ) -> Iterator[None]:
-    """SIGTERM and SIGINT set `stop`, and `at_once` when repeated; SIGHUP calls `reload`.
+    """SIGTERM and SIGINT set `stop`, and `at_once` when repeated; SIGHUP calls `reload`, also one
+    that arrived before.
 
     Enter it on the running loop, in the main thread.
     """
@@ -117,8 +119,11 @@ def signals_handled(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, asked_to_stop, number.name)
     loop.add_signal_handler(signal.SIGHUP, reload)
+    if early_signals.reload_requested():
+        reload()
     try:
         yield
     finally:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.remove_signal_handler(number)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # its default would end a daemon that is stopping

@@ -206,7 +206,7 @@ class Server(Section):
     """`server`: the daemon's own HTTP server."""
 
     listen: Annotated[str, AfterValidator(_listen)] = Field(
-        default="127.0.0.1:9650", description="Address and port; `:9650` is every address."
+        default="127.0.0.1:9650", description="Address and port; `:9650` and `[::]:9650` are every address."
     )
     write_token: SecretText | None = Field(default=None, description="Bearer token that unsafe methods need.")
     write_token_file: Path | None = Field(default=None, description="A file that holds the write token.")

@@ -16,6 +16,7 @@ from typing import Any
 from nexusd.core.errors import StartError
 
 BACKLOG = 128
+_EVERY_ADDRESS = ("", "::")
 _NO_SUCH_FAMILY = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 """What a machine without IPv6 says of half of "every address"."""
 
@@ -37,10 +38,16 @@ class Listening:
 
 
 async def listen(host: str, port: int) -> Listening:
-    """Bound and listening on each address of the host, "" for every one. Raises `StartError`."""
+    """Listen on each address of the host. Raises `StartError`.
+
+    Every address, of IPv4 and IPv6, is "" or "::", as in Prometheus and Alertmanager.
+    """
     try:
         infos = await asyncio.get_running_loop().getaddrinfo(
-            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            host if host not in _EVERY_ADDRESS else None,
+            port,
+            type=socket.SOCK_STREAM,
+            flags=socket.AI_PASSIVE,
         )
         return Listening((host, port), _bound(dict.fromkeys((info[0], info[4]) for info in infos)))
     except OSError as error:
@@ -53,13 +60,16 @@ def written(host: str, port: int) -> str:
 
 
 def _bound(addresses: Iterable[tuple[int, Any]]) -> list[socket.socket]:
-    """For each (family, address). All of them, or none and the error; a family that this machine does not
-    have is left out.
+    """Bind each (family, address), port 0 to the same free port: all of them, or none and raise `OSError`.
+
+    A family that this machine does not have is left out.
     """
     sockets: list[socket.socket] = []
     lacking: OSError | None = None
     try:
-        for family, address in addresses:
+        for family, (host, port, *more) in addresses:
+            chosen = sockets[0].getsockname()[1] if sockets else port
+            address = (host, chosen, *more)
             try:
                 sockets.append(socket.create_server(address, family=family, backlog=BACKLOG))
             except OSError as error:

@@ -195,3 +195,53 @@ async def test_a_second_daemon_on_the_same_store_exits(tmp_path: Path) -> None:
         )
         assert code == 1
         assert "nexusd.db" in err
+
+
+async def _handled(daemon: DaemonProcess, number: signal.Signals) -> None:
+    """Wait until the process catches the signal: the kernel's mask has a bit for each."""
+    async with asyncio.timeout(10.0):
+        while True:
+            status = Path(f"/proc/{daemon.process.pid}/status").read_text()
+            caught = int(status.split("SigCgt:")[1].split()[0], 16)
+            if caught >> (number - 1) & 1:
+                return
+            await asyncio.sleep(0.001)
+
+
+@pytest.mark.slow
+async def test_sighup_while_it_starts_reloads_and_does_not_end_it(tmp_path: Path) -> None:
+    async with EmulatorServer(Cloud(OPTIONS)) as server:
+        daemon = DaemonProcess(tmp_path, server.url)
+        await daemon.start()
+        await _handled(daemon, signal.SIGHUP)
+        daemon.process.send_signal(signal.SIGHUP)
+        await daemon.ready()
+        async with asyncio.timeout(10.0):
+            while "configuration_reloaded" not in daemon.log.read_text():
+                await asyncio.sleep(0.02)
+        assert await daemon.stop() == 0
+        assert "Traceback" not in daemon.log.read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after_s", [0.0, 0.1, 0.3, 0.6, 1.0])
+async def test_sigterm_while_it_starts_ends_it_in_order(tmp_path: Path, after_s: float) -> None:
+    async with EmulatorServer(Cloud(OPTIONS)) as server:
+        daemon = DaemonProcess(tmp_path, server.url)
+        await daemon.start()
+        await _handled(daemon, signal.SIGTERM)
+        await asyncio.sleep(after_s)
+        assert await daemon.stop() == 0
+        assert "Traceback" not in daemon.log.read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+async def test_it_runs_with_standard_streams_closed(tmp_path: Path, closed: str) -> None:
+    async with EmulatorServer(Cloud(OPTIONS)) as server:
+        daemon = DaemonProcess(tmp_path, server.url)
+        daemon.prefix = ("sh", "-c", f'exec "$@" {closed}', "sh")
+        async with daemon:
+            assert (await daemon.get("/api/v1/instances"))["meta"]["total"] == 30
+            assert await daemon.stop() == 0
+        assert "Assertion" not in daemon.log.read_text()

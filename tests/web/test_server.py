@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import ssl
 import subprocess
 from collections.abc import Callable
@@ -47,6 +48,17 @@ async def test_every_address_is_listened_on_when_none_is_named() -> None:
     async with Site().running(host="") as site:
         assert site.server.url == f"http://127.0.0.1:{site.port}/"
         assert (await site.get("/-/healthy")).status == 200
+
+
+async def test_the_unspecified_ipv6_address_is_every_address_of_ipv4_too() -> None:
+    async with Site().running(host="::") as site:
+        assert site.server.url == f"http://127.0.0.1:{site.port}/"
+        assert (await site.get("/-/healthy")).status == 200
+        if socket.has_ipv6:
+            reader, writer = await asyncio.open_connection("::1", site.port)
+            writer.write(b"GET /-/healthy HTTP/1.0\r\n\r\n")
+            assert (await reader.read()).startswith(b"HTTP/1.0 200")
+            writer.close()
 
 
 async def test_after_stopping_nobody_listens() -> None:
