@@ -164,6 +164,7 @@ def test_every_single_key_is_taken_from_the_environment() -> None:
         "float": "3",
         "bool": "true",
         "cloudnexus.base_url": "https://x.example",
+        "cloudnexus.proxy": "http://x.example:3128",
         "server.listen": ":1",
         "server.external_url": "https://x.example",
         "store.url": "sqlite:////x.db",
@@ -285,6 +286,56 @@ def test_a_key_in_the_environment_replaces_the_file_of_the_file(write: Write) ->
 def test_a_secret_given_both_ways_is_an_error(write: Write) -> None:
     said = complaint(write("cloudnexus:\n  api_key: a\n  api_key_file: b\n"), {})
     assert said == "FILE:3: cloudnexus.api_key_file: given together with api_key: keep one of them"
+
+
+PROXY = "http://joe:p%40ss@proxy.example.com:3128"
+
+
+def test_a_proxy_and_a_ca_file_reach_the_client_and_the_password_is_not_shown(
+    write: Write, tmp_path: Path
+) -> None:
+    (tmp_path / "ca.pem").write_text("")
+    path = write(f"cloudnexus: {{proxy: '{PROXY}', ca_file: ca.pem}}")
+    loaded = load_with_origins(path, {}, KEY)
+    options = parts.cloud_options(loaded.settings)
+    assert (options.proxy, options.ca_file) == (PROXY, tmp_path / "ca.pem")
+    shown = as_yaml(loaded) + repr(loaded.settings) + repr(options)
+    assert "proxy.example.com:3128" in shown
+    assert "joe" not in shown
+    assert "p%40ss" not in shown
+
+
+def test_a_proxy_may_be_given_by_file(write: Write, tmp_path: Path) -> None:
+    (tmp_path / "proxy").write_text(f"{PROXY}\n")
+    assert parts.cloud_options(load(write("cloudnexus: {proxy_file: proxy}"), {}, KEY)).proxy == PROXY
+
+
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        "proxy:3128",
+        "https://s3cret@proxy",
+        "socks5://s3cret@proxy",
+        "http://s3cret@proxy/x",
+        "http://",
+        "http://s3cret@proxy?a",
+    ],
+)
+def test_a_proxy_that_is_none_is_refused_and_not_repeated(write: Write, proxy: str) -> None:
+    message = complaint(write(f"cloudnexus: {{proxy: '{proxy}'}}"))
+    assert "cloudnexus.proxy" in message
+    assert "s3cret" not in message
+
+
+def test_a_ca_file_that_is_missing_is_named(write: Write, tmp_path: Path) -> None:
+    assert f"{tmp_path / 'ca.pem'} cannot be read" in complaint(write("cloudnexus: {ca_file: ca.pem}"))
+
+
+def test_a_proxy_of_plain_http_is_warned_of(write: Write, tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("")
+    path = write(f"cloudnexus: {{base_url: 'http://127.0.0.1:1/v1', proxy: '{PROXY}', ca_file: ca.pem}}")
+    warned = [w for w in warnings(load(path, {}, KEY)) if "plain http" in w]
+    assert [w.partition(":")[0] for w in warned] == ["cloudnexus.proxy", "cloudnexus.ca_file"]
 
 
 @pytest.mark.parametrize("ends", ["\ufeff{}", "{}\n", "{}\r\n", "\ufeff{}\r\n"])

@@ -39,6 +39,7 @@ RECEIVERS = {"type": 0, "urls": 1, "urls_file": 1, "method": 2, "interval": 2}
 """Of which receiver a key is, where it is not the first's."""
 VALUES: dict[str, Any] = {
     "cloudnexus.base_url": "https://other.example.com",
+    "cloudnexus.proxy": "http://proxy.example.com:3128",
     "cloudnexus.timeout": "7s",
     "cloudnexus.max_concurrent_requests": 3,
     "cloudnexus.max_requests_per_second": 3,
@@ -123,6 +124,8 @@ CHANGES: dict[str, dict[str, Any]] = {
     **{key: {key: value} for key, value in VALUES.items()},
     "cloudnexus.api_key": {"cloudnexus.api_key": "other"},
     "cloudnexus.api_key_file": {"cloudnexus.api_key_file": "one", "cloudnexus.api_key": None},
+    "cloudnexus.proxy_file": {"cloudnexus.proxy_file": "proxy"},
+    "cloudnexus.ca_file": {"cloudnexus.ca_file": "one"},
     "alerts.rules.<Name>.resolve_after": {"alerts.rules.InstanceStopped.resolve_after": "7s"},
     "alerts.custom[].each": {"alerts.custom[].each": "region", "alerts.custom[].when": "region.capacity"},
     "receivers[].name": {"receivers[].name": "other", "routes[].receivers": ["other"]},
@@ -165,6 +168,7 @@ def test_the_cases_are_all_the_keys() -> None:
 def test_a_key_has_an_effect(key: str, tmp_path: Path) -> None:
     (tmp_path / "one").write_text("one")
     (tmp_path / "two").write_text("https://files.example.com/two")
+    (tmp_path / "proxy").write_text("http://files.example.com:3128")
     changed = copy.deepcopy(BASE)
     for path, value in CHANGES[key].items():
         put(changed, path, value)

@@ -296,7 +296,11 @@ class CloudNexus:
         http = self._http
         try:
             async with session.get(
-                http.url(target), headers=headers, allow_redirects=False, timeout=http.timeout(timeout_s)
+                http.url(target),
+                headers=headers,
+                proxy_headers=http.proxy_headers,
+                allow_redirects=False,
+                timeout=http.timeout(timeout_s),
             ) as response:
                 return await read_answer(response, self._options.max_body_bytes, request)
         except TRANSPORT_ERRORS as error:

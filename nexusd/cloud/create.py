@@ -77,6 +77,7 @@ async def post_once(http: Http, body: bytes, guard: SendGuard, timeout_s: float,
             http.url("/instances"),
             data=_GuardedBody(body, guard),
             headers=http.authorization(),
+            proxy_headers=http.proxy_headers,
             allow_redirects=False,
             timeout=http.timeout(timeout_s),
         ) as response:

@@ -33,6 +33,8 @@ def explain(error: BaseException, request: str) -> ApiError:
 
 
 def _reason(error: BaseException) -> tuple[str, str]:
+    if isinstance(error, aiohttp.ClientHttpProxyError | aiohttp.ClientProxyConnectionError):
+        return "connect", _proxy_reason(error)
     match error:
         case aiohttp.ClientConnectorDNSError():
             return "dns", "the host name cannot be resolved"
@@ -56,6 +58,12 @@ def _reason(error: BaseException) -> tuple[str, str]:
             return "invalid", f"the exchange failed ({type(error).__name__})"
         case _:
             return "reset", "the connection was lost"
+
+
+def _proxy_reason(error: aiohttp.ClientHttpProxyError | aiohttp.ClientProxyConnectionError) -> str:
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return f"the proxy refuses the connection ({error.status})"
+    return f"cannot connect to the proxy ({(error.os_error.strerror or 'refused').lower()})"
 
 
 def _verdict(error: object) -> str:

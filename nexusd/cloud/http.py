@@ -5,10 +5,14 @@ end, and each POST opens one. No address is cached. So a listing that proves an 
 address that the host name had after the attempt, even when the API has moved and the old address still
 responds. New connections also mean that a server which closed an idle one cannot make the outcome of a POST
 unknown. Proxies and netrc of the environment are ignored, redirects are not followed, cookies are not kept.
+
+A configured proxy tunnels TLS (CONNECT): it sees neither the key nor the requests, and a tunnel that it
+refuses proves that nothing was sent.
 """
 
 from __future__ import annotations
 
+import base64
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -57,6 +61,7 @@ class Http:
         self._tls: Tls | None = None
         if self._base.startswith("https:"):
             self._tls = Tls(options.ca_file)
+        self._proxy, self.proxy_headers = _proxy(options.proxy if self._tls is not None else None)
         self._reading: set[aiohttp.ClientSession] = set()
         self._posting: aiohttp.ClientSession | None = None
         self.closed = False
@@ -135,11 +140,23 @@ class Http:
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             trust_env=False,
+            proxy=self._proxy,
             max_line_size=MAX_HEADER_BYTES,
             max_field_size=MAX_HEADER_BYTES,
             max_headers=MAX_HEADERS,
             middlewares=(_never_repeat,),
         )
+
+
+def _proxy(text: str | None) -> tuple[URL | None, dict[str, str]]:
+    """Return the proxy's URL without user and password, and the headers to send to the proxy."""
+    if text is None:
+        return None, {}
+    url = URL(text)
+    if url.user is None:
+        return url, {}
+    pair = f"{url.user}:{url.password or ''}".encode()
+    return url.with_user(None), {"Proxy-Authorization": f"Basic {base64.b64encode(pair).decode()}"}
 
 
 @lru_cache(maxsize=8)

@@ -22,7 +22,9 @@ class CloudOptions:
     a GET with all its retries and waits, `sweep_timeout_s` a whole sweep. `max_body_bytes` holds for a body
     as received and again after decompression. `circuit_failures` in a row open the circuit; the wait between
     two probes grows from `circuit_first_wait_s` to `circuit_longest_wait_s`. Probes are polls, which come
-    every 15 s by default, so a longest wait of 15 s keeps probes at most 30 s apart.
+    every 15 s by default, so a longest wait of 15 s keeps probes at most 30 s apart. `proxy`: an HTTP proxy
+    that requests are tunnelled through, its URL with user and password if it needs them; not used for plain
+    http, which is for loopback only.
     """
 
     base_url: str
@@ -41,6 +43,7 @@ class CloudOptions:
     circuit_longest_wait_s: float = 15.0
     sweep_timeout_s: float = 600.0
     user_agent: str = f"nexusd/{__version__}"
+    proxy: str | None = field(default=None, repr=False)
     ca_file: Path | None = None
     refusals: tuple[RefusalRule, ...] = field(default=())
 

@@ -48,6 +48,7 @@ def _api(settings: Settings) -> Iterator[Problem]:
         yield Problem(("cloudnexus", "api_key"), f"is missing: {ways}")
     elif not re.fullmatch(r"[!-~]{1,4096}", settings.cloudnexus.api_key.get_secret_value()):
         yield Problem(("cloudnexus", "api_key"), "is not a key: one word of visible ASCII is expected")
+    yield from _readable({"ca_file": settings.cloudnexus.ca_file}, ("cloudnexus",))
     for key in ("write_token", "read_token"):
         token = getattr(settings.server, key)
         if token is not None and not re.fullmatch(r"[!-~]{1,4096}", token.get_secret_value()):

@@ -43,6 +43,8 @@ def cloud_options(settings: Settings) -> CloudOptions:
     cloud = settings.cloudnexus
     return CloudOptions(
         base_url=cloud.base_url,
+        proxy=cloud.proxy.get_secret_value() if cloud.proxy is not None else None,
+        ca_file=cloud.ca_file,
         timeout_s=cloud.timeout_s,
         connect_timeout_s=min(5.0, cloud.timeout_s),
         get_budget_s=max(SHORTEST_BUDGET_S, TIMEOUTS_A_GET * cloud.timeout_s),

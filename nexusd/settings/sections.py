@@ -9,6 +9,7 @@ import re
 import socket
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
@@ -17,6 +18,7 @@ from nexusd.core.placement import DEFAULT_IMAGE
 from nexusd.settings.values import (
     Seconds,
     SecretText,
+    SecretUrl,
     StoreUrl,
     check_http_url,
     custom,
@@ -44,8 +46,6 @@ def duration(key: str, default: float | None, description: str, *, at_least_s: f
 
 
 def _base_url(text: str) -> str:
-    from urllib.parse import urlsplit
-
     check_http_url(text)
     parts = urlsplit(text)
     if parts.username is not None or parts.query or parts.fragment:
@@ -53,6 +53,14 @@ def _base_url(text: str) -> str:
     if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
         raise refused("must begin with https:// (http is for loopback addresses only)")
     return text.rstrip("/")
+
+
+def _proxy_url(url: SecretUrl) -> SecretUrl:
+    check_http_url(url.get_secret_value())
+    parts = urlsplit(url.get_secret_value())
+    if parts.scheme != "http" or parts.path not in ("", "/") or parts.query or parts.fragment:
+        raise refused("expected an HTTP proxy such as http://proxy.example.com:3128")
+    return url
 
 
 def _external_url(text: str) -> str:
@@ -95,6 +103,17 @@ class CloudNexus(Section):
     )
     api_key_file: Path | None = Field(
         default=None, description="A file that holds the API key; read again when it changes."
+    )
+    proxy: Annotated[SecretUrl, AfterValidator(_proxy_url)] | None = Field(
+        default=None,
+        description="An HTTP proxy for the API: `http://[user:password@]host:port`. Environment variables "
+        "such as `HTTPS_PROXY` are ignored.",
+    )
+    proxy_file: Path | None = Field(default=None, description="A file that holds the proxy's URL.")
+    ca_file: Path | None = Field(
+        default=None,
+        description="Certificate authorities (PEM) to trust instead of the system's; read again when the "
+        "file changes.",
     )
     timeout_s: Seconds = duration("timeout", 10.0, "How long one request may take.", at_least_s=0.1)
     max_concurrent_requests: int = Field(default=8, ge=1, le=256, description="Requests under way at once.")

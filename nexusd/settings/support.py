@@ -27,6 +27,11 @@ def warnings(settings: Settings) -> list[str]:
 
 
 def _without_effect(settings: Settings) -> Iterator[str]:
+    cloud = settings.cloudnexus
+    if cloud.base_url.startswith("http:"):
+        for key in ("proxy", "ca_file"):
+            if getattr(cloud, key) is not None:
+                yield f"cloudnexus.{key}: has no effect on cloudnexus.base_url, which is plain http"
     for name, rule in settings.alerts.rules.items():
         if rule.threshold_s is not None and name not in WITH_THRESHOLD:
             yield f"alerts.rules.{name}.threshold: has no effect on this rule"
