@@ -936,6 +936,7 @@ def test_every_commented_out_key_of_the_example_is_right(tmp_path: Path) -> None
         "tls.crt",
         "tls.key",
         "chat-url",
+        "ca.pem",
         "ops-ca.pem",
     ):
         (tmp_path / name).write_text(f"secret-{name}\n")

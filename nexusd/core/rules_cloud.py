@@ -41,8 +41,8 @@ def api_unreachable(facts: Facts, _rule: Rule) -> Judgement:
     why = f" Last failures: {'; '.join(reasons)}." if reasons else ""
     return _one(
         "The CloudNexus API cannot be reached",
-        f"It has given no usable answer for {facts.now - last_answer_at:.0f}s. What nexusd shows is as old as "
-        f"that, and nothing is placed.{why}",
+        f"It has given no usable answer for {facts.now - last_answer_at:.0f}s. What nexusd shows is as old "
+        f"as that, and nothing is placed.{why}",
     )
 
 
