@@ -17,7 +17,7 @@ from pathlib import Path
 
 import structlog
 
-from nexusd import settings
+from nexusd import __version__, settings
 from nexusd.core.errors import ConfigError, LeaseLostError, StartError, StoreUnavailableError
 from nexusd.core.placement import Considered
 from nexusd.core.polls import INSTANCES, REGIONS, PollState, unauthorized
@@ -63,19 +63,31 @@ def run(config: Path | None, overrides: Mapping[str, object]) -> None:
     loop.keep_heap_small()  # before the log has a thread
     descriptors.raise_limit()
     with logs_configured(LogOptions(loaded.log.level, loaded.log.format)):
-        loop.run(serve(loaded, load))
+        file = config if config is not None else settings.find_file(os.environ)
+        loop.run(serve(loaded, load, file=file))
 
 
-async def serve(loaded: Settings, load: Load, stop: asyncio.Event | None = None) -> None:
-    """Everything, from opening the store to closing it. `load` reads the configuration again."""
+async def serve(
+    loaded: Settings, load: Load, stop: asyncio.Event | None = None, file: Path | None = None
+) -> None:
+    """Run everything, from opening the store to closing it.
+
+    `load` reads the configuration again; `file` is where it is, None without one.
+    """
     clock = SystemClock()
     stop = stop if stop is not None else asyncio.Event()
     at_once = asyncio.Event()
-    for warning in settings.warnings(loaded):
-        log.warning("configuration", warning=warning)
     holder = f"{socket.gethostname()}/{os.getpid()}/{os.urandom(8).hex()}"
     store = open_store(StoreOptions(loaded.store.url.get_secret_value(), holder), clock)
     try:
+        log.info(
+            "started",
+            version=__version__,
+            config=str(file) if file is not None else None,
+            store=str(loaded.store.url),
+            receivers=[receiver.name for receiver in loaded.receivers],
+        )
+        _log_warnings(loaded)
         rng = random.Random()  # noqa: S311 - ids and jitter, seeded by the system; none of it is secret
         metrics = MetricsRegistry(receiver_names(loaded))
         world = World(_polls(loaded, clock))
@@ -87,6 +99,11 @@ async def serve(loaded: Settings, load: Load, stop: asyncio.Event | None = None)
         with suppress(StoreUnavailableError):
             await store.release_lease()
         await store.close()
+
+
+def _log_warnings(loaded: Settings) -> None:
+    for warning in settings.warnings(loaded):
+        log.warning("configuration", warning=warning)
 
 
 def _polls(loaded: Settings, clock: Clock) -> dict[str, PollState]:
@@ -162,6 +179,7 @@ class App:
                 self._lasting.metrics.reloaded(successful=False)
                 log.warning("reload_refused", error=str(error))
                 raise
+            _log_warnings(loaded)
             self._warn_of_restart(loaded)
             self._supersede(engine, listening)
             self._lasting.metrics.reloaded(successful=True)  # nothing that is left to do can fail

@@ -32,6 +32,7 @@ from nexusd.core.rules import Facts, evaluated_from
 from nexusd.core.silences import Silence
 from nexusd.core.sweeps import Delta, SweepPolicy
 from nexusd.core.world import World
+from nexusd.pass_log import log_alerts, log_changes
 from nexusd.passes import News, Pressing, Restored, pressing, remembered, restored, write_of
 from nexusd.persistence import PassWriter, PatientReader, batched
 from nexusd.ports import Clock, CloudApi, Metrics, OutboxMessage, Store, Transaction
@@ -253,8 +254,7 @@ class Cycle:
         due = judged.next_due if judged.next_due is not None else read_again_at
         self._next_due = now if more else min(due, read_again_at)
         self._moved.set()
-        if news.poll is not None:
-            self._log_pass(news, judged, messages)
+        self._log_pass(news, judged, messages)
         await self._save()
         self.progressed_at = self._clock.now()
 
@@ -266,7 +266,10 @@ class Cycle:
         return rows
 
     def _log_pass(self, news: News, judged: AlertPass, messages: list[OutboxMessage]) -> None:
-        """The one canonical line of a poll's pass."""
+        """Log one line about the poll and, on the replica that notifies, its changes and alerts."""
+        if self._store.leading:
+            log_changes(news.changes)
+            log_alerts(judged.events, judged.memory.alerts, judged.memory.muting)
         poll = news.poll
         if poll is None or poll.failure is not None:
             return

@@ -32,6 +32,8 @@ REMEMBERED_FAILURES = 1000
 RECORDED_TOGETHER = 256
 RECORDED_WITHIN_S = 0.05
 """While more is in hand, so many results, or all within that time, are recorded in one commit."""
+MAX_DELIVERED_LINES = 5
+"""Log lines about deliveries that are recorded in one commit; of more only their number is logged."""
 PENDING, DELIVERED = "pending", "delivered"
 
 DISABLED = Delivery(
@@ -67,6 +69,11 @@ class _Result:
     delivery: Delivery | None
     row: OutboxMessage | None
     at: float
+
+    @property
+    def latency_s(self) -> float:
+        """How long the message waited until it was delivered."""
+        return max(0.0, self.at - self.message.created_at)
 
     @property
     def plain(self) -> bool:
@@ -336,13 +343,28 @@ class DeliveryWorker:
 
     def _tell(self, results: list[_Result]) -> None:
         """Count and log what is now on record."""
+        self._log_delivered([result for result in results if result.row is None])
         for result in results:
             self._troubles += not result.plain
             if result.row is None:
-                latency_s = max(0.0, result.at - result.message.created_at)
-                self._metrics.notification(self.name, None, latency_s)
+                self._metrics.notification(self.name, None, result.latency_s)
             elif result.delivery is not None:
                 self._complain(result.row, result.delivery)
+
+    def _log_delivered(self, delivered: list[_Result]) -> None:
+        """Log a line for each message, or one for all where many were recorded together."""
+        if len(delivered) > MAX_DELIVERED_LINES:
+            log.info("notifications_delivered", receiver=self.name, messages=len(delivered))
+            return
+        for result in delivered:
+            message = result.message
+            log.info(
+                "notification_delivered",
+                receiver=self.name,
+                message=message.id,
+                tries=message.tries + 1,
+                latency_s=round(result.latency_s, 3),
+            )
 
     def _complain(self, row: OutboxMessage, delivery: Delivery) -> None:
         told = {"receiver": self.name, "message": row.id, "error": row.last_error, "tries": row.tries}

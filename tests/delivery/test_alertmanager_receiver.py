@@ -271,7 +271,8 @@ async def test_resending_that_fails_is_counted_each_time_and_logged_once(tmp_pat
                 await tell(office, made, one)
                 await asyncio.sleep(181.0)
         assert office.metrics.counts["notification_request", "am", "503"] == 3
-        assert [entry["event"] for entry in logged] == ["resending_failed"]
+        events = [entry["event"] for entry in logged]
+        assert events == ["notification_delivered", "resending_failed"]
         assert am.url not in str(logged)
 
 

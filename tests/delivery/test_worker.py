@@ -10,9 +10,10 @@ from random import Random
 
 import pytest
 from aiohttp import web
+from structlog.testing import capture_logs
 
 from nexusd.core.errors import LeaseLostError, StoreUnavailableError
-from nexusd.delivery.worker import DeliveryWorker
+from nexusd.delivery.worker import MAX_DELIVERED_LINES, DeliveryWorker
 from nexusd.ports import Delivery, OutboxMessage, Store, Transaction
 from tests.delivery.receivers import Post, endpoint, hang, message, post, running, status
 from tests.virtual_time import VIRTUAL_EPOCH, in_virtual_time
@@ -34,6 +35,25 @@ async def test_a_message_is_sent_and_marked(tmp_path: Path) -> None:
         assert (row.state, row.tries, row.last_error) == ("sent", 1, None)
         assert office.metrics.counts["notification", "ops", ""] == 1
         assert office.metrics.counts["notification_request", "ops", "200"] == 1
+
+
+@pytest.mark.parametrize(("messages", "lines"), [(1, 1), (MAX_DELIVERED_LINES + 1, 0)])
+@in_virtual_time
+async def test_a_delivery_is_logged_and_many_are_counted(tmp_path: Path, messages: int, lines: int) -> None:
+    async with endpoint() as ops, post(tmp_path) as office:
+        office.worker(ops.url)
+        with capture_logs() as logged:
+            async with running(office):
+                await office.add(*(message(n, created_at=NOW) for n in range(1, messages + 1)))
+                await asyncio.sleep(1.0)
+        single = [line for line in logged if line["event"] == "notification_delivered"]
+        assert len(single) == lines
+        assert [(line["receiver"], line["message"], line["tries"]) for line in single] == [
+            ("ops", "msg_000001", 1)
+        ] * lines
+        together = [line["messages"] for line in logged if line["event"] == "notifications_delivered"]
+        assert sum(together) == messages - lines
+        assert ops.url not in str(logged)
 
 
 @in_virtual_time

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import platform
 import signal
 import socket
@@ -14,6 +15,7 @@ import aiohttp
 import pytest
 import yaml
 
+from nexusd import __version__
 from nexusd.emulator.cloud import Cloud
 from nexusd.emulator.options import EmulatorOptions
 from nexusd.emulator.server import EmulatorServer
@@ -31,7 +33,13 @@ async def test_it_serves_what_it_polled_and_stops_in_order(tmp_path: Path) -> No
         assert await daemon.status("/") == 200
         assert await daemon.status("/-/healthy") == 200
         assert await daemon.stop() == 0
-    assert "Traceback" not in daemon.log.read_text()
+    log = daemon.log.read_text()
+    assert "Traceback" not in log
+    [started] = [line for line in map(json.loads, log.splitlines()) if line["event"] == "started"]
+    assert (started["version"], started["receivers"]) == (__version__, [])
+    assert started["config"].endswith(".yaml")
+    assert started["store"].startswith("sqlite:///")
+    assert "receivers: none is configured" in log
 
 
 HEAP_OF_A_THREAD = 64 << 20
