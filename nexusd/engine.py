@@ -24,7 +24,7 @@ from nexusd.core.errors import (
 from nexusd.core.events import Event
 from nexusd.core.lifecycle import State
 from nexusd.core.placement import PlacementPolicy
-from nexusd.core.polls import INSTANCES, REGIONS
+from nexusd.core.polls import INSTANCES, REGIONS, needs_early_poll
 from nexusd.core.world import World
 from nexusd.cycle import Cycle, Observers, Parts
 from nexusd.delivery.deliveries import Deliveries
@@ -216,6 +216,7 @@ class Engine:
             while True:
                 async with self._schedule.turn(resource):
                     await poll()
+                self._poll_other_early(resource)
                 if self._key_changed():
                     self._provisioner.resume()
                 if resource == INSTANCES and self._provisioner.following and self._sweeps_are_cheap():
@@ -223,6 +224,12 @@ class Engine:
                     self._schedule.hurry(INSTANCES)
 
         await until_stopped(turns(), self.stop)
+
+    def _poll_other_early(self, polled: str) -> None:
+        polls = self._lasting.world.polls
+        for resource, poll in polls.items():
+            if resource != polled and needs_early_poll(poll, polls.values(), self._lasting.clock.now()):
+                self._schedule.hurry(resource)
 
     def _key_changed(self) -> bool:
         """Whether there is another key than at the last poll: what the old one was refused may work now."""

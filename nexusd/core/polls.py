@@ -100,15 +100,26 @@ def shortest_patience_s(polls: Iterable[PollState]) -> float:
 
 
 def unreachable(polls: tuple[PollState, ...], now: float) -> bool:
-    """Whether no usable answer of either kind came for 3 intervals of the more frequent poll.
+    """Return whether no usable answer of either kind came for 3 intervals of the more frequent poll.
 
-    Time in which no request was made proves nothing: suspensions do not count, and a poll must have failed
-    that began after the last answer and the last suspension.
+    Time in which no request was made proves nothing: suspensions do not count, and of each kind a poll must
+    have failed that began after the last answer and the last suspension. A kind that is polled rarely, or
+    whose long listing is still being read, is not unanswered.
     """
     if silent_s(polls, now) <= shortest_patience_s(polls):
         return False
     since = max(max(p.last_answer_at, p.suspensions.resumed_at) for p in polls)
-    return any(p.failed_began_at is not None and p.failed_began_at >= since for p in polls)
+    return all(p.failed_began_at is not None and p.failed_began_at >= since for p in polls)
+
+
+def needs_early_poll(poll: PollState, polls: Iterable[PollState], now: float) -> bool:
+    """Return whether to poll this kind before its time, because the other kind is not answered.
+
+    Otherwise an API that is away would be noticed only when the rarer poll is due.
+    """
+    all_polls = tuple(polls)
+    others_fail = all(p.failure is not None for p in all_polls if p is not poll)
+    return others_fail and silent_s(all_polls, now) > shortest_patience_s(all_polls)
 
 
 def unauthorized(polls: tuple[PollState, ...]) -> bool:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from nexusd.core.polls import INSTANCES, REGIONS, PollState, unauthorized, unreachable
+import pytest
+
+from nexusd.core.polls import INSTANCES, REGIONS, PollState, needs_early_poll, unauthorized, unreachable
 from nexusd.core.suspension import NOT_SUSPENDED, Suspension
 
 START = 1_000.0
@@ -49,10 +51,23 @@ def test_an_answer_is_never_forgotten_for_an_older_one() -> None:
 
 
 def test_the_api_is_unreachable_after_three_intervals_without_an_answer_of_either_kind() -> None:
-    failed = poll(REGIONS, 15.0).failed("timeout", "", None, 10.0, START)
-    polls = (failed, poll(INSTANCES, 30.0))
-    assert not unreachable(polls, START + 45.0)
-    assert unreachable(polls, START + 45.1)
+    polls = [
+        poll(resource, interval_s).failed("timeout", "", None, 10.0, START)
+        for resource, interval_s in ((REGIONS, 15.0), (INSTANCES, 30.0))
+    ]
+    assert not unreachable(tuple(polls), START + 45.0)
+    assert unreachable(tuple(polls), START + 45.1)
+
+
+@pytest.mark.parametrize("resource", [REGIONS, INSTANCES])
+def test_a_kind_that_is_polled_rarely_and_has_not_failed_keeps_the_api_reachable(resource: str) -> None:
+    failing = poll(resource, 5.0).failed("server_error", "", None, 0.1, START + 70.0)
+    rare = poll(INSTANCES if resource == REGIONS else REGIONS, 60.0).succeeded(START + 50.0, 0.1)
+    assert not unreachable((failing, rare), START + 75.0)
+    assert needs_early_poll(rare, (failing, rare), START + 75.0)
+    assert not needs_early_poll(rare, (failing, rare), START + 60.0)
+    assert not needs_early_poll(failing, (failing, rare), START + 75.0)
+    assert unreachable((failing, rare.failed("timeout", "", None, 1.0, START + 75.0)), START + 80.0)
 
 
 def test_time_in_which_no_request_failed_proves_nothing_about_the_api() -> None:
