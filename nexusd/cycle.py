@@ -29,13 +29,22 @@ from nexusd.core.polls import INSTANCES, REGIONS, PollState
 from nexusd.core.records import Fleet
 from nexusd.core.regions import next_snapshot
 from nexusd.core.rules import Facts, evaluated_from
-from nexusd.core.silences import Silence
 from nexusd.core.sweeps import Delta, SweepPolicy
 from nexusd.core.world import World
 from nexusd.pass_log import log_alerts, log_changes
-from nexusd.passes import News, Pressing, Restored, pressing, remembered, restored, write_of
+from nexusd.passes import (
+    News,
+    Observed,
+    Pressing,
+    Restored,
+    read_facts,
+    remembered,
+    restored,
+    save_first,
+    write_of,
+)
 from nexusd.persistence import PassWriter, PatientReader, batched
-from nexusd.ports import Clock, CloudApi, Metrics, OutboxMessage, Store, Transaction
+from nexusd.ports import Clock, CloudApi, Metrics, OutboxMessage, Store
 
 log = structlog.get_logger(__name__)
 
@@ -51,9 +60,7 @@ beside = Beside(MOST_ON_LOOP)
 """What such a step reads changes under the cycle's lock only."""
 
 SHORTEST_WAIT_S = 1.0
-"""Placements are not read oftener than this, however short the delay that is to be told; nor is a store that
-can take nothing more asked oftener.
-"""
+"""Placements are not read more often than this, nor is a store asked that can take nothing more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,15 +128,22 @@ class Cycle:
     async def restore(self) -> None:
         """Begin where an earlier process, or the replica that led before, ended. Raises `StoreError`.
 
-        What this replica saw while another led is forgotten with it: the next answers differ from what is
-        stored by just that, and so it is written.
+        What this replica observed while another led is dropped: the next answers differ from what is stored
+        by just that, and so it is written. What it observed before any replica led is stored first.
         """
-
+        if self._store.leading:
+            await self._save_first()
         now = self._clock.now()
         found = await self._store.run(lambda tx: restored(tx, now))  # unlocked: polls go on while it waits
         async with self._lock:
             size = len(found.inventory[0])
             self._begin_from(found, await beside(size, remembered, found, self._world.fleets))
+
+    async def _save_first(self) -> None:
+        async with self._lock:
+            observed = Observed.from_world(self._world)
+        if observed.observed_at is not None or observed.regions.observed_at is not None:
+            await self._store.run_leading(lambda tx: save_first(tx, observed))
 
     def _begin_from(self, restored: Restored, inventory: Inventory) -> None:
         world = self._world
@@ -349,37 +363,34 @@ class Cycle:
         return min(LONGEST_WAIT_S, max(SHORTEST_WAIT_S, self._parts.alerting.delayed_after_s))
 
     async def _read_store(self, now: float) -> None:
-        """What alerts need of it: silences, which any replica may take in, at each pass; placements when some
-        changed, the outbox likewise, and both when the last reading is old. What cannot be read stays as it
-        was.
+        """Read what a pass needs: silences, which any replica may create, always; placements and the outbox
+        when they changed or the last read is old. A follower, which no change wakes, reads them always, and
+        what the leader decides by. What cannot be read stays as it was.
         """
         since = now - self._parts.alerting.failed_for_s
-        old = now >= self._placements_read_at + self._read_again_s
+        leading = self._store.leading
+        old = not leading or now >= self._placements_read_at + self._read_again_s
         changes = self._parts.outbox_changes()
         placements = self._placements if not (old or self._placements_changed) else None
         self._placements_changed = False  # what changes from here on is for the next pass to read
         backlog = self._backlog if not old and changes == self._backlog_read_of else None
 
-        def transaction(
-            tx: Transaction,
-        ) -> tuple[list[Silence], Pressing, tuple[Backlog, ...]]:
-            return (
-                tx.silences.open(now),
-                placements if placements is not None else pressing(tx, since),
-                backlog if backlog is not None else tuple(tx.outbox.backlog()),
-            )
-
         self._placements_read_at = now if placements is None else self._placements_read_at
         try:
-            silences, self._placements, self._backlog = await self._reader.read(
-                lambda: self._store.read(transaction)
+            found = await self._reader.read(
+                lambda: self._store.read(
+                    lambda tx: read_facts(tx, now, since, placements, backlog, leading=leading)
+                )
             )
         except StoreUnavailableError as error:
             log.warning("store_unavailable", waiting="silences, facts for alerts", error=str(error))
             self._placements_changed = True
             return
-        self._backlog_read_of = changes
-        self._memory = self._memory.silenced({silence.id: silence for silence in silences})
+        self._placements, self._backlog, self._backlog_read_of = found.placements, found.backlog, changes
+        self._memory = self._memory.silenced({silence.id: silence for silence in found.silences})
+        if found.leader is not None and not self._store.leading:
+            self._world.cooling_off = within_reach(found.leader.cooling_off, now)
+            self._world.pause = found.leader.pause
 
     async def _save(self) -> bool:
         """Commit what passes have decided. False when it is not committed yet; the next pass tries again."""

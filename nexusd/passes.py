@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from nexusd.core.alerting import AlertPass
 from nexusd.core.alerts import Alert
+from nexusd.core.backlog import Backlog
 from nexusd.core.changes import Change
 from nexusd.core.cooling import Coolings
 from nexusd.core.events import Event
@@ -15,12 +16,14 @@ from nexusd.core.history import event_of
 from nexusd.core.inventory import Inventory
 from nexusd.core.lifecycle import Placement, State
 from nexusd.core.notifications import LoggedNotification
+from nexusd.core.pauses import Pause
 from nexusd.core.polls import PollState
 from nexusd.core.recordings import CONSECUTIVE_INTERVALS
-from nexusd.core.records import Instance
+from nexusd.core.records import RUNNING, Instance
 from nexusd.core.regions import RegionList, RegionSnapshot
 from nexusd.core.silences import Silence
 from nexusd.core.sweeps import Delta
+from nexusd.core.world import World
 from nexusd.ports import OutboxMessage, Transaction
 
 MOST_PRESSING = 1_000
@@ -107,6 +110,34 @@ def restored(tx: Transaction, now: float) -> Restored:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What a replica has observed while no replica led. `ran`: instances that were seen running."""
+
+    regions: RegionSnapshot
+    instances: Collection[Instance]
+    missed: Mapping[str, int]
+    ran: Collection[str]
+    observed_at: float | None
+
+    @classmethod
+    def from_world(cls, world: World) -> Observed:
+        instances = world.inventory.copied().values()
+        ran = {i.id for i in instances if i.status == RUNNING} | world.stopped_running
+        missed = dict(world.inventory.missed)
+        return cls(world.regions, instances, missed, ran, world.inventory.observed_at)
+
+
+def save_first(tx: Transaction, observed: Observed) -> None:
+    """Store the first snapshots, unless some are stored: else what changed since they were read is lost."""
+    if observed.regions.observed_at is not None and tx.regions.load().observed_at is None:
+        tx.regions.save(observed.regions)
+    if observed.observed_at is not None and tx.instances.observed_at() is None:
+        tx.instances.save(observed.instances, observed.missed, ())
+        tx.instances.seen_running(observed.ran)
+        tx.instances.observed(observed.observed_at)
+
+
 def remembered(restored: Restored, fleets: Fleets) -> Inventory:
     """The inventory as an earlier process left it."""
     inventory = Inventory(fleets.names)
@@ -132,6 +163,42 @@ def pressing(tx: Transaction, failed_since: float) -> Pressing:
     full = [state for state, found in ((State.QUEUED, queued), (State.HELD, held)) if _full(found)]
     unlooked = {state: tx.placements.count(state) - MOST_PRESSING for state in full}
     return Pressing((*queued, *held, *failed), {**unlooked, State.FAILED: of_failed - len(failed)})
+
+
+@dataclass(frozen=True, slots=True)
+class LeaderState:
+    """What the leader decides by, for the followers, which show the same decisions."""
+
+    cooling_off: Coolings
+    pause: Pause
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFacts:
+    """What a pass needs of the store. `leader` None: this replica leads."""
+
+    silences: list[Silence]
+    placements: Pressing
+    backlog: tuple[Backlog, ...]
+    leader: LeaderState | None
+
+
+def read_facts(
+    tx: Transaction,
+    now: float,
+    failed_since: float,
+    placements: Pressing | None,
+    backlog: tuple[Backlog, ...] | None,
+    *,
+    leading: bool,
+) -> StoredFacts:
+    """`placements`, `backlog`: None to read them again."""
+    return StoredFacts(
+        tx.silences.open(now),
+        placements if placements is not None else pressing(tx, failed_since),
+        backlog if backlog is not None else tuple(tx.outbox.backlog()),
+        None if leading else LeaderState(tx.regions.cooling_off(), tx.queue.pause()),
+    )
 
 
 def _full(found: list[Placement]) -> bool:

@@ -14,6 +14,7 @@ from nexusd.core.events import Event
 from nexusd.core.fleets import FleetPlacements
 from nexusd.core.lifecycle import Attempt, Placement, State, Verdict
 from nexusd.core.notifications import LoggedNotification as LoggedNotification  # noqa: PLC0414 - part of these ports
+from nexusd.core.pauses import Pause
 from nexusd.core.placement import Considered, Decision, PlacementRequest
 from nexusd.core.recordings import RecordedAnswer
 from nexusd.core.records import Instance, Region
@@ -75,6 +76,8 @@ class InstancesTable(Protocol):
         ...
 
     def observed(self, at: float) -> None: ...
+
+    def observed_at(self) -> float | None: ...
 
     def lost_most(self, at: float) -> None:
         """Remember when most of them were last confirmed gone."""
@@ -239,6 +242,12 @@ class QueueTable(Protocol):
         ...
 
     def save_budget(self, tokens: float, at: float) -> None: ...
+
+    def pause(self) -> Pause:
+        """Why the leader sends no creates now. For followers: the next leader begins without a pause."""
+        ...
+
+    def save_pause(self, pause: Pause) -> None: ...
 
 
 class AlertsTable(Protocol):

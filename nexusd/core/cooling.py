@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
+from nexusd.core import retry_after
+
 FIRST_WAIT_S = 60.0
 LONGEST_WAIT_S = 1800.0
 LONGEST_AT_STEP = 6
@@ -68,8 +70,12 @@ def cool_off(
     if before is not None and now < before.until:
         return before
     step = before.step + 1 if before is not None else 1
-    wait_s = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** (min(step, LONGEST_AT_STEP) - 1))
-    return CoolingOff(place[0], now + max(wait_s, at_least_s), step, reason, plan=place[1])
+    return CoolingOff(place[0], now + max(_wait_s(step), at_least_s), step, reason, plan=place[1])
+
+
+def _wait_s(step: int) -> float:
+    """Return how long a place cools off after so many refusals in a row."""
+    return min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** (min(step, LONGEST_AT_STEP) - 1))
 
 
 def succeeded(before: CoolingOff, now: float) -> CoolingOff | None:
@@ -110,8 +116,10 @@ def places(region: str, plan: str) -> Iterator[Place]:
 
 
 def within_reach(coolings: Coolings, now: float) -> Coolings:
-    """None further off than the longest wait: an earlier process may have told the time by a clock that was
-    ahead.
+    """Return them with none further ahead than its own longest wait: an earlier process may have stored them
+    by a clock that was ahead.
     """
-    latest = now + LONGEST_WAIT_S
-    return {place: replace(c, until=min(c.until, latest)) for place, c in coolings.items()}
+    return {
+        place: replace(c, until=min(c.until, now + max(_wait_s(c.step), retry_after.MOST_S)))
+        for place, c in coolings.items()
+    }

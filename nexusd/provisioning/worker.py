@@ -79,6 +79,7 @@ class Provisioner:
         self._draining = False
         self._explain_at = 0.0
         self._in_flight: set[str] = set()
+        self._saved_pause = NO_PAUSE
         self._budget = Budget.full(options.max_creates_per_minute, clock.now())
         self.progressed_at = clock.now()
 
@@ -135,6 +136,7 @@ class Provisioner:
     async def _pass(self, group: asyncio.TaskGroup) -> float:
         """One look at everything that is open. Returns seconds until the next is due."""
         try:
+            await self._save_pause()
             await self._follower.follow_open()
             if self._keeper is not None:
                 await self._keeper.keep()
@@ -142,6 +144,13 @@ class Provisioner:
         except StoreUnavailableError as error:
             log.warning("store_unavailable", waiting="placements", error=str(error))
             return STORE_RETRY_S[-1]
+
+    async def _save_pause(self) -> None:
+        """Store a pause that changed, so that followers show it."""
+        pause = self._world.pause
+        if pause != self._saved_pause:
+            await self._store.run_leading(lambda tx: tx.queue.save_pause(pause))
+            self._saved_pause = pause
 
     async def _recover(self) -> None:
         """Begin a term: with what is left of the launch budget, and without a pause, for the key may be
@@ -156,9 +165,11 @@ class Provisioner:
                 doubted = lifecycle.doubt(placement, "the daemon stopped before the answer was recorded", now)
                 if tx.placements.update(doubted, State.CREATING):
                     events.append(state_event(placement, doubted))
+            tx.queue.save_pause(NO_PAUSE)
             return tx.events.append(events), tx.queue.budget()
 
         events, left = await self._journal.persist(lambda: self._store.run_leading(transaction), "recovery")
+        self._saved_pause = NO_PAUSE
         if left is not None:
             self._budget = self._budget.resumed(left[0], now)
         self._changed(events)

@@ -50,8 +50,7 @@ class Instances:
             found[row[0]] = _instance(row, specs)
             if row[9]:
                 missed[row[0]] = row[9]
-        mark = self._session.first(OBSERVED, {"resource": RESOURCE})
-        return found, missed, mark[0] if mark else None
+        return found, missed, self.observed_at()
 
     def save(self, upserts: Iterable[Instance], missed: Mapping[str, int], gone: Iterable[str]) -> None:
         texts: dict[Specs, str] = {}
@@ -61,6 +60,10 @@ class Instances:
 
     def observed(self, at: float) -> None:
         self._session.execute(MARK, {"resource": RESOURCE, "observed_at": at})
+
+    def observed_at(self) -> float | None:
+        mark = self._session.first(OBSERVED, {"resource": RESOURCE})
+        return mark[0] if mark else None
 
     def lost_most(self, at: float) -> None:
         self._session.execute(MARK, {"resource": LOST_MOST, "observed_at": at})

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
 import sqlalchemy as sa
 
 from nexusd.core.lifecycle import Placement, State
+from nexusd.core.pauses import NO_PAUSE, Pause
 from nexusd.store.placements import RECORD, placement_of
-from nexusd.store.schema import WITH_DEADLINE, budgets, placements
+from nexusd.store.schema import WITH_DEADLINE, budgets, meta, placements
 from nexusd.store.statements import Session, Upsert, given
 
 _t = placements.c
@@ -44,6 +46,9 @@ EXPIRED = (
 )
 _BUDGET = sa.select(budgets.c.tokens, budgets.c.at).where(budgets.c.name == given("which", sa.Text))
 _SAVE_BUDGET = Upsert(budgets, ("name", "tokens", "at"), ("tokens", "at"))
+_PAUSE_KEY = "create_pause"
+_PAUSE = sa.select(meta.c.value).where(meta.c.key == _PAUSE_KEY)
+_SAVE_PAUSE = Upsert(meta, ("key", "value"), ("value",))
 
 
 class Queue:
@@ -72,3 +77,11 @@ class Queue:
 
     def save_budget(self, tokens: float, at: float) -> None:
         self._session.execute(_SAVE_BUDGET, {"name": CREATES, "tokens": tokens, "at": at})
+
+    def pause(self) -> Pause:
+        """Why the leader sends no creates now."""
+        row = self._session.first(_PAUSE)
+        return msgspec.json.decode(row[0], type=Pause) if row is not None else NO_PAUSE
+
+    def save_pause(self, pause: Pause) -> None:
+        self._session.execute(_SAVE_PAUSE, {"key": _PAUSE_KEY, "value": msgspec.json.encode(pause).decode()})

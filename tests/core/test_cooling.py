@@ -21,6 +21,7 @@ from nexusd.core.cooling import (
     within_reach,
 )
 from nexusd.core.pauses import NO_PAUSE
+from nexusd.core.retry_after import MOST_S
 
 NOW = 1_000_000.0
 EAST = ("us-east-1", "")
@@ -102,8 +103,9 @@ def test_a_success_counts_for_the_plan_the_region_and_the_account_and_for_no_oth
 
 
 def test_what_another_clock_put_far_off_is_brought_within_the_longest_wait() -> None:
-    coolings = {EAST: CoolingOff("us-east-1", NOW + 7200.0, 1, "DRY")}
-    assert within_reach(coolings, NOW)[EAST].until == NOW + 1800.0
+    far = {step: {EAST: CoolingOff("us-east-1", NOW + 7200.0, step, "DRY")} for step in (1, 4, 9)}
+    waits = {step: within_reach(coolings, NOW)[EAST].until - NOW for step, coolings in far.items()}
+    assert waits == {1: MOST_S, 4: 480.0, 9: 1800.0}
 
 
 @given(st.lists(st.floats(0.0, 4000.0), max_size=30))

@@ -8,13 +8,18 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from nexusd.core.alerting import Alerting
+from nexusd.core.cooling import CoolingOff
 from nexusd.core.errors import StoreUnavailableError
+from nexusd.core.lifecycle import Placement, State
 from nexusd.core.notifications import Routing
+from nexusd.core.pauses import Pause
+from nexusd.core.placement import PlacementRequest
 from nexusd.core.polls import INSTANCES, REGIONS, PollState
 from nexusd.core.records import Instance, Region
 from nexusd.core.rules_default import DEFAULT_RULES
 from nexusd.core.world import World
 from nexusd.cycle import Cycle, Observers, Parts, nobody_is_told
+from nexusd.ports import Transaction
 from nexusd.store.executors import InlineExecutor
 from nexusd.store.opening import StoreOptions, open_store
 from nexusd.store.store import SqlStore
@@ -25,6 +30,7 @@ EAST = Region("us-east-1", "Virginia, US", "healthy", 12.0, capacity=True)
 WEST = Region("eu-west-2", "London, UK", "healthy", 45.0, capacity=True)
 FIRST = Instance("inst_1", "worker-01", "running", "us-east-1")
 SECOND = Instance("inst_2", "worker-02", "running", "us-east-1")
+QUEUED = Placement("plc_1", PlacementRequest("worker-09", "pro"), State.QUEUED, 1.0, 1.0)
 
 
 class Replica:
@@ -110,6 +116,54 @@ async def test_what_a_leader_could_not_write_in_an_earlier_term_is_not_written_i
     await first.lead()
     await first.poll()
     assert await first.stored() == {"inst_1"}
+
+
+async def test_an_instance_that_stopped_before_any_replica_stored_a_snapshot_is_an_alert(
+    start: Start, cloud: FakeCloudApi, clock: FakeClock
+) -> None:
+    first = start("first")
+    await first.cycle.restore()
+    await first.poll()  # running, and before the lease is acquired
+    cloud.change("inst_1", status="stopped")
+    await first.lead()
+    clock.advance(30.0)
+    await first.poll()
+    assert [alert.name for alert in first.world.alerts.values() if alert.name == "InstanceStopped"]
+
+
+async def test_a_first_snapshot_does_not_replace_a_stored_one(
+    start: Start, cloud: FakeCloudApi, clock: FakeClock
+) -> None:
+    first, second = start("first"), start("second")
+    await first.lead()
+    await first.poll()
+    cloud.put(SECOND)
+    await second.poll()
+    await first.store.release_lease()
+    await second.lead()
+    assert await second.stored() == {"inst_1"}
+
+
+async def test_a_follower_shows_what_the_leader_decides_by(start: Start, clock: FakeClock) -> None:
+    leader, follower = start("leader"), start("follower")
+    await leader.lead()
+    await follower.cycle.restore()
+    cooling = CoolingOff("us-east-1", clock.now() + 60.0, 1, "INSUFFICIENT_CAPACITY")
+    pause = Pause(clock.now() + 300.0, "CloudNexus refused the key", 1, auth=True)
+
+    def decided(tx: Transaction) -> None:
+        tx.regions.save_cooling_off(cooling)
+        tx.queue.save_pause(pause)
+        tx.placements.insert(QUEUED)
+
+    await leader.store.run_leading(decided)
+    await follower.poll()
+    assert follower.world.cooling_off == {cooling.place: cooling}
+    assert follower.world.pause == pause
+    clock.advance(601.0)
+    await follower.poll()
+    names = {alert.name for alert in follower.world.alerts.values()}
+    assert {"PlacementDelayed", "CloudAPIUnauthorized"} <= names
 
 
 async def _unavailable(transaction: object) -> None:
