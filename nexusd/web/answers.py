@@ -94,12 +94,16 @@ async def errors_as_answers(request: web.Request, handler: Handler) -> web.Strea
         return _error_answer(_refusal_of(error), request)
     except web.HTTPException as error:
         return _error_answer(_of_http(error, request), request)
-    except ConnectionResetError:
-        raise  # the client has gone away: there is nobody to answer
-    except Exception:
+    except Exception as error:
+        if isinstance(error, ConnectionError) and _is_disconnected(request):
+            return web.Response()  # aiohttp drops it; it would log the error with a traceback
         log.exception("request_failed", method=request.method, route=_route(request))
         failed = RequestError(500, "INTERNAL", "nexusd failed to answer; its log says why")
         return _error_answer(failed, request)
+
+
+def _is_disconnected(request: web.Request) -> bool:
+    return request.transport is None or request.transport.is_closing()
 
 
 def _refusal_of(error: NexusdError) -> RequestError:

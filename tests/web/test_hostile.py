@@ -7,12 +7,16 @@ import gzip
 import io
 import json
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nexusd.core.errors import NexusdError
+from nexusd.web.answers import errors_as_answers
 from tests.effort import examples
 from tests.web.site import BODY, Site
 
@@ -297,3 +301,20 @@ async def test_who_only_reads_is_not_asked_for_a_body(site: Site) -> None:
 
     answer = await site.ask("GET", "/-/healthy", data=never(), headers=JSON)
     assert answer.status == 200
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError(), BrokenPipeError(), ConnectionAbortedError()])
+async def test_a_client_that_hangs_up_leaves_no_traceback(
+    error: Exception, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def write(_: web.Request) -> web.StreamResponse:
+        raise error
+
+    transport = Mock(asyncio.Transport)
+    request = make_mocked_request("GET", "/metrics", transport=transport)
+    transport.is_closing.return_value = True
+    assert await errors_as_answers(request, write)
+    assert capsys.readouterr().out == ""
+    transport.is_closing.return_value = False
+    assert (await errors_as_answers(request, write)).status == 500
+    assert "request_failed" in capsys.readouterr().out
