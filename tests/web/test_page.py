@@ -39,7 +39,7 @@ EVIL = "\"><script>alert(1)</script><img src=x onerror=alert(1)>'"
 async def test_all_is_well_when_nothing_fires_and_everything_was_read(site: Site) -> None:
     text = (await read(site)).text
     assert "All is well" in text
-    assert "Nothing fires and nothing is pending." in text
+    assert "No alerts are firing or pending." in text
 
 
 async def test_regions_say_where_the_next_placement_goes_and_why_not_elsewhere(site: Site) -> None:
@@ -193,6 +193,34 @@ async def test_what_happened_last_is_told_newest_first(site: Site) -> None:
     text = (await read(site)).text
     assert "8 s ago | Alert fired |   | InstanceStopped | : Instance web-1 is stopped" in text
     assert text.index("Alert fired") < text.index("web-1 |  running → stopped in us-east-1")
+
+
+@pytest.mark.parametrize(
+    ("change", "severity", "colour"),
+    [
+        ("AlertFired", "critical", "bad"),
+        ("AlertFired", "warning", "poor"),
+        ("AlertFired", "info", "idle"),
+        ("AlertFired", "none", "idle"),
+        ("AlertResolved", "critical", "good"),
+        ("AlertResolved", "none", "idle"),
+        ("AlertBecamePending", "critical", "idle"),
+    ],
+)
+async def test_the_colour_of_an_alerts_event_is_that_of_its_severity(
+    site: Site, change: str, severity: str, colour: str
+) -> None:
+    subject = Subject("alert", "f", "Watchdog")
+    site.store.events.append([Event(NOW - 8, change, subject, {"labels": {"severity": severity}})])
+    markup = (await site.get("/")).text
+    events = markup[markup.index('id="events"') :].partition("</section>")[0]
+    assert f'class="status {colour}"' in events
+
+
+@pytest.mark.parametrize(("receivers", "warned"), [((), True), (("ops",), False)])
+async def test_a_daemon_without_receivers_shows_that(receivers: tuple[str, ...], warned: bool) -> None:
+    async with Site().running(receivers=receivers) as site:
+        assert ("No receiver is configured" in (await read(site)).text) is warned
 
 
 async def test_the_daemon_tells_of_itself(site: Site) -> None:

@@ -26,18 +26,27 @@ def overview(view: View) -> Html:
     """The most pressing ones; how many of each kind where there are more."""
     shown = view.alerts
     if not shown:
-        return section("alerts", "Alerts", lead("Nothing fires and nothing is pending."), _silences(view))
+        none = lead("No alerts are firing or pending.")
+        return section("alerts", "Alerts", _unsent(view), none, _silences(view))
     more = element("a", f"All {len(shown):,}", href="?show=alerts") if len(shown) > SHOWN + FOLDED else None
     rest = shown[SHOWN : SHOWN + FOLDED]
     return section(
         "alerts",
         "Alerts",
+        _unsent(view),
         _groups(view) if len(shown) > SHOWN else None,
         _table("Alerts, most pressing first", shown[:SHOWN], view),
         folded(f"{len(rest)} more", _table("More alerts", rest, view), "more-alerts") if rest else None,
         _silences(view),
         more=more,
     )
+
+
+def _unsent(view: View) -> Html | None:
+    """Nothing where a receiver is configured."""
+    if view.has_receivers:
+        return None
+    return lead("No receiver is configured: alerts are shown here and sent to no one.")
 
 
 def listing(view: View, name: str | None, offset: int) -> Html:

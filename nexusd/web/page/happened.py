@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from nexusd.core.census import UNTOLD_SEVERITY
 from nexusd.core.events import Event
 from nexusd.web.page.frame import lead, section, unanswered
 from nexusd.web.page.html import Html, element
@@ -14,8 +15,6 @@ from nexusd.web.page.words import Kind, ago, status
 
 _WORD = re.compile(r"(?<!^)(?=[A-Z])")
 _KINDS: Mapping[str, Kind] = {
-    "AlertFired": Kind.BAD,
-    "AlertResolved": Kind.GOOD,
     "InstanceVanished": Kind.BAD,
     "RegionVanished": Kind.BAD,
 }
@@ -59,11 +58,30 @@ def _what(event: Event) -> str:
     return _WORD.sub(" ", event.type).capitalize()
 
 
+_SEVERITIES: Mapping[object, Kind] = {
+    "critical": Kind.BAD,
+    "info": Kind.IDLE,
+    UNTOLD_SEVERITY: Kind.IDLE,
+}
+
+
 def _kind(event: Event) -> Kind:
+    if event.subject.kind == "alert":
+        return _alert_kind(event)
     to = str(event.detail.get("to"))
     if to in _GOOD:
         return Kind.GOOD
     return Kind.BAD if to in _BAD else _KINDS.get(event.type, Kind.IDLE)
+
+
+def _alert_kind(event: Event) -> Kind:
+    """The Watchdog, which always fires, and alerts for information are neutral."""
+    labels = event.detail.get("labels")
+    severity = labels.get("severity") if isinstance(labels, Mapping) else None
+    fired = _SEVERITIES.get(severity, Kind.POOR)
+    if event.type == "AlertFired" or fired is Kind.IDLE:
+        return fired
+    return Kind.GOOD if event.type == "AlertResolved" else Kind.IDLE
 
 
 def _detail(detail: Mapping[str, object], where: str) -> str:

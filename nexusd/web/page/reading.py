@@ -55,7 +55,8 @@ class Stored:
 class View:
     """All that one page is made from. `alerts`: those firing and pending, the most pressing first, and
     `alert_counts` of the same pass. `stored` None: the store did not answer. `fleets`: the first `MAX_FLEETS`
-    of those declared, None when the store did not answer. `number` grows with every change.
+    of those declared, None when the store did not answer. `has_receivers`: whether alerts are sent to anyone.
+    `number` grows with every change.
     """
 
     version: str
@@ -71,6 +72,7 @@ class View:
     leading: bool
     epoch: int
     shaper: Shaper
+    has_receivers: bool = True
     number: int = 0
 
     @property
@@ -117,9 +119,17 @@ class Reading:
     """Makes views."""
 
     def __init__(
-        self, version: str, daemon: Daemon, store: Store, clock: Clock, tallies: TallyReader
+        self,
+        version: str,
+        daemon: Daemon,
+        store: Store,
+        clock: Clock,
+        tallies: TallyReader,
+        *,
+        has_receivers: bool = True,
     ) -> None:
         self._version = version
+        self._has_receivers = has_receivers
         self._daemon = daemon
         self._store = store
         self._clock = clock
@@ -174,6 +184,7 @@ class Reading:
             leading=self._store.leading,
             epoch=self._store.epoch,
             shaper=Shaper(now, self._clock.utc_offset_s()),
+            has_receivers=self._has_receivers,
         )
 
     def _numbered(self, view: View) -> View:

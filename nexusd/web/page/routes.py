@@ -76,7 +76,9 @@ class PageRoutes:
         clock: Clock,
         tallies: TallyReader,
     ) -> None:
-        self._reading = Reading(options.version, daemon, store, clock, tallies)
+        self._reading = Reading(
+            options.version, daemon, store, clock, tallies, has_receivers=bool(options.receivers)
+        )
         self._asked = asked
         self._assets = Assets()
         self._life = os.urandom(4).hex()
