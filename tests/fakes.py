@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import msgspec
@@ -93,14 +93,15 @@ class _Existing:
 class FakeCloudApi:
     """ports.CloudApi over a dictionary.
 
-    `requests`: every POST that was sent, in order. `sweep_takes_s`, `regions_take_s`: how long reading takes
-    (loop time).
+    `requests`: every POST that was sent, in order. `stored_name`: how it stores a name. `sweep_takes_s`,
+    `regions_take_s`: how long reading takes (loop time).
     """
 
     def __init__(
         self, clock: Clock, regions: Iterable[Region] = (), instances: Iterable[Instance] = ()
     ) -> None:
         self.requests: list[CreateRequest] = []
+        self.stored_name: Callable[[str], str] = str
         self.sweep_takes_s = 0.0
         self.regions_take_s = 0.0
         self._clock = clock
@@ -199,7 +200,7 @@ class FakeCloudApi:
     def _make(self, request: CreateRequest, listed_after_s: float) -> Instance:
         made = Instance(
             id=f"inst_{next(self._ids):08d}",
-            name=request.name,
+            name=self.stored_name(request.name),
             status="pending",
             region=request.region,
             plan=request.plan,

@@ -17,7 +17,7 @@ import aiohttp
 import structlog
 
 from nexusd.cloud.create import REQUEST as POST_INSTANCES
-from nexusd.cloud.create import Post, SendGuard, judge, post_once
+from nexusd.cloud.create import Post, SendGuard, judge, post_once, unknown
 from nexusd.cloud.faults import TRANSPORT_ERRORS, explain
 from nexusd.cloud.http import Answer, Http, read_answer, status_label
 from nexusd.cloud.key import KeySource
@@ -92,6 +92,7 @@ class CloudNexus:
         self._pages = PageReader(known)
         self._listing: Listing | None = None
         self._answered_at: dict[str, float] = {}
+        self._refused_paths: set[str] = set()
 
     async def __aenter__(self) -> Self:
         self._metrics.api_circuit("closed")  # that of a client before this one may have been open
@@ -152,7 +153,7 @@ class CloudNexus:
             return NotSent(
                 f"{POST_INSTANCES}: the request cannot be written as JSON ({type(error).__name__})"
             )
-        guard = SendGuard(self._clock.now, deadline)
+        guard = SendGuard(self._clock.now, deadline, self._create_forbidden)
         try:
             async with asyncio.timeout(max(0.0, deadline - self._clock.now())), self._slots:
                 await self._pace.turn()
@@ -160,7 +161,7 @@ class CloudNexus:
         except TimeoutError:
             pass
         if guard.sent:
-            return Unknown(f"{POST_INSTANCES}: no complete answer before the deadline")
+            return unknown(f"{POST_INSTANCES}: no complete answer before the deadline", guard)
         return NotSent(f"{POST_INSTANCES}: it could not be sent before the deadline")
 
     async def _create(
@@ -169,6 +170,9 @@ class CloudNexus:
         held_s = self._hold.remaining_s(self._now())
         if held_s > 0:
             return NotSent(f"{POST_INSTANCES}: the API asked to be left alone for {held_s:.0f} s more")
+        forbidden = self._create_forbidden()
+        if forbidden is not None:
+            return NotSent(forbidden)
         for read in (GET_REGIONS, GET_INSTANCES):
             if self._circuits[read].open:
                 return NotSent(f"{POST_INSTANCES}: the circuit of {read} is open, it has failed repeatedly")
@@ -188,12 +192,18 @@ class CloudNexus:
         said = None
         if post.answer is not None and not 200 <= post.answer.status < 300:
             said = self._http.error_answer(post.answer, self._held_back(post.answer))
-        result = judge(post, said, request, self._options.refusals)
+        result = judge(post, said, request, self._options.refusals, guard)
         if _is_available(post, result):
             circuit.succeeded()
         else:
             circuit.failed(self._now(), probe=probe)
         return result
+
+    def _create_forbidden(self) -> str | None:
+        """Return why no create may be sent: the key was refused the last time that it read something."""
+        if not self._refused_paths:
+            return None
+        return f"{POST_INSTANCES}: CloudNexus refuses the key for {' and '.join(sorted(self._refused_paths))}"
 
     def _count_post(self, post: Post, duration_s: float) -> None:
         if post.answer is not None:
@@ -258,10 +268,13 @@ class CloudNexus:
                 answer = await self._exchange(session, request, path + query, headers, timeout_s)
                 code = status_label(answer.status)
                 body = self._usable(request, answer)
+                self._refused_paths.discard(f"GET {path}")
                 await self._stretch.turn()
                 with self._stretch:
                     value = decode(body)
             except ApiError as error:
+                if isinstance(error, UnauthorizedError):
+                    self._refused_paths.add(f"GET {path}")
                 code = code or error.reason
                 self._learn(circuit, error, probe=probe)
                 raise

@@ -17,27 +17,52 @@ from nexusd.cloud.faults import TRANSPORT_ERRORS, explain
 from nexusd.cloud.http import Answer, Http, read_answer
 from nexusd.cloud.refusals import ErrorAnswer, RefusalRule, classify
 from nexusd.cloud.wire import decode_created
-from nexusd.core.answers import CreateAnswer, Created, CreateRequest, NotSent, Unknown
+from nexusd.core.answers import MADE, CreateAnswer, Created, CreateRequest, NotSent, Unknown
 from nexusd.core.errors import ApiError
 
 REQUEST = "POST /instances"
 
 
+def nothing_forbids() -> str | None:
+    """A `SendGuard`'s `forbidden` that lets every request out."""
+    return None
+
+
 class SendGuard:
-    """Lets the request out at most once, and not after `deadline` (an instant of `now`)."""
+    """Lets the request out at most once, and not after `deadline` (an instant of `now`).
 
-    __slots__ = ("_deadline", "_now", "_shut", "sent")
+    `forbidden` returns why nothing may be sent now, or None. `status`: that of the response, once its status
+    line was read.
+    """
 
-    def __init__(self, now: Callable[[], float], deadline: float) -> None:
+    __slots__ = ("_deadline", "_forbidden", "_now", "_shut", "refusal", "sent", "status")
+
+    def __init__(
+        self,
+        now: Callable[[], float],
+        deadline: float,
+        forbidden: Callable[[], str | None] = nothing_forbids,
+    ) -> None:
         self._now = now
         self._deadline = deadline
+        self._forbidden = forbidden
         self._shut = False
         self.sent = False
+        self.refusal: str | None = None
+        self.status: int | None = None
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the status line of a 2xx was read."""
+        return self.status is not None and 200 <= self.status < 300
 
     def open(self) -> None:
         """Called directly before the first byte. Raises `TimeoutError`, and then no byte leaves."""
         if self._shut or self.sent or self._now() >= self._deadline:
             raise TimeoutError("too late to send")
+        self.refusal = self._forbidden()
+        if self.refusal is not None:
+            raise TimeoutError(self.refusal)
         self.sent = True
 
     def shut(self) -> None:
@@ -81,6 +106,7 @@ async def post_once(http: Http, body: bytes, guard: SendGuard, timeout_s: float,
             allow_redirects=False,
             timeout=http.timeout(timeout_s),
         ) as response:
+            guard.status = response.status
             answer = await read_answer(response, max_bytes, REQUEST)
     except ApiError as error:
         return Post(guard.sent, error=error)
@@ -92,13 +118,18 @@ async def post_once(http: Http, body: bytes, guard: SendGuard, timeout_s: float,
 
 
 def judge(
-    post: Post, said: ErrorAnswer | None, request: CreateRequest, rules: tuple[RefusalRule, ...]
+    post: Post,
+    said: ErrorAnswer | None,
+    request: CreateRequest,
+    rules: tuple[RefusalRule, ...],
+    guard: SendGuard,
 ) -> CreateAnswer:
-    """What is known after it. `said` is what an answer other than a 2xx says, None when there is none."""
+    """Return the outcome. `said`: what an answer other than a 2xx says, None if there is none."""
     if not post.sent:
-        return NotSent(str(post.error) if post.error else f"{REQUEST}: answered before it was sent")
+        not_sent = guard.refusal or post.error or f"{REQUEST}: answered before it was sent"
+        return NotSent(str(not_sent))
     if post.answer is None:
-        return Unknown(str(post.error))
+        return unknown(str(post.error), guard)
     if said is None:
         return _created(post.answer, request)
     return classify(said, request.region, rules)
@@ -108,6 +139,9 @@ def _created(answer: Answer, request: CreateRequest) -> CreateAnswer:
     try:
         return Created(decode_created(answer.body, request))
     except ValueError:
-        return Unknown(
-            f"{REQUEST}: {answer.status}, but its body cannot be read or is about another instance"
-        )
+        return Unknown(f"{REQUEST}: {answer.status}, but its body cannot be read", kind=MADE)
+
+
+def unknown(reason: str, guard: SendGuard) -> Unknown:
+    """Return the outcome of a POST without a complete answer: after the status line of a 2xx it was made."""
+    return Unknown(f"{reason} after a {guard.status}", kind=MADE) if guard.succeeded else Unknown(reason)

@@ -169,10 +169,10 @@ def _region(slug: str, fields: Fields | None) -> Region:
 
 
 def decode_created(body: bytes, asked: CreateRequest) -> Instance | None:
-    """The instance that a 2xx to `POST /instances` describes; None when the answer has no id.
+    """Return the instance that a 2xx to `POST /instances` describes, or None if it has no id.
 
-    What it leaves out is filled in from the request. Raises `ValueError` when it is no JSON object or is
-    about another instance.
+    What it leaves out is filled in from the request. CloudNexus may store the name or region in another form,
+    so neither has to be the requested one. Raises `ValueError` if it is no JSON object.
     """
     body.decode()
     if is_too_deep(body):
@@ -180,9 +180,6 @@ def decode_created(body: bytes, asked: CreateRequest) -> Instance | None:
     fields = _fields(repair_surrogates(body))
     if fields is None:
         raise ValueError("the response is not a JSON object")
-    for name, mine in (("name", asked.name), ("region", asked.region)):
-        if _text_or_number(fields, name) not in (None, mine):
-            raise ValueError(f"the answer is about another {name}")
     instance_id = _text_or_number(fields, "id")
     if not instance_id:
         return None

@@ -13,6 +13,8 @@ Scope = Literal["request", "region", "account"]
 
 UNKNOWN: Literal["unknown"] = "unknown"
 """The kind of an answer that tells nothing about why."""
+MADE: Literal["made"] = "made"
+"""The kind of an unreadable answer with a 2xx status: an instance was made, so it is never sent again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,8 @@ class Unknown:
     """Bytes were sent and no definite answer came back: in doubt means stop.
 
     `kind`, `scope` and `code` are what the answer, if there was one, says once it is proven that nothing was
-    made: the classes of `Refused`, and the kind `unknown` when it says nothing.
+    made: the classes of `Refused`, and the kind `unknown` when it says nothing. The kind `made`: it can never
+    be proven.
     """
 
     reason: str

@@ -13,9 +13,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from nexusd.core.identifiers import fleet_of, of_fleet
+from nexusd.core.identifiers import fleet_of
 from nexusd.core.inventory import Inventory, distrust
 from nexusd.core.lifecycle import Placement, State
+from nexusd.core.names import MIN_CUT_BYTES, is_cut_form
 from nexusd.core.placement import DEFAULT_IMAGE, PlacementRequest, Spread
 from nexusd.core.records import RUNNING, STARTING, STOPPED, TERMINATED, Fleet
 from nexusd.core.sweeps import Delta
@@ -110,10 +111,10 @@ def fleet_records(fleets: Fleets, inventory: Inventory, delta: Delta | None) -> 
 def _follow(delta: Delta, inventory: Inventory, statuses: Mapping[str, Counter[str]]) -> None:
     for instance_id in (*delta.upserts, *delta.vanished):
         before, after = inventory.get(instance_id), delta.upserts.get(instance_id)
-        if before is not None and (counts := of_fleet(before.name, statuses)) is not None:
-            counts[before.status] -= 1
-        if after is not None and (counts := of_fleet(after.name, statuses)) is not None:
-            counts[after.status] += 1
+        for instance, step in ((before, -1), (after, 1)):
+            fleet = inventory.fleet_names.fleet_of(instance.name) if instance is not None else None
+            if instance is not None and fleet is not None and fleet in statuses:
+                statuses[fleet][instance.status] += step
 
 
 def _record(spec: FleetSpec, counts: Counter[str]) -> Fleet:
@@ -213,15 +214,40 @@ def plan_fleet(
         state = _cancel_excess(state)
     if state.missing == 0:
         return state
-    if guard is not None:
-        return replace(state, reason=guard)
+    reason = guard or _uncounted(spec, placements, inventory)
+    if reason is not None:
+        return replace(state, reason=reason)
     return _create(state, streak, now)
 
 
+def _uncounted(spec: FleetSpec, placements: FleetPlacements, inventory: Inventory) -> str | None:
+    """Return why members cannot be counted: CloudNexus cuts their names so short that the fleet is lost.
+
+    Without this a fleet would create instances without end.
+    """
+    for placement in (*placements.open, *placements.tried):
+        instance = inventory.get(placement.instance_id) if placement.instance_id is not None else None
+        if instance is None or not instance.live:
+            continue
+        name = placement.request.name
+        if is_cut_form(instance.name, name) and inventory.fleet_names.fleet_of(instance.name) != spec.name:
+            return (
+                f"CloudNexus lists {name} ({instance.id}) as {instance.name}, so the members cannot be "
+                "counted; use a shorter fleet name"
+            )
+    return None
+
+
 def _without_instance(placement: Placement, spec: FleetSpec, inventory: Inventory) -> bool:
-    """What has a region may have an instance there, whatever a stranger's of the same name is elsewhere."""
+    """Return whether an open placement counts for the fleet by itself: none of its instances is listed.
+
+    An instance of the same name counts only in the placement's region: elsewhere it is another's.
+    """
     name, region = placement.request.name, placement.region
-    listed = any(i.live and region in {None, i.region} for i in inventory.named(name))
+    made = inventory.get(placement.instance_id) if placement.instance_id is not None else None
+    listed = (made is not None and inventory.fleet_names.fleet_of(made.name) == spec.name) or any(
+        i.live and region in {None, i.region} for i in inventory.similar(name, MIN_CUT_BYTES)
+    )
     return fleet_of(name) == spec.name and not listed
 
 

@@ -4,11 +4,6 @@ names of a fleet's members, by which alone they are known (product.md, section 3
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TypeVar
-
-T = TypeVar("T")
-
 _CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
 _PAIRS = tuple(high + low for high in _CROCKFORD for low in _CROCKFORD)
 
@@ -34,11 +29,3 @@ def fleet_of(name: str) -> str | None:
     if name[-_TAIL:-MEMBER_LETTERS] != "-" or not (letters.isascii() and letters.isalnum()):
         return None
     return name[:-_TAIL] or None
-
-
-def of_fleet(name: str, fleets: Mapping[str, T]) -> T | None:
-    """What there is for the fleet that an instance of this name is a member of. Nearly all of a fleet's worth
-    of names are nobody's, and are seen to be by one look-up.
-    """
-    found = fleets.get(name[:-_TAIL])
-    return found if found is not None and fleet_of(name) is not None else None

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import TypeVar
 
-from nexusd.core.identifiers import fleet_of
+from nexusd.core.names import FleetNames, canonical, cut_forms
 from nexusd.core.records import TERMINATED, Instance
 from nexusd.core.sweeps import Delta, Hold
 
@@ -52,10 +52,12 @@ class Inventory:
         self.mark: object = None
         self._instances: dict[str, Instance] = {}
         self._missed: dict[str, int] = {}
-        self._ids_by_name: dict[str, str | dict[str, None]] = {}
+        self._by_name = _NameIndex()
+        self._by_canonical_name = _NameIndex()
         self._counts: dict[tuple[str, str], int] = {}
         self._live: dict[str, int] = {}
-        self._fleets: dict[str, dict[tuple[str, str], int]] = {name: {} for name in fleets}
+        self.fleet_names = FleetNames(fleets)
+        self._fleets: dict[str, dict[tuple[str, str], int]] = {name: {} for name in self.fleet_names.names}
 
     def __len__(self) -> int:
         return len(self._instances)
@@ -83,8 +85,23 @@ class Inventory:
 
     def named(self, name: str) -> list[Instance]:
         """All instances of that name, in the order in which they were seen to take it."""
-        ids = self._ids_by_name.get(name, {})
-        return [self._instances[i] for i in ([ids] if isinstance(ids, str) else ids)]
+        return [self._instances[i] for i in self._by_name.ids(name)]
+
+    def similar(self, name: str, min_cut_bytes: int) -> list[Instance]:
+        """Return all instances whose name is this one in whatever form it is stored (`core.names`).
+
+        `min_cut_bytes`: the shortest name that is taken for one that was cut.
+        """
+        form = canonical(name)
+        exact = [name] if name != form else []
+        forms = [form, *cut_forms(form, min_cut_bytes)]
+        ids = [
+            i
+            for index, names in ((self._by_name, exact + forms), (self._by_canonical_name, forms))
+            for n in names
+            for i in index.ids(n)
+        ]
+        return [self._instances[i] for i in dict.fromkeys(ids)]
 
     def listed(self, instance_id: str) -> bool:
         """Whether the last applied sweep had it (not merely remembered)."""
@@ -125,7 +142,8 @@ class Inventory:
 
     def count_fleets(self, names: Iterable[str]) -> None:
         """Count the members of these fleets from now on. Looks at every instance, once."""
-        self._fleets = {name: {} for name in names}
+        self.fleet_names = FleetNames(names)
+        self._fleets = {name: {} for name in self.fleet_names.names}
         if self._fleets:
             members = self._members_of(self._instances.values(), ())
             self._fleets = {name: dict(counts) for name, counts in members.items()}
@@ -147,12 +165,12 @@ class Inventory:
 
     def applied(self, delta: Delta) -> Inventory:
         """A copy that the delta was applied to; this one stays as it is."""
-        names = self._ids_by_name.items()
         changed = copy(self)
         vars(changed).update(
             _instances=dict(self._instances),
             _missed=dict(self._missed),
-            _ids_by_name={name: ids if isinstance(ids, str) else dict(ids) for name, ids in names},
+            _by_name=self._by_name.copy(),
+            _by_canonical_name=self._by_canonical_name.copy(),
             _counts=dict(self._counts),
             _live=dict(self._live),
             _fleets={name: dict(counts) for name, counts in self._fleets.items()},
@@ -198,8 +216,8 @@ class Inventory:
         members = {name: Counter[Place]() for name in self._fleets}
         for instances, step in ((gone, -1), (put, 1)):
             for instance in instances:
-                fleet = fleet_of(instance.name)
-                if fleet in members:
+                fleet = self.fleet_names.fleet_of(instance.name)
+                if fleet is not None:
                     members[fleet][instance.region, instance.status] += step
         return members
 
@@ -212,24 +230,49 @@ class Inventory:
             for place, step in counts.items():
                 _add(self._fleets[name], place, step)
         for instance in net.unnamed:
-            self._unname(instance)
+            self._by_name.remove(instance.name, instance.id)
+            if (form := canonical(instance.name)) != instance.name:
+                self._by_canonical_name.remove(form, instance.id)
         for instance in net.named:
-            self._name(instance)
+            self._by_name.add(instance.name, instance.id)
+            if (form := canonical(instance.name)) != instance.name:
+                self._by_canonical_name.add(form, instance.id)
 
-    def _name(self, instance: Instance) -> None:
-        """A dictionary, in order, only where several have the name: a million of them would take 200 MB."""
-        ids = self._ids_by_name.setdefault(instance.name, instance.id)
+
+class _NameIndex:
+    """Ids by name, in the order in which they were added.
+
+    A name has a dictionary of ids only where several instances share it: one for each of a million instances
+    would take 200 MB.
+    """
+
+    __slots__ = ("_ids",)
+
+    def __init__(self, ids: dict[str, str | dict[str, None]] | None = None) -> None:
+        self._ids = ids if ids is not None else {}
+
+    def copy(self) -> _NameIndex:
+        return _NameIndex(
+            {name: ids if isinstance(ids, str) else dict(ids) for name, ids in self._ids.items()}
+        )
+
+    def ids(self, name: str) -> Iterable[str]:
+        ids = self._ids.get(name, ())
+        return (ids,) if isinstance(ids, str) else ids
+
+    def add(self, name: str, instance_id: str) -> None:
+        ids = self._ids.setdefault(name, instance_id)
         if isinstance(ids, dict):
-            ids[instance.id] = None
-        elif ids is not instance.id:
-            self._ids_by_name[instance.name] = {ids: None, instance.id: None}
+            ids[instance_id] = None
+        elif ids is not instance_id:
+            self._ids[name] = {ids: None, instance_id: None}
 
-    def _unname(self, instance: Instance) -> None:
-        ids = self._ids_by_name[instance.name]
+    def remove(self, name: str, instance_id: str) -> None:
+        ids = self._ids[name]
         if isinstance(ids, str) or len(ids) == 1:
-            del self._ids_by_name[instance.name]
+            del self._ids[name]
         else:
-            del ids[instance.id]
+            del ids[instance_id]
 
 
 def _add(counts: dict[K, int], key: K, step: int) -> None:

@@ -17,8 +17,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from nexusd.core.answers import CreateAnswer, Created, NotSent, Refused, Unknown, error_text
+from nexusd.core.answers import MADE, CreateAnswer, Created, NotSent, Refused, Unknown, error_text
 from nexusd.core.inventory import Inventory
+from nexusd.core.names import MIN_SUSPECTED_CUT_BYTES, canonical
 from nexusd.core.placement import Decision, PlacementRequest
 from nexusd.core.records import RUNNING, STOPPED, TERMINATED, Instance
 
@@ -73,6 +74,8 @@ class Verdict(StrEnum):
 
 
 BY_OPERATOR = "resolved by an operator"
+_NO_REGION = frozenset({"", "unknown"})
+"""How a region reads that CloudNexus does not state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +102,10 @@ class Attempt:
     """One POST, written and synced before its first byte (I1).
 
     `send_deadline`: when the POST is surely over. `epoch`: the lease term that made it; a later term cannot
-    know what became of it. `namesakes`: instances that had the name already and so are never its result.
-    `outcome` None: no answer was recorded. `kind`, `scope` and `code`: what an error answer says of the
-    refusal (`core.answers`); of one in doubt it counts only after nothing was proven to be made.
+    know what became of it. `namesakes`: instances that had the name, or a similar one, already and so are
+    never its result. `outcome` None: no answer was recorded. `kind`, `scope` and `code`: what an error answer
+    says of the refusal (`core.answers`); of one in doubt it counts only after nothing was proven to be made.
+    A `kind` of `made`: something was made, so no listing proves that it is absent.
     """
 
     placement_id: str
@@ -188,6 +192,31 @@ def proven_absent(placement: Placement, attempt: Attempt, now: float) -> tuple[P
 def hold(placement: Placement, reason: str, now: float) -> Placement:
     """verifying → held: absence could not be proven in time; a person decides."""
     return replace(_move(placement, State.HELD, now), reason=reason)
+
+
+def hold_as_made(
+    placement: Placement, attempt: Attempt, reason: str, now: float
+) -> tuple[Placement, Attempt]:
+    """verifying or held → held: something was made, so only an operator or an exact match decides."""
+    made = replace(attempt, outcome=attempt.outcome or Outcome.UNKNOWN, kind=MADE)
+    if placement.state is State.HELD:
+        return replace(placement, reason=reason, updated_at=now), made
+    return hold(placement, reason, now), made
+
+
+def not_absent_reason(placement: Placement, attempt: Attempt, similar: Instance | None) -> str | None:
+    """Return why complete listings without the instance do not prove that it is absent, or None if they do.
+
+    `similar`: an instance that may be the attempt's (`similar_instances`).
+    """
+    if similar is not None:
+        what = f"instance {similar.id} appeared after attempt {attempt.number} in {similar.region or '?'}"
+        if similar.name == placement.request.name:
+            return f"{what} under this name, but its region, plan or image differs"
+        return f"{what} under the similar name {similar.name!r}"
+    if attempt.kind == MADE:
+        return f"attempt {attempt.number} was answered as successful, but no such instance is listed"
+    return None
 
 
 def resolve(
@@ -281,9 +310,39 @@ def match_instances(placement: Placement, attempt: Attempt, inventory: Inventory
         for instance in inventory.named(request.name)
         if instance.region == attempt.region
         and instance.id not in attempt.namesakes
-        and instance.plan in {None, request.plan}
-        and instance.image in {None, request.image}
+        and _made_as(instance, request)
     ]
+
+
+def similar_instances(placement: Placement, attempt: Attempt, inventory: Inventory) -> list[Instance]:
+    """Return the instances in the attempt's region that appeared since, and whose names are similar.
+
+    Their plan and image do not matter, and a region that CloudNexus does not state may be any.
+    """
+    region = canonical(attempt.region)
+    return [
+        instance
+        for instance in inventory.similar(placement.request.name, MIN_SUSPECTED_CUT_BYTES)
+        if instance.id not in attempt.namesakes and canonical(instance.region) in {region, *_NO_REGION}
+    ]
+
+
+def identify(placement: Placement, attempt: Attempt, inventory: Inventory) -> Instance | None:
+    """Return the listed instance of an attempt that is known to have made one.
+
+    Without an exact match it is the one similar instance of this plan and image, if there is only one.
+    """
+    instance = match_instance(placement, attempt, inventory)
+    if instance is not None:
+        return instance
+    request = placement.request
+    similar = [i for i in similar_instances(placement, attempt, inventory) if _made_as(i, request)]
+    return similar[0] if len(similar) == 1 else None
+
+
+def _made_as(instance: Instance, request: PlacementRequest) -> bool:
+    """Whether its plan and image, where they are stated, are the requested ones."""
+    return instance.plan in {None, request.plan} and instance.image in {None, request.image}
 
 
 def _provisioning(placement: Placement, region: str, instance_id: str | None, now: float) -> Placement:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from nexusd.core.identifiers import fleet_of
 from nexusd.core.inventory import Inventory
 from nexusd.core.lifecycle import OPEN, State
+from nexusd.core.names import MIN_CUT_BYTES
 from nexusd.core.records import TERMINATED
 
 
@@ -52,8 +53,9 @@ def count_members(group: Group, inventory: Inventory, fleets: Collection[str] = 
 
 
 def _listed(member: Member, inventory: Inventory) -> bool:
-    """In its region: one of the same name elsewhere is a stranger's, and its own may yet be listed."""
-    return any(i.live and i.region == member.region for i in inventory.named(member.name))
+    """Return whether its instance is listed. One of the same name in another region is another's."""
+    similar = inventory.similar(member.name, MIN_CUT_BYTES)
+    return any(i.live and i.region == member.region for i in similar)
 
 
 def _lives(member: Member, inventory: Inventory) -> bool:

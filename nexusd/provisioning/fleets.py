@@ -18,6 +18,7 @@ from nexusd.core.events import Event
 from nexusd.core.fleets import Cancellation, FleetPlacements, FleetSpec, FleetState, plan_fleets
 from nexusd.core.identifiers import MEMBER_LETTERS, member_name, ulid
 from nexusd.core.lifecycle import Placement, State, cancel
+from nexusd.core.names import MIN_CUT_BYTES
 from nexusd.core.region_names import constraint_warnings
 from nexusd.core.world import World
 from nexusd.ports import Clock, Store, Transaction
@@ -128,7 +129,7 @@ class FleetKeeper:
     def _free_name(self, fleet: str, taken: set[str]) -> str:
         while True:
             name = member_name(fleet, "".join(self._rng.choices(LETTERS, k=MEMBER_LETTERS)))
-            if name not in taken and not self._world.inventory.named(name):
+            if name not in taken and not self._world.inventory.similar(name, MIN_CUT_BYTES):
                 return name
 
     def _told_of(self, events: list[Event], accepted: list[Placement]) -> None:

@@ -9,9 +9,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from nexusd.core import lifecycle
+from nexusd.core.answers import MADE
 from nexusd.core.cooling import after_success, cool_off, refused_place
 from nexusd.core.lifecycle import ABSENCES_NEEDED, Attempt, Outcome, Placement, State
 from nexusd.core.polls import unreachable
+from nexusd.core.records import Instance
 from nexusd.core.world import World
 from nexusd.ports import Clock, Store
 from nexusd.provisioning.journal import Journal
@@ -29,15 +31,17 @@ class FollowOptions:
 
 @dataclass(slots=True)
 class Doubt:
-    """What listings have shown of one attempt in doubt, for as long as this process looks.
+    """What listings have shown of one attempt with an unknown outcome, for as long as this process looks.
 
     `looked_at`: when it last did. `undecided_s`: how long the API has answered and yet nothing was proven.
+    `similar`: an instance that may be the attempt's, kept though it may leave the listing again.
     """
 
     absences: int = 0
     last_began_at: float = float("-inf")
     looked_at: float = float("-inf")
     undecided_s: float = 0.0
+    similar: Instance | None = None
 
 
 class Follower:
@@ -132,8 +136,8 @@ class Follower:
             await self._journal.move(placement, after)
 
     async def _learn_id(self, placement: Placement, attempt: Attempt, now: float) -> Placement:
-        """With the id that the create's answer did not have, or had otherwise, once the listing has it."""
-        instance = lifecycle.match_instance(placement, attempt, self._world.inventory)
+        """Return it with the id that the create's response lacked, or had otherwise, once it is listed."""
+        instance = lifecycle.identify(placement, attempt, self._world.inventory)
         if instance is None:
             return placement
         known = lifecycle.named(placement, instance.id, now)
@@ -148,8 +152,15 @@ class Follower:
             return
         quiet_until = self._quiet_until(attempt)
         doubt = self._doubts.setdefault((placement.id, attempt.number), Doubt())
+        similar = lifecycle.similar_instances(placement, attempt, self._world.inventory)
+        doubt.similar = next(iter(similar), doubt.similar)
         if self._absences(doubt, quiet_until, now) >= ABSENCES_NEEDED:
-            await self._give_up_attempt(placement, attempt, now)
+            reason = lifecycle.not_absent_reason(placement, attempt, doubt.similar)
+            if reason is None:
+                await self._give_up_attempt(placement, attempt, now)
+            elif placement.state is State.VERIFYING or attempt.kind != MADE:
+                held, made = lifecycle.hold_as_made(placement, attempt, reason, now)
+                await self._journal.move(placement, held, made)
         elif (
             placement.state is State.VERIFYING
             and self._undecided_s(doubt, quiet_until, now) > self.options.hold_after_s

@@ -11,9 +11,21 @@ import structlog
 from nexusd.core.errors import ConflictError, InputError, NotFoundError
 from nexusd.core.events import Event, Subject
 from nexusd.core.identifiers import ulid
-from nexusd.core.lifecycle import BY_OPERATOR, Attempt, Placement, State, Verdict, cancel, match_instance
+from nexusd.core.inventory import Inventory
+from nexusd.core.lifecycle import (
+    BY_OPERATOR,
+    Attempt,
+    Placement,
+    State,
+    Verdict,
+    cancel,
+    identify,
+    similar_instances,
+)
 from nexusd.core.lifecycle import resolve as resolved
+from nexusd.core.names import MIN_CUT_BYTES
 from nexusd.core.placement import Decision, PlacementPolicy, PlacementRequest
+from nexusd.core.records import Instance
 from nexusd.core.world import World
 from nexusd.ports import Clock, IdempotencyKey, Store, Transaction
 from nexusd.provisioning.supply import UNDER_WAY, Groups, Shortlists, Standing, compiled, read_groups
@@ -58,7 +70,7 @@ class Intake:
             created_at=now,
             updated_at=now,
         )
-        holder = next((i for i in self._world.inventory.named(request.name) if i.live), None)
+        holder = taken_by(request.name, self._world.inventory)
 
         def transaction(tx: Transaction) -> tuple[Placement, list[Event]]:
             if key is not None and not tx.placements.claim_key(key.key, key.digest, placement.id, now):
@@ -66,8 +78,9 @@ class Intake:
             if request.deadline is not None and request.deadline <= now + self._clock.utc_offset_s():
                 raise InputError("deadline: has passed already", "deadline")
             if holder is not None:
+                form = f", listed as {holder.name!r}" if holder.name != request.name else ""
                 raise ConflictError(
-                    f"name: {request.name!r} is taken by instance {holder.id} in {holder.region}"
+                    f"name: {request.name!r} is taken by instance {holder.id} in {holder.region}{form}"
                 )
             tx.placements.insert(placement)
             return placement, tx.events.append([accepted_event(placement)])
@@ -105,7 +118,9 @@ class Intake:
     async def resolve(self, placement_id: str, verdict: Verdict) -> Placement:
         held, attempt = await self._store.run(lambda tx: _held(tx, placement_id))
         now = self._clock.now()
-        instance = match_instance(held, attempt, self._world.inventory)
+        inventory = self._world.inventory
+        similar = similar_instances(held, attempt, inventory)
+        instance = identify(held, attempt, inventory) or (similar[0] if len(similar) == 1 else None)
 
         def transaction(tx: Transaction) -> tuple[Placement, list[Event]]:
             placement, attempt = _held(tx, placement_id)
@@ -124,6 +139,11 @@ class Intake:
             compiled(request.where)
         except InputError as error:
             raise InputError(f"where: {error}", "where") from error
+
+
+def taken_by(name: str, inventory: Inventory) -> Instance | None:
+    """Return the live instance that has the name, in whatever form CloudNexus stores it, or None."""
+    return next((i for i in inventory.similar(name, MIN_CUT_BYTES) if i.live), None)
 
 
 def _earlier(tx: Transaction, key: IdempotencyKey) -> Placement:

@@ -75,12 +75,17 @@ class Journal:
         self._tell(before, after, events)
         return True
 
-    async def move(self, before: Placement, after: Placement) -> bool:
-        """Commit a transition that no attempt belongs to. False: the placement was changed meanwhile."""
+    async def move(self, before: Placement, after: Placement, attempt: Attempt | None = None) -> bool:
+        """Commit a transition that ends no attempt; `attempt` is updated with it.
+
+        Returns False if the placement was changed meanwhile.
+        """
 
         def transaction(tx: Transaction) -> list[Event] | None:
             if not tx.placements.update(after, before.state):
                 return None
+            if attempt is not None:
+                tx.placements.finish_attempt(attempt)
             return tx.events.append([state_event(before, after)] if after.state is not before.state else [])
 
         events = await self._store.run_leading(transaction)

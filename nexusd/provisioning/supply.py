@@ -12,6 +12,7 @@ from functools import lru_cache
 from nexusd.core import expressions
 from nexusd.core.inventory import distrust
 from nexusd.core.lifecycle import Placement, State
+from nexusd.core.names import canonical
 from nexusd.core.placement import (
     Decision,
     PlacementPolicy,
@@ -24,6 +25,7 @@ from nexusd.core.placement import (
     nothing_now,
     shortlist,
 )
+from nexusd.core.polls import unauthorized
 from nexusd.core.regions import RegionSnapshot
 from nexusd.core.spread import Group, count_members
 from nexusd.core.world import World
@@ -92,6 +94,7 @@ class Standing:
         self._instances = Counter(world.inventory.live_by_region)
         self._in_flight: Counter[str] = Counter()
         self._in_doubt: Counter[str] = Counter()
+        self._names: set[str] = set()
         for placement in under_way:
             self._count(placement)
         self._groups = {
@@ -120,6 +123,10 @@ class Standing:
         """Creates sent to a region and not answered definitely yet."""
         return self._in_flight[region] + self._in_doubt[region]
 
+    def name_in_use(self, name: str) -> bool:
+        """Return whether a create with a similar name is under way: CloudNexus may store both as one."""
+        return canonical(name) in self._names
+
     def began(self, placement: Placement) -> None:
         """A create of it is under way: what is decided next takes it into account.
 
@@ -132,6 +139,7 @@ class Standing:
         self._chosen = {key: chosen for key, chosen in self._chosen.items() if chosen != placement.region}
 
     def _count(self, placement: Placement) -> None:
+        self._names.add(canonical(placement.request.name))
         region = placement.region
         if region is None:
             return
@@ -157,6 +165,7 @@ class Standing:
             self._groups.get(group, {}),
             blocked=distrust(world.inventory, self._policy.max_inventory_age_s, now)
             or _unread(world)
+            or key_refused(world)
             or world.pause.reason_at(now),
             incumbent=world.incumbents.get(request.constraint_class),
         )
@@ -165,6 +174,13 @@ class Standing:
 def _fleets_in(world: World, group: str) -> list[str]:
     """The declared fleets that spread in the group."""
     return [s.name for s in world.fleets.specs if s.spread is not None and s.spread.group == group]
+
+
+def key_refused(world: World) -> str | None:
+    """Return why no create may be sent because of the key, or None: the last poll of a kind was refused."""
+    if not unauthorized(tuple(world.polls.values())):
+        return None
+    return "creates are paused: CloudNexus refused the key for the last poll (401 or 403)"
 
 
 def _unread(world: World) -> str | None:

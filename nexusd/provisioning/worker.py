@@ -19,6 +19,7 @@ from nexusd.core.cooling import WINDOW, CoolingOff, Place, after_success, cool_o
 from nexusd.core.errors import StoreUnavailableError
 from nexusd.core.events import Event
 from nexusd.core.lifecycle import Attempt, Placement, State
+from nexusd.core.names import MIN_SUSPECTED_CUT_BYTES
 from nexusd.core.pauses import NO_PAUSE
 from nexusd.core.placement import PlacementPolicy
 from nexusd.core.records import Instance
@@ -26,10 +27,10 @@ from nexusd.core.world import World
 from nexusd.ports import Clock, CloudApi, Metrics, Store, Transaction
 from nexusd.provisioning.fleets import FleetKeeper
 from nexusd.provisioning.following import FOLLOWED, Follower, FollowOptions
-from nexusd.provisioning.intake import state_event
+from nexusd.provisioning.intake import state_event, taken_by
 from nexusd.provisioning.journal import STORE_RETRY_S, Intent, Journal
 from nexusd.provisioning.queue import QueueReader, Waiting
-from nexusd.provisioning.supply import Groups, Shortlists, Standing, read_groups
+from nexusd.provisioning.supply import Groups, Shortlists, Standing, key_refused, read_groups
 
 log = structlog.get_logger(__name__)
 
@@ -216,7 +217,8 @@ class Provisioner:
             if holder is not None:
                 await self._settle_name(placement, holder, now)
                 continue
-            if standing.choose(placement.request, now) is not None:
+            name_in_use = standing.name_in_use(placement.request.name)
+            if not name_in_use and standing.choose(placement.request, now) is not None:
                 await self._begin(group, placement, standing)
 
     async def _explain(self, waiting: Waiting, standing: Standing) -> None:
@@ -234,14 +236,15 @@ class Provisioner:
         return now
 
     def _holder(self, placement: Placement) -> Instance | None:
-        """The instance that has its name."""
-        return next((i for i in self._world.inventory.named(placement.request.name) if i.live), None)
+        """Return the live instance that has its name, in whatever form, or None."""
+        return taken_by(placement.request.name, self._world.inventory)
 
     async def _settle_name(self, placement: Placement, holder: Instance, now: float) -> None:
         """An instance has the name: an earlier attempt made it after all, or somebody else took it."""
         if await self._follower.adopt_late(placement):
             return
-        reason = f"the name was taken meanwhile by instance {holder.id} in {holder.region}"
+        form = f" under the similar name {holder.name!r}" if holder.name != placement.request.name else ""
+        reason = f"the name was taken meanwhile by instance {holder.id} in {holder.region}{form}"
         await self._journal.move(placement, lifecycle.fail(placement, reason, now))
 
     def _most(self, now: float) -> int:
@@ -264,7 +267,8 @@ class Provisioner:
         budget = self._budget.taken(now)
         if decision.region is None or budget is None or standing.in_flight(decision.region) >= WINDOW:
             return
-        namesakes = [i.id for i in self._world.inventory.named(placement.request.name)]
+        similar = self._world.inventory.similar(placement.request.name, MIN_SUSPECTED_CUT_BYTES)
+        namesakes = [i.id for i in similar]
         deadline = now + self._options.follow.timeout_s
         begun, attempt = lifecycle.begin(placement, decision, deadline, self._store.epoch, namesakes)
         if not await self._journal.intend(Intent(placement, begun, attempt, decision, budget)):
@@ -294,11 +298,15 @@ class Provisioner:
         self._now()
         if attempt.sent_at < self._world.activity.suspensions.resumed_at:
             return NotSent("nexusd was suspended after it had decided")
+        refused = key_refused(self._world)
+        if refused is not None:
+            return NotSent(refused)
         return await self._cloud.create_instance(body, attempt.send_deadline)
 
     async def _record(self, placement: Placement, attempt: Attempt, answer: CreateAnswer) -> None:
         """Make the answer durable, however long the store takes: only this process knows it."""
         now = self._clock.now()
+        answer = self._without_foreign_id(attempt, answer)
         after, finished = lifecycle.answered(placement, attempt, answer, now)
         self._world.pause = self._world.pause.after(answer, now)
         if after.state in FOLLOWED:
@@ -309,6 +317,16 @@ class Provisioner:
             return self._journal.finish(placement, after, finished, coolings)
 
         await self._journal.persist(write, f"answer of {placement.id}")
+
+    def _without_foreign_id(self, attempt: Attempt, answer: CreateAnswer) -> CreateAnswer:
+        """Drop the id of a response if an instance had it before the create: it names another instance."""
+        inventory = self._world.inventory
+        if not isinstance(answer, Created) or answer.instance is None or inventory.observed_at is None:
+            return answer
+        if inventory.observed_at > attempt.sent_at or answer.instance.id not in inventory:
+            return answer
+        log.warning("create_response_id_ignored", placement=attempt.placement_id, instance=answer.instance.id)
+        return Created(None)
 
     def _coolings(
         self, placement: Placement, attempt: Attempt, answer: CreateAnswer

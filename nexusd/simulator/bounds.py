@@ -145,11 +145,11 @@ class Bounds:
         """Alive and in flight, at most `count` and `max_replacements`."""
         spec = next(spec for spec in FLEETS.specs if spec.name == name)
         instances = self.cloud.instances.values() if self.cloud is not None else ()
-        made = {e.owner for e in instances if fleet_of(e.instance.name) == name}
+        made = {e.owner for e in instances if fleet_of(e.requested_name) == name}
         alive = sum(
             1
             for e in instances
-            if e.owner != STRANGER and fleet_of(e.instance.name) == name and spec.counts(e.instance.status)
+            if e.owner != STRANGER and fleet_of(e.requested_name) == name and spec.counts(e.instance.status)
         )
         in_flight = sum(
             1

@@ -12,6 +12,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
+from unicodedata import normalize
 
 import msgspec
 
@@ -37,15 +38,26 @@ STRANGER = ""
 STRANGER_EVERY_S = 30.0
 LISTED_TERMINATED_S = 60.0
 RECHECK_S = 30.0
+LABEL_LENGTH = 63
 
 
 @dataclass(slots=True)
 class Existing:
-    """An instance as it truly is. `listed_at`: the listing lacks it before. `owner`: its placement."""
+    """An instance as it truly is.
+
+    `listed_at`: the listing lacks it before. `owner`: its placement. `requested_name`: its name in the create
+    request, which the cloud may store in another form.
+    """
 
     instance: Instance
     listed_at: float
     owner: str
+    requested_name: str
+
+
+def stored_name(name: str) -> str:
+    """Return a name as a cloud may store it: trimmed, normalized, in lower case, and cut like a DNS label."""
+    return normalize("NFC", name.strip()).lower()[:LABEL_LENGTH]
 
 
 class CloudAuditor(Protocol):
@@ -127,16 +139,17 @@ class Cloud:
 
     def _make(self, request: CreateRequest, owner: str, listed_at: float) -> Existing:
         self._count += 1
+        renamed = owner != STRANGER and self._weather.on(Fault.RENAME)
         instance = Instance(
             id=f"inst_{self._count:08d}",
-            name=request.name,
+            name=stored_name(request.name) if renamed else request.name,
             status="pending",
             region=request.region,
             created_at=f"{self._loop.time():015.3f}",
             plan=request.plan,
             image=request.image,
         )
-        existing = self.instances[instance.id] = Existing(instance, listed_at, owner)
+        existing = self.instances[instance.id] = Existing(instance, listed_at, owner, request.name)
         self._boot(existing)
         return existing
 

@@ -13,13 +13,13 @@ from nexusd.core.regions import RegionSnapshot
 from nexusd.simulator.bounds import Bounds
 from nexusd.simulator.cloud import Existing
 from nexusd.simulator.ledger import Ledger, Record
-from nexusd.simulator.options import POLL_S, SETTLE_S, TIMEOUT_S
+from nexusd.simulator.options import OPERATOR_EVERY_S, POLL_S, SETTLE_S, TIMEOUT_S
 from nexusd.simulator.trace import Trace
 
 REMEMBERED_S = 1800.0
 """How long a closed placement is still watched: beyond any answer that may yet come."""
-DECIDED_WITHIN_S = TIMEOUT_S + SETTLE_S + 2.2 * POLL_S["instances"] + 5.0
-"""I8: the quiet time, two polls with their jitter, and the readings themselves."""
+DECIDED_WITHIN_S = TIMEOUT_S + SETTLE_S + 2.2 * POLL_S["instances"] + 5.0 + OPERATOR_EVERY_S
+"""I8: the quiet time, two polls with their jitter, the readings themselves, and the operator's answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +134,10 @@ class Invariants:
         """A client was told 202."""
         if placement_id not in self._ledger.records:
             self._break("I2", f"{placement_id} was accepted and is not in the store", None)
+
+    def has_made(self, placement_id: str) -> bool:
+        """Return whether the cloud made an instance for a placement."""
+        return bool(self._made.get(placement_id))
 
     def restarted(self, stored: dict[str, str]) -> None:
         """Compare what the file has with what was committed: every open placement, in its state."""

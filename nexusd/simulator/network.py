@@ -10,7 +10,7 @@ import asyncio
 import random
 from dataclasses import dataclass
 
-from nexusd.core.answers import CreateAnswer, Created, CreateRequest, NotSent, Refused, Unknown
+from nexusd.core.answers import MADE, CreateAnswer, Created, CreateRequest, NotSent, Refused, Unknown
 from nexusd.core.errors import BadAnswerError, UnauthorizedError, UnavailableError
 from nexusd.core.polls import INSTANCES, REGIONS
 from nexusd.core.records import Instance
@@ -109,7 +109,8 @@ class Network:
 
     def _told(self, made: Existing) -> CreateAnswer:
         if self.weather.on(Fault.ODD_ANSWER) and self.rng.random() < 0.5:
-            return Created(None) if self.rng.random() < 0.5 else Unknown("the answer was cut short")
+            cut = Unknown("the answer was cut short", kind=MADE)
+            return Created(None) if self.rng.random() < 0.5 else cut
         return Created(made.instance)
 
     def _listed_at(self, post: Post) -> float:
@@ -173,6 +174,11 @@ class Connection:
         life.crossed(Crossing.POST_ANSWERED)
         network.trace.happened_to(owner, f"answer: {_in_short(answer)}")
         return answer
+
+    def requested_name(self, instance_id: str) -> str | None:
+        """Return the name in the create request of an instance: only broken engines may see it."""
+        existing = self._network.cloud.instances.get(instance_id)
+        return existing.requested_name if existing is not None else None
 
     def last_answer_at(self, resource: str) -> float | None:
         return self._answered_at.get(resource)

@@ -34,6 +34,7 @@ class Fault(StrEnum):
     STORE = "store"
     REGION = "region"
     NAMESAKE = "namesake"
+    RENAME = "rename"
 
 
 TIMEOUT_S = 10.0
@@ -41,6 +42,8 @@ SETTLE_S = 60.0
 POLL_S = {"regions": 10.0, "instances": 20.0}
 CREATES_PER_MINUTE = 120.0
 MAX_PER_REGION = 90
+OPERATOR_EVERY_S = 15.0
+"""How often the operator resolves the placements that only an operator can."""
 
 
 def engine_options() -> ProvisioningOptions:
@@ -60,7 +63,7 @@ FLEETS = Fleets(
     (
         FleetSpec("web", 20, "pro"),
         FleetSpec("db", 6, "pro", spread=Spread("db"), replace_stopped=True, max_replacements=2),
-        FleetSpec("edge", 8, "starter", regions=("us-west-2", "eu-west-2")),
+        FleetSpec("Edge", 8, "starter", regions=("us-west-2", "eu-west-2")),
     ),
     max_inventory_age_s=3 * POLL_S["instances"],
     recovery_s=120.0,

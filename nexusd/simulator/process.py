@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from nexusd.core.alerting import Alerting
 from nexusd.core.errors import StoreUnavailableError
 from nexusd.core.events import Event
-from nexusd.core.lifecycle import Placement, State
+from nexusd.core.lifecycle import Placement, State, Verdict
 from nexusd.core.notifications import Routing
 from nexusd.core.placement import PlacementRequest
 from nexusd.core.polls import INSTANCES, REGIONS, PollState
@@ -115,6 +115,11 @@ class Process:
         """Likewise."""
         with self._life.seen_from_outside():
             return await self.intake.cancel(placement_id)
+
+    async def resolve(self, placement_id: str, verdict: Verdict) -> Placement:
+        """Resolve a held placement as the web server would; raises as `accept` does."""
+        with self._life.seen_from_outside():
+            return await self.intake.resolve(placement_id, verdict)
 
     async def run(self) -> None:
         """Until killed."""

@@ -22,6 +22,7 @@ from nexusd.simulator.invariants import Breach, Invariants
 from nexusd.simulator.killing import Life
 from nexusd.simulator.ledger import Ledger
 from nexusd.simulator.network import Connection, Network
+from nexusd.simulator.operator import resolve_held
 from nexusd.simulator.options import CREATES_PER_MINUTE, SimulationOptions, engine_options
 from nexusd.simulator.process import ObservedStore, Process, Surroundings
 from nexusd.simulator.supervisor import Supervisor
@@ -156,6 +157,7 @@ class Simulation:
             "regions": self._cloud.live(),
             "dry spells": self._cloud.dry_spells(),
             "strangers": self._cloud.strangers(lambda: list(self._ledger.open_by_name)),
+            "operator": resolve_held(self._ledger, self._invariants, lambda: self._supervisor.process),
             "progress": self._tell(progress, ends_at),
         }
         async with asyncio.TaskGroup() as group:

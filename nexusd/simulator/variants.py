@@ -9,15 +9,19 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, TypeVar, cast
 
+import msgspec
+
 from nexusd.core.answers import CreateAnswer, Created, CreateRequest, NotSent, Refused, Unknown
 from nexusd.core.budget import LARGEST_BURST
 from nexusd.core.errors import ApiError
 from nexusd.core.fleets import FleetPlacements
 from nexusd.core.lifecycle import IN_DOUBT, Placement, State
+from nexusd.core.records import Instance
 from nexusd.core.regions import RegionList
 from nexusd.core.spread import Group
 from nexusd.core.sweeps import Sweep
 from nexusd.ports import Clock, CloudApi, PlacementsTable, Store, Transaction
+from nexusd.simulator.network import Connection
 from nexusd.simulator.process import Surroundings
 
 T = TypeVar("T")
@@ -73,6 +77,33 @@ class LookUpThenRetry(Misjudged):
 class FailOverWhileInDoubt(Misjudged):
     async def _misjudge(self, sent: InDoubt) -> CreateAnswer:
         return Refused(503, "UNAVAILABLE", sent.answer.reason, "capacity", "region")
+
+
+class SendAnsweredAgain(Misjudged):
+    """A 2xx counts as not sent unless it has an id and the name as it was requested."""
+
+    async def create_instance(self, request: CreateRequest, deadline: float) -> CreateAnswer:
+        answer = await self._cloud.create_instance(request, deadline)
+        if isinstance(answer, Created) and (answer.instance is None or answer.instance.name != request.name):
+            return NotSent("the answer is about another instance")
+        return answer
+
+
+class ExactNamesOnly(Misjudged):
+    """A listed name that is not exactly the requested one is any other name."""
+
+    def __init__(self, cloud: CloudApi) -> None:
+        super().__init__(cloud)
+        self._connection = cast(Connection, cloud)
+
+    async def sweep_instances(self) -> Sweep:
+        sweep = await self._cloud.sweep_instances()
+        return replace(sweep, instances={key: self._seen(i) for key, i in sweep.instances.items()})
+
+    def _seen(self, instance: Instance) -> Instance:
+        if self._connection.requested_name(instance.id) in {None, instance.name}:
+            return instance
+        return msgspec.structs.replace(instance, name=f"unrelated {instance.id}")
 
 
 class HammerDryRegions(Misjudged):
@@ -278,5 +309,7 @@ VARIANTS: Mapping[str, Spoil] = {
     "wait-for-ever": _settled_in(10.0),
     "forget-the-cap": _by_policy(max_per_region=None),
     "trust-stale-data": _by_policy(max_data_age_s=1e9, max_inventory_age_s=1e9),
+    "exact-name-only": lambda given: replace(given, cloud=ExactNamesOnly(given.cloud)),
+    "answered-create-sent-again": lambda given: replace(given, cloud=SendAnsweredAgain(given.cloud)),
     "hammer-dry-regions": lambda given: replace(given, cloud=HammerDryRegions(given.cloud)),
 }

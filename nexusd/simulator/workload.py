@@ -23,6 +23,8 @@ REGION_SETS = (("us-east-1",), ("us-west-2", "eu-west-2"), ("eu-central-1", "sa-
 AVOIDED = ("us-east-1", "us-west-2")
 GROUPS = 3
 GROUP_LASTS_S = 1800.0
+NAMES = (*["w{:06d}"] * 17, "W{:06d}", "Wörker {:06d} ", f"W{{:06d}}-{'Node' * 15}")
+"""Most are in the one form that every cloud keeps."""
 PATIENCE = 50
 """How often a client asks again before it gives up."""
 
@@ -85,10 +87,10 @@ class Workload:
         return process.now() + self._rng.uniform(*DEADLINE_S)
 
     def _name(self) -> str:
-        """Now and then one that an earlier placement had."""
+        """Return a new name, now and then one that an earlier placement had."""
         if self._used_names and self._rng.random() < 0.05:
             return self._rng.choice(self._used_names)
-        name = f"w{self._count:06d}"
+        name = self._rng.choice(NAMES).format(self._count)
         self._used_names.append(name)
         return name
 

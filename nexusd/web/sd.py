@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections import OrderedDict
-from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
 from http import HTTPStatus
@@ -21,7 +20,7 @@ import msgspec
 from aiohttp import web
 
 from nexusd.core.errors import InputError
-from nexusd.core.identifiers import fleet_of
+from nexusd.core.names import FleetNames
 from nexusd.core.polls import INSTANCES
 from nexusd.core.records import Instance, Specs
 from nexusd.core.world import World
@@ -82,7 +81,7 @@ class Wanted:
         port = integer(request, "port", DEFAULT_PORT, (1, 65_535))
         return cls(port, _filled(request, "region"), _filled(request, "status"))
 
-    def group(self, instance: Instance, fleets: Collection[str]) -> Group | None:
+    def group(self, instance: Instance, fleets: FleetNames) -> Group | None:
         """One of its own, because its labels are its own. None for what is not wanted or has no address."""
         if self.region not in (None, instance.region) or self.status not in (None, instance.status):
             return None
@@ -150,7 +149,7 @@ class DiscoveryRoutes:
 
 async def _compressed(wanted: Wanted, world: World) -> bytes:
     """A JSON list, by gzip at the fastest level."""
-    fleets = frozenset(world.fleets.names)
+    fleets = FleetNames(world.fleets.names)
     instances = iter(world.inventory.copied().values())  # a poll may change the inventory meanwhile
     compressor = zlib.compressobj(level=1, wbits=_GZIP)
     parts: list[bytes] = []
@@ -175,8 +174,7 @@ def _inflated(body: bytes) -> list[bytes]:
     return [inflater.decompress(chunk) for chunk in _chunks(body)]
 
 
-def _labels(instance: Instance, fleets: Collection[str]) -> Labels:
-    fleet = fleet_of(instance.name)
+def _labels(instance: Instance, fleets: FleetNames) -> Labels:
     specs = instance.specs or _UNKNOWN
     return Labels(
         instance.id,
@@ -186,7 +184,7 @@ def _labels(instance: Instance, fleets: Collection[str]) -> Labels:
         instance.public_ip,
         instance.plan,
         instance.image,
-        fleet if fleet in fleets else None,
+        fleets.fleet_of(instance.name),
         _number(specs.cpu),
         _number(specs.ram_gb),
         _number(specs.disk_gb),

@@ -6,14 +6,18 @@ import asyncio
 import json
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from nexusd.cloud import create
 from nexusd.cloud.key import KeyFile, LiteralKey
 from nexusd.cloud.refusals import RefusalRule, only
+from nexusd.core.answers import MADE as MADE_KIND
 from nexusd.core.answers import CreateAnswer, Created, CreateRequest, NotSent, Refused, Unknown
+from nexusd.core.errors import UnauthorizedError
 from tests.cloud.server import KEY, Cloud, Reply, Request, Respond, cloud, error, reply
 from tests.virtual_time import VIRTUAL_EPOCH, in_virtual_time
 
@@ -82,17 +86,6 @@ def test_an_answer_without_an_id_is_a_creation_all_the_same() -> None:
 @pytest.mark.parametrize(
     "answer",
     [
-        Reply(201, json.dumps(MADE).encode(), cut=10),
-        Reply(201, json.dumps(MADE).encode()[:-5]),
-        Reply(201, b""),
-        Reply(204, b""),
-        Reply(201, b"<html>"),
-        Reply(201, b"[]"),
-        Reply(201, b'{"id": "\xff"}'),
-        Reply(201, b"x" * 5_000_000),
-        Reply(201, b"[" * 100_000),
-        reply({**MADE, "name": "another"}, 201),
-        reply({**MADE, "region": "eu-west-2"}, 201),
         Reply(302, b"", {"Location": "/v1/instances"}),
         Reply(307, b"", {"Location": "/v1/instances"}),
         Reply(308, b"", {"Location": "/v1/instances"}),
@@ -104,11 +97,43 @@ def test_an_answer_without_an_id_is_a_creation_all_the_same() -> None:
         Reply(raw=b"HTTP/1.1 20", close=True),
         Reply(raw=b"garbage\r\n\r\n", close=True),
         Reply(after_s=3600.0),
-        Reply(201, json.dumps(MADE).encode(), drip_s=1.0),
     ],
 )
 def test_whatever_else_comes_back_after_sending_is_unknown(answer: Reply) -> None:
-    assert isinstance(outcome(answer), Unknown)
+    unknown = outcome(answer)
+    assert isinstance(unknown, Unknown)
+    assert unknown.kind != MADE_KIND
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Reply(201, json.dumps(MADE).encode(), cut=10),
+        Reply(201, json.dumps(MADE).encode()[:-5]),
+        Reply(201, b""),
+        Reply(204, b""),
+        Reply(201, b"<html>"),
+        Reply(201, b"[]"),
+        Reply(201, b'{"id": "\xff"}'),
+        Reply(201, b"x" * 5_000_000),
+        Reply(201, b"[" * 100_000),
+        Reply(201, json.dumps(MADE).encode(), drip_s=1.0),
+    ],
+)
+def test_a_2xx_that_cannot_be_read_is_known_to_have_made_something(answer: Reply) -> None:
+    unknown = outcome(answer)
+    assert isinstance(unknown, Unknown)
+    assert unknown.kind == MADE_KIND
+
+
+@pytest.mark.parametrize(
+    "changes", [{"name": "WORKER-01"}, {"name": "another"}, {"region": "eu-west-2"}, {"id": 8}]
+)
+def test_a_2xx_with_an_id_is_that_instance_whatever_its_name_has_become(changes: dict[str, object]) -> None:
+    created = outcome(reply({**MADE, **changes}, 201))
+    assert isinstance(created, Created)
+    assert created.instance is not None
+    assert created.instance.id == str({**MADE, **changes}["id"])
 
 
 def test_a_code_about_capacity_under_a_5xx_is_kept_as_the_reason() -> None:
@@ -371,3 +396,57 @@ async def test_creates_are_counted_by_status_and_by_reason() -> None:
         await c.api.create_instance(ASKED, LATER)
     assert c.metrics.counts["api_request", "/instances", "POST", "201"] == 1
     assert c.metrics.counts["api_request", "/instances", "POST", "reset"] == 1
+
+
+def answer_by(statuses: dict[str, int]) -> Respond:
+    """Answer a GET with the status for its path, a POST with the instance made."""
+
+    def respond(request: Request) -> Reply:
+        if request.method == "POST":
+            return reply(MADE, 201)
+        status = statuses[request.path.removeprefix("/v1")]
+        body = {"regions": [], "data": [], "meta": {"total": 0, "limit": 100, "offset": 0}}
+        return reply(body) if status == 200 else error(status, "UNAUTHORIZED")
+
+    return respond
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize("path", ["/regions", "/instances"])
+def test_no_create_is_sent_while_the_key_is_refused_for_reading(path: str, status: int) -> None:
+    @in_virtual_time
+    async def scenario() -> None:
+        statuses = {"/regions": 200, "/instances": 200, path: status}
+        async with cloud(answer_by(statuses)) as c:
+            polls = {"/regions": c.api.read_regions, "/instances": c.api.sweep_instances}
+            for poll in polls.values():
+                with suppress(UnauthorizedError):
+                    await poll()
+            answer = await c.api.create_instance(ASKED, LATER)
+            assert answer == NotSent(f"POST /instances: CloudNexus refuses the key for GET {path}")
+            assert not [r for r in c.server.requests if r.method == "POST"]
+            statuses[path] = 200
+            await polls[path]()
+            assert isinstance(await c.api.create_instance(ASKED, LATER), Created)
+
+    scenario()
+
+
+@in_virtual_time
+async def test_a_key_that_is_refused_while_the_create_connects_stops_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The refusal is checked directly before the first byte, not only when the create begins."""
+    statuses = {"/regions": 401}
+    async with cloud(answer_by(statuses)) as c:
+        begin = create.post_once
+
+        async def refused_meanwhile(*args: Any) -> create.Post:
+            with suppress(UnauthorizedError):
+                await c.api.read_regions()
+            return await begin(*args)
+
+        monkeypatch.setattr("nexusd.cloud.client.post_once", refused_meanwhile)
+        answer = await c.api.create_instance(ASKED, LATER)
+        assert answer == NotSent("POST /instances: CloudNexus refuses the key for GET /regions")
+        assert not [r for r in c.server.requests if r.method == "POST"]

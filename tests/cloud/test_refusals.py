@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nexusd.cloud.create import Post, judge
+from nexusd.cloud.create import Post, SendGuard, judge
 from nexusd.cloud.http import Answer, Http
 from nexusd.cloud.key import LiteralKey
 from nexusd.cloud.options import CloudOptions
@@ -36,7 +36,8 @@ def documented(code: str, message: str = "no", details: object = None) -> bytes:
 def outcome(status: int, body: bytes, *rules: RefusalRule) -> CreateAnswer:
     http = Http(CloudOptions("http://127.0.0.1:1/v1"), LiteralKey(KEY))
     answer = Answer(status, body, None, None)
-    return judge(Post(sent=True, answer=answer), http.error_answer(answer, None), ASKED, rules)
+    guard = SendGuard(lambda: 0.0, 1.0)
+    return judge(Post(sent=True, answer=answer), http.error_answer(answer, None), ASKED, rules, guard)
 
 
 def meaning(answer: CreateAnswer) -> Meaning:

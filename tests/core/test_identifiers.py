@@ -7,7 +7,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nexusd.core.identifiers import fleet_of, of_fleet, ulid
+from nexusd.core.identifiers import ulid
 
 instants = st.floats(0.0, 2.0**48 / 1000 - 1.0)
 entropy = st.integers(0, 2**80 - 1)
@@ -31,11 +31,3 @@ def test_identifiers_sort_by_the_millisecond(a: float, b: float, low: int, high:
 @given(instants, entropy, entropy)
 def test_within_a_millisecond_other_entropy_gives_another_identifier(now: float, a: int, b: int) -> None:
     assert (ulid(now, a) == ulid(now, b)) == (a == b)
-
-
-@given(st.text("abé-0", max_size=9), st.sets(st.text("ab-", max_size=3)))
-def test_what_there_is_for_a_members_fleet_is_found_and_for_no_other_name(
-    name: str, fleets: set[str]
-) -> None:
-    found = of_fleet(name, {fleet: fleet for fleet in fleets})
-    assert found == (fleet_of(name) if fleet_of(name) in fleets else None)

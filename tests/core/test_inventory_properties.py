@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from nexusd.core.changes import InstanceAppeared, InstanceStatusChanged, InstanceVanished
 from nexusd.core.comparing import compare
 from nexusd.core.inventory import Inventory
+from nexusd.core.names import canonical
 from nexusd.core.records import Instance
 from nexusd.core.sweeps import Delta, SweepPolicy
 from tests.core.inventories import POLICY, Model, Watcher, instance, restarted, sweep
@@ -151,7 +152,12 @@ def assert_indexes_are_right(inventory: Inventory) -> None:
     for i in inventory:
         by_name.setdefault(i.name, set()).add(i.id)
     assert {name: {i.id for i in inventory.named(name)} for name in by_name} == by_name
-    assert inventory._ids_by_name.keys() == by_name.keys()
+    assert inventory._by_name._ids.keys() == by_name.keys()
+    forms = {name: canonical(name) for name in by_name}
+    assert inventory._by_canonical_name._ids.keys() == {f for name, f in forms.items() if f != name}
+    for name, form in forms.items():
+        alike = {key for other, keys in by_name.items() if forms[other] == form for key in keys}
+        assert {i.id for i in inventory.similar(name, 60)} == alike
     assert inventory.missed.keys() <= {i.id for i in inventory}
 
 

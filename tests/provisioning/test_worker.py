@@ -161,6 +161,26 @@ async def test_a_refused_key_stops_all_placing_but_for_a_probe_every_five_minute
         assert len(here.cloud.requests) == 2
 
 
+@pytest.mark.parametrize("resource", [REGIONS, INSTANCES])
+def test_no_create_is_sent_while_the_last_poll_was_refused_for_the_key(resource: str, tmp_path: Path) -> None:
+    @in_virtual_time
+    async def scenario() -> None:
+        async with site(tmp_path) as here:
+            polls = here.world.polls
+            refused = polls[resource].failed("unauthorized", "401", None, 0.0, here.clock.now())
+            here.world.polls = {**polls, resource: refused}
+            accepted = await here.place()
+            await asyncio.sleep(9.0)
+            assert here.cloud.requests == []
+            waiting = await here.placement(accepted)
+            assert waiting.reason == (
+                "creates are paused: CloudNexus refused the key for the last poll (401 or 403)"
+            )
+            await here.until(accepted, State.PROVISIONING, within_s=10.0)
+
+    scenario()
+
+
 @in_virtual_time
 async def test_what_could_not_be_sent_is_sent_later(tmp_path: Path) -> None:
     async with site(tmp_path) as here:

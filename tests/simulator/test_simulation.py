@@ -18,6 +18,8 @@ SHORT_DAYS = 0.01
 ALL = frozenset(Fault)
 TELLING = {
     "half-the-settle-time": frozenset({Fault.LOST_ANSWER, Fault.LATE_REQUEST, Fault.LIST_LAG}),
+    "exact-name-only": frozenset({Fault.RENAME, Fault.LOST_ANSWER}),
+    "answered-create-sent-again": frozenset({Fault.RENAME, Fault.ODD_ANSWER}),
     "hammer-dry-regions": frozenset({Fault.DRY}),
     "trust-stale-data": frozenset({Fault.PARTIAL_SWEEP, Fault.PARTITION, Fault.EMPTY_LIST}),
 }

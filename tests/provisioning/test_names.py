@@ -1,0 +1,256 @@
+"""A cloud that stores names in another form: one placement makes one instance all the same."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from unicodedata import normalize
+
+import pytest
+
+from nexusd.core.answers import MADE, Created, Unknown
+from nexusd.core.errors import ConflictError
+from nexusd.core.fleets import FleetSpec
+from nexusd.core.lifecycle import Outcome, Placement, State, Verdict
+from nexusd.core.records import Instance
+from nexusd.provisioning.following import FollowOptions
+from tests.fakes import LOST, NEVER_ARRIVED, Create
+from tests.provisioning import test_fleets as fleets
+from tests.provisioning.site import OPTIONS, SETTLE_S, Site, site
+from tests.virtual_time import in_virtual_time
+
+LONG_S = 4 * SETTLE_S
+LONG_NAME = "A-worker-of-the-production-cluster-with-a-name-longer-than-a-label-01"
+STORED: list[tuple[str, Callable[[str], str]]] = [
+    ("Worker-A", str.lower),
+    (" worker-a ", str.strip),
+    ("cafe\u0301", lambda name: normalize("NFC", name)),
+    (LONG_NAME, lambda name: name[:63]),
+    (LONG_NAME, lambda name: name[:63].lower()),
+]
+forms = pytest.mark.parametrize(("name", "stored"), STORED, ids=["folded", "trimmed", "NFC", "cut", "both"])
+
+
+async def held(here: Site, name: str, create: Create = LOST) -> Placement:
+    here.cloud.script_creates(create)
+    return await here.until(await here.place(name), State.HELD, within_s=LONG_S)
+
+
+@forms
+def test_an_answered_create_is_followed_by_its_id(
+    name: str, stored: Callable[[str], str], tmp_path: Path
+) -> None:
+    @in_virtual_time
+    async def scenario() -> None:
+        async with site(tmp_path) as here:
+            here.cloud.stored_name = stored
+            accepted = await here.place(name)
+            placement = await here.until(accepted, State.PROVISIONING)
+            await asyncio.sleep(60.0)
+            [made] = here.cloud.existing()
+            assert (made.name, made.id) == (stored(name), placement.instance_id)
+            here.cloud.change(made.id, status="running")
+            await here.until(accepted, State.RUNNING, within_s=30.0)
+            assert len(here.cloud.requests) == 1
+
+    scenario()
+
+
+@forms
+def test_an_answer_without_an_id_is_looked_up_by_the_similar_name(
+    name: str, stored: Callable[[str], str], tmp_path: Path
+) -> None:
+    @in_virtual_time
+    async def scenario() -> None:
+        async with site(tmp_path) as here:
+            here.cloud.stored_name = stored
+            here.cloud.script_creates(Create(Created(None)))
+            accepted = await here.place(name)
+            await here.until(accepted, State.PROVISIONING)
+            await asyncio.sleep(60.0)
+            [made] = here.cloud.existing()
+            assert (await here.placement(accepted)).instance_id == made.id
+            assert len(here.cloud.requests) == 1
+
+    scenario()
+
+
+@forms
+def test_a_similar_name_is_no_proof_of_absence(
+    name: str, stored: Callable[[str], str], tmp_path: Path
+) -> None:
+    @in_virtual_time
+    async def scenario() -> None:
+        async with site(tmp_path) as here:
+            here.cloud.stored_name = stored
+            placement = await held(here, name)
+            [made] = here.cloud.existing()
+            assert placement.reason == (
+                f"instance {made.id} appeared after attempt 1 in us-east-1 under the similar name "
+                f"{made.name!r}"
+            )
+            await asyncio.sleep(LONG_S)
+            assert (await here.placement(placement)).state is State.HELD
+            assert len(here.cloud.requests) == 1
+            resolved = await here.intake.resolve(placement.id, Verdict.EXISTS)
+            assert (resolved.state, resolved.instance_id) == (State.PROVISIONING, made.id)
+
+    scenario()
+
+
+@pytest.mark.parametrize(
+    "changes", [{"plan": "PRO"}, {"image": "img-7"}, {"region": ""}, {"region": "US-EAST-1"}]
+)
+def test_a_listed_instance_of_the_name_is_not_absent_whatever_else_differs(
+    changes: dict[str, object], tmp_path: Path
+) -> None:
+    @in_virtual_time
+    async def scenario() -> None:
+        async with site(tmp_path) as here:
+            here.cloud.script_creates(LOST)
+            accepted = await here.place()
+            await here.until(accepted, State.VERIFYING)
+            here.cloud.change(here.cloud.existing()[0].id, **changes)
+            placement = await here.until(accepted, State.HELD, within_s=LONG_S)
+            assert "differs" in (placement.reason or "")
+            assert len(here.cloud.requests) == 1
+
+    scenario()
+
+
+@in_virtual_time
+async def test_one_that_left_the_listing_again_is_still_no_proof_of_absence(tmp_path: Path) -> None:
+    async with site(tmp_path) as here:
+        here.cloud.stored_name = str.lower
+        here.cloud.script_creates(LOST)
+        accepted = await here.place("Worker-A")
+        await asyncio.sleep(60.0)
+        here.cloud.remove(here.cloud.existing()[0].id)
+        await here.until(accepted, State.HELD, within_s=LONG_S)
+        await asyncio.sleep(LONG_S)
+        assert (await here.placement(accepted)).state is State.HELD
+        assert len(here.cloud.requests) == 1
+
+
+@in_virtual_time
+async def test_the_exact_name_listed_later_ends_the_hold(tmp_path: Path) -> None:
+    async with site(tmp_path) as here:
+        here.cloud.stored_name = str.lower
+        placement = await held(here, "Worker-A")
+        [made] = here.cloud.existing()
+        here.cloud.change(made.id, name="Worker-A")
+        adopted = await here.until(placement, State.PROVISIONING, within_s=60.0)
+        assert adopted.instance_id == made.id
+        assert await here.outcomes(placement) == [("us-east-1", Outcome.ADOPTED)]
+
+
+@in_virtual_time
+async def test_a_similar_instance_that_was_there_before_proves_nothing(tmp_path: Path) -> None:
+    async with site(tmp_path) as here:
+        here.cloud.put(Instance("inst_old", "Worker-A", "terminated", "us-east-1"))
+        await here.poll()
+        here.cloud.script_creates(NEVER_ARRIVED)
+        accepted = await here.place("worker-a")
+        await here.until(accepted, State.PROVISIONING, within_s=LONG_S)
+        assert [outcome for _, outcome in await here.outcomes(accepted)] == [Outcome.ABSENT, Outcome.CREATED]
+
+
+@in_virtual_time
+async def test_a_2xx_that_could_not_be_read_is_never_sent_again(tmp_path: Path) -> None:
+    async with site(tmp_path) as here:
+        placement = await held(here, "worker-a", Create(Unknown("201, but …", kind=MADE), makes=False))
+        assert placement.reason == ("attempt 1 was answered as successful, but no such instance is listed")
+        await asyncio.sleep(LONG_S)
+        assert len(here.cloud.requests) == 1
+        await here.intake.resolve(placement.id, Verdict.ABSENT)
+        await here.until(placement, State.PROVISIONING)
+        assert len(here.cloud.requests) == 2
+
+
+@in_virtual_time
+async def test_an_id_that_is_never_listed_fails_the_placement_and_is_not_sent_again(tmp_path: Path) -> None:
+    follow = FollowOptions(settle_s=SETTLE_S, provisioning_timeout_s=120.0)
+    async with site(tmp_path, options=replace(OPTIONS, follow=follow)) as here:
+        here.cloud.script_creates(Create(listed_after_s=1e9))
+        failed = await here.until(await here.place(), State.FAILED, within_s=300.0)
+        assert failed.reason == "never listed 120s after it was created"
+        await asyncio.sleep(LONG_S)
+        assert len(here.cloud.requests) == 1
+
+
+@in_virtual_time
+async def test_the_id_of_an_instance_that_was_there_before_is_not_followed(tmp_path: Path) -> None:
+    async with site(tmp_path) as here:
+        other = Instance("inst_other", "another", "running", "us-east-1")
+        here.cloud.put(other)
+        await here.poll()
+        here.cloud.script_creates(Create(Created(other)))
+        placement = await here.until(await here.place(), State.PROVISIONING)
+        assert placement.instance_id is None
+        await asyncio.sleep(60.0)
+        [made] = here.cloud.existing("worker-01")
+        assert (await here.placement(placement)).instance_id == made.id
+
+
+@forms
+def test_a_name_that_an_instance_has_in_another_form_is_taken(
+    name: str, stored: Callable[[str], str], tmp_path: Path
+) -> None:
+    @in_virtual_time
+    async def scenario() -> None:
+        async with site(tmp_path) as here:
+            here.cloud.put(Instance("inst_7", stored(name), "running", "us-east-1"))
+            await here.poll()
+            with pytest.raises(ConflictError, match=r"is taken by instance inst_7 .* listed as"):
+                await here.place(name)
+
+    scenario()
+
+
+@in_virtual_time
+async def test_numbered_names_are_not_taken_for_one_another(tmp_path: Path) -> None:
+    async with site(tmp_path) as here:
+        here.cloud.put(Instance("inst_1", "production-web-server-1", "running", "us-east-1"))
+        await here.poll()
+        await here.until(await here.place("production-web-server-10"), State.PROVISIONING)
+
+
+@in_virtual_time
+async def test_of_two_placements_with_similar_names_one_is_made(tmp_path: Path) -> None:
+    async with site(tmp_path) as here:
+        here.cloud.stored_name = str.lower
+        both = [await here.place("Worker-A"), await here.place("worker-a")]
+        await asyncio.sleep(60.0)
+        one, other = sorted([await here.placement(p) for p in both], key=lambda p: p.state)
+        assert (one.state, other.state) == (State.FAILED, State.PROVISIONING)
+        assert "the name was taken meanwhile" in (one.reason or "")
+        assert len(here.cloud.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("fleet", "stored"), [("Web", str.lower), ("w" * 60, lambda name: name[:63])], ids=["folded", "cut at 63"]
+)
+def test_a_fleet_counts_members_in_whatever_form(
+    fleet: str, stored: Callable[[str], str], tmp_path: Path
+) -> None:
+    @in_virtual_time
+    async def scenario() -> None:
+        async with fleets.site(tmp_path, FleetSpec(fleet, 3, "pro")) as here:
+            here.cloud.stored_name = stored
+            await asyncio.sleep(LONG_S)
+            assert len(here.cloud.existing()) == 3
+            assert (await here.fleet(fleet)).alive == 3
+
+    scenario()
+
+
+@in_virtual_time
+async def test_a_fleet_whose_members_cannot_be_counted_stops(tmp_path: Path) -> None:
+    async with fleets.site(tmp_path, FleetSpec("a-fleet-of-many-words", 3, "pro")) as here:
+        here.cloud.stored_name = lambda name: name[:15]
+        await asyncio.sleep(LONG_S)
+        state = await here.fleet("a-fleet-of-many-words")
+        assert len(here.cloud.requests) <= 3
+        assert "so the members cannot be counted" in (state.reason or "")
