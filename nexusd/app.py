@@ -18,7 +18,7 @@ from pathlib import Path
 import structlog
 
 from nexusd import __version__, settings
-from nexusd.core.errors import ConfigError, LeaseLostError, StartError, StoreUnavailableError
+from nexusd.core.errors import ConfigError, LeaseLostError, StartError, StoreError, StoreUnavailableError
 from nexusd.core.placement import Considered
 from nexusd.core.polls import INSTANCES, REGIONS, PollState, unauthorized
 from nexusd.core.recordings import forget_before
@@ -32,7 +32,7 @@ from nexusd.runtime.clock import SystemClock
 from nexusd.runtime.lag import probe_lag
 from nexusd.runtime.logs import LogOptions, logs_configured, set_level
 from nexusd.runtime.systemd import Notifier, feed_watchdog
-from nexusd.runtime.tasks import run_until_stopped, signals_handled
+from nexusd.runtime.tasks import run_until_stopped, signals_handled, until_stopped
 from nexusd.settings import Settings
 from nexusd.settings.receiving import receiver_names
 from nexusd.store.opening import StoreOptions, open_store
@@ -46,6 +46,11 @@ Load = Callable[[], Settings]
 HOUSEKEEPING_EVERY_S = 3600.0
 IDEMPOTENCY_KEPT_S = 24 * 3600.0
 """How long an `Idempotency-Key` is remembered."""
+UNCOMMITTED_INTERVALS = 3
+"""A daemon that could not commit for so many poll intervals is not healthy."""
+STORE_PATIENCE_S = 5.0
+"""How long the store may be silent, or take no commit, before `/-/ready` says so: as long as one waits for a
+lock (`StoreOptions.lock_timeout_s`)."""
 STUCK_AFTER_S = 180.0
 """A worker that has made no pass for so long is not healthy: each makes one at least every minute."""
 
@@ -96,7 +101,7 @@ async def serve(
         with signals_handled(stop, at_once, app.reload_soon):
             await app.run(at_once)
     finally:
-        with suppress(StoreUnavailableError):
+        with suppress(StoreError):
             await store.release_lease()
         await store.close()
 
@@ -146,13 +151,23 @@ class App:
         if waiting:
             reasons = [f"{p.resource}: {p.failure_message or 'not read yet'}" for p in waiting]
             return "no first snapshot of " + "; ".join(reasons)
-        return None
+        return self._lasting.store.health.not_answering(STORE_PATIENCE_S, self._resumed_at)
+
+    @property
+    def _resumed_at(self) -> float:
+        """When this process was last suspended and resumed: earlier silence is its own."""
+        return self.world.activity.suspensions.resumed_at
 
     def not_healthy(self) -> str | None:
+        """Why `/-/healthy` is 503. A follower writes little but tries for the lease: that counts for it."""
+        interval_s = min(poll.interval_s for poll in self.world.polls.values())
+        patience_s = max(STORE_PATIENCE_S, UNCOMMITTED_INTERVALS * interval_s)
+        stalled = self._lasting.store.health.not_committing(patience_s, self._resumed_at)
+        if stalled is not None and not self._stop.is_set():
+            return stalled
         now = self._lasting.clock.now()
-        resumed_at = self.world.activity.suspensions.resumed_at
         for name, moved_at in self._engine.progress(self._cycle).items():
-            progressed_at = max(moved_at, resumed_at)
+            progressed_at = max(moved_at, self._resumed_at)
             if now - progressed_at > STUCK_AFTER_S and not self._stop.is_set():
                 return f"{name} has made no progress for {now - progressed_at:.0f}s"
         return None
@@ -238,6 +253,7 @@ class App:
             "watchdog": feed_watchdog(self._notifier, self.not_healthy, self._started, self._stop),
             "loop lag": probe_lag(lasting.metrics, self._stop),
             "housekeeping": self._housekeep(),
+            "store": until_stopped(lasting.store.health.wait_broken(), self._stop),
         }
         try:
             await run_until_stopped(tasks, self._stop, self._engine.shutdown_timeout_s + 5.0, at_once)

@@ -71,7 +71,9 @@ async def until_stopped(work: Coroutine[Any, Any, None], stop: asyncio.Event) ->
 async def _watched(
     name: str, work: Coroutine[Any, Any, None], stop: asyncio.Event, deaths: list[TaskDiedError]
 ) -> None:
-    """Run one task; its death is logged with its traceback, noted, and stops the others."""
+    """Run one task; its death is logged once, stops the others, and is added to `deaths`. A defect is logged
+    with its traceback, an error that was raised on purpose in one line.
+    """
     try:
         await work
     except Exception as error:  # noqa: BLE001 - this is the supervisor; it is logged and raised below
@@ -80,11 +82,27 @@ async def _watched(
         if stop.is_set():
             return
         cause = RuntimeError("it returned before it was asked to stop")
-    log.error("task_died", task=name, exc_info=cause)
-    death = TaskDiedError(f"{name} died: {cause!r}")
-    death.__cause__ = cause
+    root = _root(cause)
+    if isinstance(root, TaskDiedError):  # logged where it died
+        death = root
+    elif isinstance(root, NexusdError):
+        death = TaskDiedError(str(root))
+        if all(str(other) != str(root) for other in deaths):
+            log.error("task_died", task=name, error=str(root))
+    else:
+        log.error("task_died", task=name, exc_info=cause)
+        death = TaskDiedError(f"{name} died: {cause!r}")
+    death.__cause__ = death.__cause__ or cause
     deaths.append(death)
     stop.set()
+
+
+def _root(error: BaseException) -> BaseException:
+    """The one error inside the groups around it; the outermost group of several different ones."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    roots = [_root(each) for each in error.exceptions]
+    return roots[0] if len({str(root) for root in roots}) == 1 else error
 
 
 async def _all_ended(running: list[asyncio.Task[None]]) -> None:

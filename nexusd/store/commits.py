@@ -43,10 +43,11 @@ class Kind(Enum):
 class Job:
     """One transaction function on its way, and the future of who waits for it.
 
-    `epoch`: the lease term in which it was asked for.
+    `epoch`: the lease term in which it was asked for. `ran`: whether it has a result, be it an error. `ended`
+    is called with the job on the event loop, also for a caller that was cancelled.
     """
 
-    __slots__ = ("epoch", "error", "future", "kind", "runs", "value", "work", "wrote")
+    __slots__ = ("ended", "epoch", "error", "future", "kind", "ran", "runs", "value", "work", "wrote")
 
     def __init__(
         self,
@@ -62,10 +63,14 @@ class Job:
         self.value: Any = None
         self.error: BaseException | None = None
         self.wrote = False
+        self.ran = True
         self.runs = 0
+        self.ended: Callable[[Job], None] | None = None
 
     def resolve(self) -> None:
-        """On the event loop. A caller that was cancelled meanwhile is told nothing."""
+        """On the event loop. A caller that was cancelled meanwhile gets nothing."""
+        if self.ended is not None:
+            self.ended(self)
         if self.future.done():
             return
         if self.error is not None:
@@ -143,7 +148,7 @@ class GroupCommit:
             of_store = self._database.error_for(error)
             log.warning("store_not_tidied", error=str(of_store))
             self._connection.drop()
-            self._broken = of_store if isinstance(of_store, StoreBrokenError) else None
+            self._note_broken(of_store)
 
     def close(self) -> None:
         self._connection.close()
@@ -151,6 +156,7 @@ class GroupCommit:
     def _run(self, session: Session, transaction: SqlTransaction, job: Job) -> None:
         """Raises only when the whole database transaction is lost."""
         if job.future.cancelled():
+            job.ran = False
             return
         session.wrote = False
         job.runs += 1
@@ -163,6 +169,7 @@ class GroupCommit:
             session.release()
         except BaseException as error:  # noqa: BLE001 - whatever it raised is its caller's to handle
             job.error = told(self._database, error)
+            self._note_broken(job.error)
             session.undo()
         if job.kind is Kind.LEASE:
             self._led = None
@@ -187,7 +194,13 @@ class GroupCommit:
         for job in innocent:
             job.error = self._database.error_for(error, committing=committing)
             job.error.__cause__ = error
+            self._note_broken(job.error)
         return innocent
+
+    def _note_broken(self, error: BaseException) -> None:
+        """Nothing is written any more: another connection could open other files."""
+        if isinstance(error, StoreBrokenError):
+            self._broken = error
 
     def _run_again(self, deadlocked: list[Job]) -> None:
         """Run each in a commit of its own: it waited while it held the locks of the others in its batch."""

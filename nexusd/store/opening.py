@@ -52,7 +52,7 @@ def open_on(database: Database, options: StoreOptions, clock: Clock, executor: E
     database.claim()
     try:
         lease = _ready(database, options, clock)
-        return SqlStore(database, lease, executor)
+        return SqlStore(database, lease, executor, clock)
     except BaseException:
         database.release()
         raise

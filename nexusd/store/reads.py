@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from nexusd.core.errors import StartError, StoreUnavailableError
+from nexusd.core.errors import StartError, StoreBrokenError, StoreUnavailableError
 from nexusd.store.commits import Job, told
 from nexusd.store.connection import Connection
 from nexusd.store.database import Database
@@ -19,13 +19,15 @@ class Reads:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._connection = Connection(database, database.connect_to_read)
+        self._broken: StoreBrokenError | None = None
 
     def process(self, waiting: Iterator[Job]) -> list[Job]:
         """Run the first of those that wait and give it back. Each is one by itself: what comes while another
         runs is to see later commits.
         """
         job = next(waiting)
-        if not job.future.cancelled():
+        job.ran = not job.future.cancelled()
+        if job.ran:
             self._run(job)
         return [job]
 
@@ -33,12 +35,17 @@ class Reads:
         self._connection.close()
 
     def _run(self, job: Job) -> None:
+        if self._broken is not None:
+            job.error = self._broken
+            return
         try:
             job.value = job.work(self._begun())
         except StartError as error:  # the file is gone
-            job.error = StoreUnavailableError(str(error))
+            job.error = StoreBrokenError(str(error))
         except BaseException as error:  # noqa: BLE001 - whatever it raised is its caller's to handle
             job.error = told(self._database, error)
+        if isinstance(job.error, StoreBrokenError):
+            self._broken = job.error
         self._connection.abandon()  # let go of what was seen
 
     def _begun(self) -> SqlTransaction:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import sqlite3
-from collections.abc import Iterable, Sequence
+import threading
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain, islice
 from operator import itemgetter
 from pathlib import Path
+from weakref import WeakSet
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
@@ -17,6 +18,7 @@ from sqlalchemy.pool import NullPool
 
 from nexusd.core.errors import StartError, StoreBrokenError, StoreError, StoreUnavailableError
 from nexusd.store.database import one_line
+from nexusd.store.files import DaemonLock, Identities, find_changed, identify, unusable
 from nexusd.store.statements import Insert, Session, Statement, Upsert, Values
 
 _UNAVAILABLE = frozenset(
@@ -37,6 +39,7 @@ _IO_BUT_PASSING = frozenset({sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_
 """Reported as I/O errors, but caused by a full disk or want of memory."""
 
 _IN_MEMORY = "PRAGMA temp_store = MEMORY"  # the root file system may be read-only
+_OPEN_LOG = "PRAGMA schema_version"  # only then the log and its index exist
 _SETTINGS = (
     _IN_MEMORY,
     "PRAGMA cache_size = -8192",  # KiB: holds the ends of all indexes, which 2 MB do not
@@ -44,6 +47,7 @@ _SETTINGS = (
     "PRAGMA foreign_keys = ON",
     "PRAGMA wal_autocheckpoint = 16384",  # pages, 64 MiB; `tidy` does it long before
     "PRAGMA journal_size_limit = 67108864",  # give disk back after a large transaction
+    _OPEN_LOG,
 )
 
 
@@ -66,8 +70,8 @@ class SqliteSession(Session):
 
     def __init__(self, connection: sqlite3.Connection, dialect: sa.Dialect, path: Path) -> None:
         super().__init__(connection, dialect)
-        self._path = path
-        self._file = _identity(path)
+        self.open = True
+        self.files = identify(path)
         self._blocks: dict[Statement, _Block] = {}
         self._tidied_at = 0
 
@@ -86,11 +90,14 @@ class SqliteSession(Session):
 
     def begin(self) -> None:
         # With a write-ahead log SQLite itself does not notice, and what it commits is gone with the file.
-        if _identity(self._path) != self._file:
-            moved = sqlite3.OperationalError("the file was moved or deleted while in use")
-            moved.sqlite_errorcode = sqlite3.SQLITE_READONLY_DBMOVED
-            raise moved
+        changed = find_changed(self.files)
+        if changed is not None:
+            raise _moved(changed)
         super().begin()
+
+    def close(self) -> None:
+        self.open = False
+        super().close()
 
     def many(self, statement: Statement, rows: Iterable[Values]) -> int:
         """New rows go in blocks: half the time of one at a time, and a thread that runs beside this one gets
@@ -155,36 +162,46 @@ class SqliteDatabase:
         self.path = path.resolve()
         self.label = f"SQLite file {self.path}"
         self._busy_timeout_s = busy_timeout_s
-        self._lock: int | None = None
+        self._lock = DaemonLock(self.path)
+        self._file: Identities = {}
+        self._sessions: WeakSet[SqliteSession] = WeakSet()
+        self._connecting = threading.Lock()
         self._dialect = SQLiteDialect_pysqlite(paramstyle="named")
 
     def claim(self) -> None:
         self._check_folder()
-        self._lock = self._take_lock()
+        self._lock.take()
         try:
             self._make_file()
+            self._lock.take_database()
             self._check_file()
         except BaseException:
             self.release()
             raise
 
     def connect(self) -> Session:
-        return SqliteSession(self._connect(), self._dialect, self.path)
+        return self._session(lambda: SqliteSession(self._connect(), self._dialect, self.path))
 
     def connect_to_read(self) -> Session:
-        if not self.path.is_file():
+        if not self._file and not self.path.is_file():
             raise StartError(
                 f"there is no SQLite file {self.path}: the daemon makes it; set store.url to its"
             )
-        connection = sqlite3.connect(
-            f"{self.path.as_uri()}?mode=ro", uri=True, timeout=self._busy_timeout_s, isolation_level=None
-        )
-        try:
-            connection.execute(_IN_MEMORY)
-        except BaseException:
-            connection.close()
-            raise
-        return SqliteReader(connection, self._dialect, self.path)
+        return self._session(lambda: SqliteReader(self._connect_to_read(), self._dialect, self.path))
+
+    def _session(self, connect: Callable[[], SqliteSession]) -> SqliteSession:
+        """Connect, and compare the files with those of this process's other connections: SQLite would open
+        another database, or a new log for the same one, without an error.
+        """
+        with self._connecting:
+            session = connect()
+            for other in self._sessions:
+                changed = find_changed(other.files) if other.open else None
+                if changed is not None:
+                    session.close()
+                    raise _moved(changed)
+            self._sessions.add(session)
+        return session
 
     def engine(self) -> sa.Engine:
         engine = sa.create_engine("sqlite://", creator=self._connect_for_migration, poolclass=NullPool)
@@ -220,9 +237,7 @@ class SqliteDatabase:
         return None  # the file lock is held already
 
     def release(self) -> None:
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        self._lock.release()
 
     def _check_folder(self) -> None:
         folder = self.path.parent
@@ -230,28 +245,6 @@ class SqliteDatabase:
             raise StartError(f"the folder {folder} does not exist: create it, or set store.url to another")
         if self.path.is_dir():
             raise StartError(f"{self.path} is a folder: store.url must name a file")
-
-    def _take_lock(self) -> int:
-        """An flock on `FILE.lock`, held for the life of the process: the kernel drops it, even on kill -9."""
-        path = self.path.with_name(self.path.name + ".lock")
-        try:
-            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-        except OSError as error:
-            raise self._unusable(path, error) from error
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.ftruncate(lock, 0)
-            os.pwrite(lock, str(os.getpid()).encode(), 0)
-        except OSError as error:
-            other = os.pread(lock, 20, 0).decode(errors="replace").strip()
-            os.close(lock)
-            if not isinstance(error, BlockingIOError):
-                raise self._unusable(path, error) from error
-            pid = f" (pid {other})" if other.isdigit() else ""
-            raise StartError(
-                f"{self.path} is in use by another nexusd{pid}: stop that one, or set another store.url"
-            ) from error
-        return lock
 
     def _make_file(self) -> None:
         """Before SQLite opens it, so that nobody else can ever read it; its companions copy its mode."""
@@ -263,7 +256,7 @@ class SqliteDatabase:
             finally:
                 os.close(folder)
         except OSError as error:
-            raise self._unusable(self.path, error) from error
+            raise unusable(self.path, error) from error
 
     def _check_file(self) -> None:
         try:
@@ -282,7 +275,25 @@ class SqliteDatabase:
         if tables and "alembic_version" not in tables:
             raise StartError(f"{self.path} is the database of something else: set another store.url")
 
+    def _connect_to_read(self) -> sqlite3.Connection:
+        self._check_identity()
+        connection = sqlite3.connect(
+            f"{self.path.as_uri()}?mode=ro",
+            uri=True,
+            timeout=self._busy_timeout_s,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        return _prepared(connection, _IN_MEMORY, _OPEN_LOG)
+
+    def _check_identity(self) -> None:
+        """Every connection of a process is to the file that its first one opened."""
+        self._file = self._file or {str(self.path): identify(self.path)[str(self.path)]}
+        if find_changed(self._file) is not None:
+            raise _moved(str(self.path))
+
     def _connect(self) -> sqlite3.Connection:
+        self._check_identity()
         # mode=rw: a file that was deleted while in use must not come back empty.
         connection = sqlite3.connect(
             f"{self.path.as_uri()}?mode=rw",
@@ -292,15 +303,7 @@ class SqliteDatabase:
             check_same_thread=False,
             cached_statements=256,
         )
-        try:
-            mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-            _require_wal(mode)
-            for setting in _SETTINGS:
-                connection.execute(setting)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+        return _prepared(connection, *_SETTINGS, wal=True)
 
     def _connect_for_migration(self) -> sqlite3.Connection:
         connection = self._connect()
@@ -314,11 +317,18 @@ class SqliteDatabase:
             "restore it from a backup, or move it and its -wal file away to begin anew"
         )
 
-    def _unusable(self, path: Path, error: OSError) -> StartError:
-        return StartError(
-            f"cannot write {path}: {error.strerror}: make it and its folder writable for "
-            f"user {os.geteuid()}, or set another store.url"
-        )
+
+def _prepared(connection: sqlite3.Connection, *settings: str, wal: bool = False) -> sqlite3.Connection:
+    """Apply the settings; a connection that refuses one is closed."""
+    try:
+        if wal:
+            _require_wal(connection.execute("PRAGMA journal_mode = WAL").fetchone()[0])
+        for setting in settings:
+            connection.execute(setting).fetchall()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def _require_wal(mode: str) -> None:
@@ -327,9 +337,10 @@ def _require_wal(mode: str) -> None:
         raise sqlite3.OperationalError(f"write-ahead logging is not possible here (got {mode!r})")
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
+def _moved(name: str) -> sqlite3.OperationalError:
+    error = sqlite3.OperationalError(
+        f"{Path(name).name} was moved, deleted or replaced while in use: "
+        "restore the files from a backup, or move them away to start empty; then start nexusd again"
+    )
+    error.sqlite_errorcode = sqlite3.SQLITE_READONLY_DBMOVED
+    return error

@@ -15,6 +15,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.base import Executable
 
+_WRITING = (sa.Insert, sa.Update, sa.Delete)
+
 CHUNK = 5_000
 """Rows handed to the driver at once, so that a large write needs little memory."""
 
@@ -120,6 +122,7 @@ class Session:
     def rows(self, statement: Statement, values: Values | None = None) -> list[Row]:
         """Every row of a query."""
         sql, merged = self._prepare(statement, values)
+        self.wrote = self.wrote or isinstance(statement, _WRITING)
         self._cursor.execute(sql, merged)
         found: list[Row] = self._cursor.fetchall()
         return found

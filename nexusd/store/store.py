@@ -6,15 +6,19 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+import structlog
+
 from nexusd.core.errors import LeaseLostError, StoreUnavailableError
-from nexusd.ports import Transaction
+from nexusd.ports import Clock, Transaction
 from nexusd.store.commits import GroupCommit, Job, Kind
 from nexusd.store.database import Database
 from nexusd.store.executors import Executor
+from nexusd.store.health import StoreHealth
 from nexusd.store.lease import Lease
 from nexusd.store.reads import Reads
 from nexusd.store.transaction import SqlTransaction
 
+log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 
@@ -25,7 +29,8 @@ class SqlStore:
     A caller that is cancelled while it waits does not know whether its transaction was committed.
     """
 
-    def __init__(self, database: Database, lease: Lease, executor: Executor) -> None:
+    def __init__(self, database: Database, lease: Lease, executor: Executor, clock: Clock) -> None:
+        self.health = StoreHealth(clock)
         self._database = database
         self._lease = lease
         self._executor = executor
@@ -91,14 +96,26 @@ class SqlStore:
         self, work: Callable[[SqlTransaction], T], kind: Kind, executor: Executor | None = None
     ) -> asyncio.Future[T]:
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        progress = self.health.reads if executor is not None else self.health.commits
+        job = Job(work, kind, self._lease.epoch, future)
+
+        def ended(job: Job) -> None:
+            progress.end(job)
+            self.health.note_broken(job.error)
+
+        job.ended = ended
+        progress.begin(job)
         try:
-            (executor or self._executor).submit(Job(work, kind, self._lease.epoch, future))
+            (executor or self._executor).submit(job)
         except StoreUnavailableError as error:
+            progress.end(job)
             future.set_exception(error)
         return future
 
     def _finish(self) -> None:
         try:
             self._commits.close()
+        except self._database.errors as error:
+            log.warning("store_close_failed", error=str(self._database.error_for(error)))
         finally:
             self._database.release()

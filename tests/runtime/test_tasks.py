@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine
 import pytest
 from structlog.testing import capture_logs
 
+from nexusd.core.errors import StoreBrokenError
 from nexusd.runtime.tasks import TaskDiedError, run_until_stopped, signals_handled, until_stopped
 from tests.virtual_time import in_virtual_time
 
@@ -188,3 +189,34 @@ async def test_cancelling_who_waits_for_endless_work_ends_it_and_is_not_swallowe
         async with asyncio.timeout(1.0):
             await until_stopped(endless(ended), asyncio.Event())
     assert ended == ["cancelled"]
+
+
+async def breaks(name: str) -> None:
+    """A worker that meets a broken store, inside a group of its own."""
+    async with asyncio.TaskGroup() as group:
+        group.create_task(_breaks(), name=name)
+
+
+async def _breaks() -> None:
+    raise StoreBrokenError("SQLite file x: disk I/O error")
+
+
+async def test_an_error_that_was_raised_on_purpose_is_one_line_however_many_meet_it() -> None:
+    stop = asyncio.Event()
+    with capture_logs() as logs, pytest.raises(TaskDiedError, match=r"^SQLite file x: disk I/O error$"):
+        await run_until_stopped({name: breaks(name) for name in "abc"}, stop, 1.0)
+    died = [entry for entry in logs if entry["event"] == "task_died"]
+    assert [(entry["error"], "exc_info" in entry) for entry in died] == [
+        ("SQLite file x: disk I/O error", False)
+    ]
+
+
+async def test_a_death_inside_a_group_of_tasks_is_logged_where_it_happened() -> None:
+    stop = asyncio.Event()
+
+    async def engine() -> None:
+        await run_until_stopped({"worker": breaks("worker")}, asyncio.Event(), 1.0)
+
+    with capture_logs() as logs, pytest.raises(TaskDiedError, match="disk I/O error"):
+        await run_until_stopped({"engine": engine()}, stop, 1.0)
+    assert [entry["task"] for entry in logs if entry["event"] == "task_died"] == ["worker"]

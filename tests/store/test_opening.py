@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from nexusd.core.errors import ConfigError, StartError
+from nexusd.ports import Transaction
 from nexusd.store.executors import InlineExecutor
 from nexusd.store.opening import StoreOptions, database_for, open_store
 from nexusd.store.postgres import PostgresDatabase
@@ -175,6 +176,45 @@ async def test_a_second_store_on_the_same_file_is_refused_and_names_the_first(tm
     await store.close()
     again = opened(url_of(path))
     await again.close()
+
+
+async def test_a_hard_link_and_a_deleted_lock_file_let_no_second_daemon_in(tmp_path: Path) -> None:
+    path = tmp_path / "nexusd.db"
+    store = opened(url_of(path))
+    (tmp_path / "elsewhere").mkdir()
+    link = tmp_path / "elsewhere" / "other.db"
+    link.hardlink_to(path)
+    assert "in use by another nexusd, which opened it by another name" in refusal(url_of(link))
+    (tmp_path / "nexusd.db.lock").unlink()
+    assert "whose .lock file was deleted" in refusal(url_of(path))
+    await store.run(lambda tx: tx.instances.load())
+    await store.close()
+    again = opened(url_of(link))
+    await again.close()
+
+
+async def test_a_refused_second_daemon_leaves_the_locks_of_sqlite_alone(tmp_path: Path) -> None:
+    """Closing a descriptor of a file drops this process's POSIX locks on it, which SQLite relies on."""
+    path = tmp_path / "nexusd.db"
+    store = opened(url_of(path))
+    link = tmp_path / "other.db"
+    link.hardlink_to(path)
+
+    def transaction(_tx: Transaction) -> str:
+        code = (
+            "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], timeout=0.01, isolation_level=None);"
+            "c.execute('BEGIN IMMEDIATE')"
+        )
+        return subprocess.run(
+            [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False
+        ).stderr
+
+    other = subprocess.run(
+        [sys.executable, "-c", HOLDER, url_of(link)], capture_output=True, text=True, check=False
+    )
+    assert "in use by another nexusd" in other.stderr
+    assert "database is locked" in await store.run(transaction)
+    await store.close()
 
 
 async def test_the_lock_of_another_process_ends_with_it_even_by_kill_9(tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def test_a_database_of_something_else_is_said(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_database_is_said_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "x.db").write_bytes(b"no database at all" * 100)
-    with pytest.raises(StoreError, match="not a database") as caught:
+    with pytest.raises(StartError, match="not a database") as caught:
         read_store(f"sqlite:///{tmp_path}/x.db", lambda tx: None)
     assert "\n" not in str(caught.value)
 

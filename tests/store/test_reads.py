@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nexusd.core.errors import NotFoundError, StoreError, StoreUnavailableError
+from nexusd.core.errors import NotFoundError, StoreBrokenError, StoreError, StoreUnavailableError
 from nexusd.ports import Transaction
 from nexusd.store.executors import InlineExecutor
 from nexusd.store.opening import StoreOptions, open_store
@@ -134,7 +134,7 @@ async def test_inline_reads_run_on_the_event_loops_own_thread(opened: Opener) ->
     await store.close()
 
 
-async def test_a_file_that_is_gone_is_said_and_one_that_is_back_is_read(
+async def test_a_file_that_was_gone_is_not_trusted_when_it_is_back(
     tmp_path: Path, migrated_file: Path
 ) -> None:
     path, away = tmp_path / "x.db", tmp_path / "away.db"
@@ -142,12 +142,11 @@ async def test_a_file_that_is_gone_is_said_and_one_that_is_back_is_read(
     store = open_store(StoreOptions(f"sqlite:///{path}", "me"), FakeClock(), InlineExecutor())
     assert await store.read(names) == []
     path.rename(away)
-    with pytest.raises(StoreError, match="moved or deleted"):
-        await store.read(names)
-    with pytest.raises(StoreError, match="there is no SQLite file"):
+    with pytest.raises(StoreBrokenError, match="moved, deleted or replaced"):
         await store.read(names)
     away.rename(path)
-    assert await store.read(names) == []
+    with pytest.raises(StoreBrokenError, match="moved, deleted or replaced"):
+        await store.read(names)
     await store.close()
 
 

@@ -176,9 +176,95 @@ async def test_a_lock_held_by_another_program_is_waited_for_a_while_and_then_pas
 async def test_a_file_deleted_while_in_use_is_not_written_to_in_silence(store: SqlStore, path: Path) -> None:
     await store.run(lambda tx: write(tx, "A"))
     path.unlink()
-    with pytest.raises(StoreBrokenError, match="moved or deleted"):
+    with pytest.raises(StoreBrokenError, match="moved, deleted or replaced"):
         await store.run(lambda tx: write(tx, "B"))
     assert not path.exists()
+
+
+def delete(path: Path) -> None:
+    path.unlink()
+
+
+def move(path: Path) -> None:
+    path.rename(path.with_suffix(".moved"))
+
+
+def replace(path: Path) -> None:
+    shutil.copy(path, path.with_suffix(".new"))
+    path.with_suffix(".new").replace(path)
+
+
+def delete_log(path: Path) -> None:
+    path.with_name(path.name + "-wal").unlink()
+
+
+def replace_log(path: Path) -> None:
+    replace(path.with_name(path.name + "-wal"))
+
+
+@pytest.mark.parametrize("change", [delete, move, replace, delete_log, replace_log])
+@pytest.mark.parametrize("first", ["write", "read"])
+async def test_changed_files_break_the_store_for_every_caller(
+    store: SqlStore, path: Path, change: Callable[[Path], None], first: str
+) -> None:
+    """A request that met it first got 503, and everybody after it a connection to other files or none."""
+    await store.run(lambda tx: write(tx, "A"))
+    await store.read(lambda tx: tx.instances.load())
+    change(path)
+    request = store.run if first == "write" else store.read
+    for _ in range(2):
+        with pytest.raises(StoreBrokenError, match="moved, deleted or replaced"):
+            await request(lambda tx: tx.instances.load())
+    with pytest.raises(StoreBrokenError, match="moved, deleted or replaced"):
+        await store.health.wait_broken()
+
+
+async def test_a_new_connection_to_another_log_is_refused(database: FaultyDatabase, path: Path) -> None:
+    """SQLite itself would make a new log beside the one that the other connection writes."""
+    database.claim()
+    session = SqliteDatabase.connect(database)
+    replace_log(path)
+    with pytest.raises(sqlite3.OperationalError, match="-wal was moved"):
+        database.connect_to_read()
+    session.close()
+    database.release()
+
+
+async def test_a_new_connection_to_another_file_is_refused(database: FaultyDatabase, path: Path) -> None:
+    database.claim()
+    replace(path)
+    for connect in (database.connect, database.connect_to_read):
+        with pytest.raises(sqlite3.OperationalError, match="replaced while in use"):
+            connect()
+    database.release()
+
+
+async def test_nothing_is_written_after_the_store_broke(store: SqlStore, database: FaultyDatabase) -> None:
+    def broken() -> None:
+        database.before_commit = lambda: None
+        raise failure(sqlite3.SQLITE_IOERR_FSYNC, "disk I/O error")
+
+    database.before_commit = broken
+    for _ in range(2):
+        with pytest.raises(StoreBrokenError, match="disk I/O error"):
+            await store.run(lambda tx: write(tx, "A"))
+
+
+async def test_a_cancelled_caller_hides_no_broken_store(store: SqlStore, database: FaultyDatabase) -> None:
+    reached, leave = threading.Event(), threading.Event()
+
+    def broken() -> None:
+        reached.set()
+        leave.wait(10)
+        raise failure(sqlite3.SQLITE_IOERR_FSYNC, "disk I/O error")
+
+    database.before_commit = broken
+    running = asyncio.ensure_future(store.run(lambda tx: write(tx, "A")))
+    await asyncio.to_thread(reached.wait, 10)
+    running.cancel()
+    leave.set()
+    with pytest.raises(StoreBrokenError, match="disk I/O error"):
+        await store.health.wait_broken()
 
 
 async def test_a_thread_that_fails_unexpectedly_tells_its_callers_and_goes_on(
