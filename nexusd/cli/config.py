@@ -94,6 +94,6 @@ def show(config: ConfigFile = None, output: Format = Output.TABLE) -> None:
 @app.command()
 def schema() -> None:
     """Print the JSON Schema of the configuration, for editors."""
-    from nexusd.settings.showing import json_schema
+    from nexusd.settings.json_schema import json_schema
 
     print(json.dumps(json_schema(), indent=2))

@@ -42,7 +42,8 @@ class Section(BaseModel):
 
 def duration(key: str, default: float | None, description: str, *, at_least_s: float = 0.0) -> Any:
     """A field whose key in the file is `key` and whose value is a duration of at least `at_least_s`."""
-    return Field(default=default, alias=key, ge=at_least_s, description=description)
+    extra: dict[str, Any] = {"ge": at_least_s}  # for `json_schema`: pydantic has it of plain numbers only
+    return Field(default=default, alias=key, ge=at_least_s, description=description, json_schema_extra=extra)
 
 
 def _base_url(text: str) -> str:

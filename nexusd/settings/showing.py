@@ -78,25 +78,6 @@ def _without_none(value: Any) -> Any:
     return [_without_none(item) for item in value] if isinstance(value, list) else value
 
 
-def json_schema() -> dict[str, Any]:
-    """JSON Schema (2020-12) of the file."""
-    schema = Settings.model_json_schema(by_alias=True)
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **_loose(schema),
-        "title": "nexusd configuration",
-    }
-
-
-def _loose(schema: Any) -> Any:
-    """Without defaults: durations have theirs in seconds, which is not how the file spells them."""
-    if isinstance(schema, list):
-        return [_loose(item) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    return {key: _loose(item) for key, item in schema.items() if key != "default"}
-
-
 def reference() -> str:
     """The Markdown table of every key, for docs/configuration.md."""
     lines = ["| key | default | what |", "| --- | --- | --- |"]

@@ -61,9 +61,9 @@ def _duration(value: Any) -> float:
 Seconds = Annotated[
     float,
     BeforeValidator(_duration),
-    WithJsonSchema({"type": ["string", "integer"], "pattern": DURATION_PATTERN, "maximum": 0, "minimum": 0}),
+    WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN}),
 ]
-"""A duration; seconds once read. In JSON Schema a string, or the integer 0."""
+"""A duration; seconds once read. `json_schema` describes it."""
 
 
 class _Secret(Secret[str]):

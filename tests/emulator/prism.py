@@ -15,11 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.requirements import need, need_program
+from tests.npm import install
 
 DESCRIPTION = Path(__file__).parents[1] / "cloudnexus.openapi.yaml"
 _PACKAGE = "@stoplight/prism-cli@5.14.2"
-_INSTALL_WITHIN_S = 300
 _START_WITHIN_S = 60
 
 
@@ -29,23 +28,7 @@ def prism_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     found = shutil.which("prism")
     if found is not None:
         return Path(found)
-    npm = need_program("npm")
-    folder = tmp_path_factory.mktemp("prism")
-    command = [
-        npm,
-        "install",
-        "--prefix",
-        str(folder),
-        "--no-audit",
-        "--no-fund",
-        "--loglevel=error",
-        _PACKAGE,
-    ]
-    try:
-        subprocess.run(command, check=True, capture_output=True, timeout=_INSTALL_WITHIN_S)
-    except subprocess.SubprocessError as error:
-        need(False, f"npm cannot install {_PACKAGE}: {error}")
-    return folder / "node_modules" / ".bin" / "prism"
+    return install(tmp_path_factory.mktemp("prism"), _PACKAGE) / ".bin" / "prism"
 
 
 @pytest.fixture
