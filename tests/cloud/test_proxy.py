@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import random
 import socket
+import ssl
+import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import pytest
 
+from nexusd.cloud.client import CloudNexus
 from nexusd.core.answers import Created, CreateRequest, NotSent, Unknown
 from nexusd.core.errors import ApiError, UnavailableError
-from tests.cloud.server import KEY, Cloud, Reply, Request, chain_text, cloud, reply
+from nexusd.settings import load, parts
+from tests.cloud.server import KEY, Cloud, Reply, Request, chain_text, cloud, reply, serving
 from tests.cloud.test_tls import CERTIFICATES, server_tls
-from tests.virtual_time import VIRTUAL_EPOCH, in_virtual_time
+from tests.fakes import RecordingMetrics
+from tests.requirements import need_program
+from tests.virtual_time import VIRTUAL_EPOCH, VirtualClock, in_virtual_time
 
 ASKED = CreateRequest("worker-01", "us-east-1", "pro", "ubuntu-22.04")
 LATER = VIRTUAL_EPOCH + 10.0
@@ -187,3 +195,44 @@ async def test_proxies_of_the_environment_are_ignored(monkeypatch: pytest.Monkey
         async with cloud(lambda _: reply({"regions": []}), tls=tls, ca_file=ca_file) as c:
             await c.api.read_regions()
     assert not used.heads
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a private authority, `ca.pem`, and a certificate of it for 127.0.0.1, `leaf.pem`."""
+    folder = tmp_path_factory.mktemp("authority")
+    new_key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes"
+    for command in (
+        f"req -x509 {new_key} -keyout ca.key -out ca.pem -days 2 -subj /CN=authority",
+        f"req {new_key} -keyout leaf.key -out leaf.csr -subj /CN=api -addext subjectAltName=IP:127.0.0.1",
+        "x509 -req -in leaf.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out leaf.pem -copy_extensions copy",
+    ):
+        arguments = [need_program("openssl"), *command.split()]
+        subprocess.run(arguments, cwd=folder, check=True, capture_output=True, timeout=30)
+    return folder
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_a_configured_proxy_and_private_authority_are_used(authority: Path, trusted: bool) -> None:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(authority / "leaf.pem", authority / "leaf.key")
+
+    @in_virtual_time
+    async def scenario() -> None:
+        async with proxy() as used, serving(lambda _: reply({"regions": []}), tls) as server:
+            path = authority / "nexusd.yaml"
+            ca_file = "  ca_file: ca.pem\n" if trusted else ""
+            path.write_text(f"cloudnexus:\n  base_url: {server.base_url}\n  proxy: {used.url}\n{ca_file}")
+            settings = load(path, {}, {"CN_API_KEY": KEY})
+            options = replace(parts.cloud_options(settings), get_tries=1)
+            key, metrics = parts.key_source(settings), RecordingMetrics()
+            async with CloudNexus(options, key, VirtualClock(), random.Random(1), metrics) as api:
+                if trusted:
+                    await api.read_regions()
+                else:
+                    with pytest.raises(UnavailableError, match="certificate"):
+                        await api.read_regions()
+            assert len(used.heads) == 1
+            assert len(server.requests) == trusted
+
+    scenario()
