@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 from aiohttp import web
@@ -15,6 +16,11 @@ from nexusd.web.bodies import read_as
 from nexusd.web.queries import parse_time
 
 MAX_MATCHERS = 50
+_TIME = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[T ]([0-9]{1,2}:[0-9]{2})(?:(:[0-9]{2})([.,][0-9]{1,20})?)?"
+    r"(Z|[+-][0-9]{2}:[0-9]{2})?",
+    re.ASCII,
+)
 _OPERATORS = {(False, True): "=", (False, False): "!=", (True, True): "=~", (True, False): "!~"}
 """By `isRegex` and `isEqual`."""
 
@@ -69,8 +75,21 @@ def _matcher(body: MatcherBody, number: int) -> Matcher:
         raise InputError(f"{field}: {error}", field) from error
 
 
+def parse_alertmanager_time(value: str) -> float:
+    """UTC seconds since the epoch, read as Alertmanager does (go-openapi's `strfmt`). Raises `ValueError`.
+
+    Without a zone, as Python's `isoformat()` writes it, it is UTC. Seconds may be missing, and "" is the epoch.
+    """
+    match = _TIME.fullmatch(value)
+    if match is None:
+        return parse_time(value) if value else 0.0
+    date, minutes, seconds, fraction, zone = match.groups()
+    text = f"{date}T{minutes:0>5}{seconds or ':00'}{(fraction or '').replace(',', '.')}{zone or 'Z'}"
+    return parse_time(text)
+
+
 def _instant(value: str, field: str, clock: Clock) -> float:
     try:
-        return parse_time(value) - clock.utc_offset_s()
+        return parse_alertmanager_time(value) - clock.utc_offset_s()
     except ValueError as error:
         raise InputError(f"{field}: {error} is expected", field) from None

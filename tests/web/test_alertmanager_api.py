@@ -233,6 +233,42 @@ class TestSilences:
             assert len((await muted.get(f"/api/v2/silences?{query}")).json) == count
 
     @pytest.mark.parametrize(
+        ("start", "shown"),
+        [
+            ("2029-01-02T03:04:05", "03:04:05.000"),
+            ("2029-01-02T03:04:05.123456", "03:04:05.123"),
+            ("2029-01-02 03:04:05", "03:04:05.000"),
+            ("2029-01-02T03:04", "03:04:00.000"),
+            ("2029-01-02T3:04:05Z", "03:04:05.000"),
+            ("2029-01-02T03:04:05,5Z", "03:04:05.500"),
+            ("2029-01-02T03:04:05.123456789Z", "03:04:05.123"),
+            ("2029-01-02T03:04:05+02:00", "01:04:05.000"),
+        ],
+    )
+    async def test_times_are_read_as_alertmanager_reads_them(
+        self, site: Site, start: str, shown: str
+    ) -> None:
+        body = SILENCE | {"startsAt": start, "endsAt": "2030-01-01T00:00:00"}
+        assert (await site.post("/api/v2/silences", body)).status == 200
+        (silence,) = (await site.get("/api/v2/silences")).json
+        assert silence["startsAt"] == f"2029-01-02T{shown}Z"
+        assert silence["endsAt"] == "2030-01-01T00:00:00.000Z"
+
+    async def test_an_empty_start_is_now(self, site: Site) -> None:
+        assert (await site.post("/api/v2/silences", SILENCE | {"startsAt": ""})).status == 200
+
+    @pytest.mark.parametrize(
+        "start",
+        ["2029-01-02", "2029-01-02T24:00:00", "2029-01-02T03:04:05 Z", "2029-1-2T03:04:05", "20290102"],
+    )
+    async def test_a_time_that_alertmanager_refuses_is_a_400(self, site: Site, start: str) -> None:
+        answer = await site.post(
+            "/api/v2/silences", SILENCE | {"startsAt": start, "endsAt": "2030-01-01T00:00"}
+        )
+        assert answer.status == 400
+        assert answer.json.startswith("startsAt: an RFC 3339 time")
+
+    @pytest.mark.parametrize(
         ("change", "said"),
         [
             ({"matchers": []}, "matchers"),
