@@ -78,7 +78,7 @@ def _matcher(body: MatcherBody, number: int) -> Matcher:
 def parse_alertmanager_time(value: str) -> float:
     """UTC seconds since the epoch, read as Alertmanager does (go-openapi's `strfmt`). Raises `ValueError`.
 
-    Without a zone, as Python's `isoformat()` writes it, it is UTC. Seconds may be missing, and "" is the epoch.
+    Without a zone, as Python's `isoformat()` writes it, it is UTC. Seconds are optional. "" is the epoch.
     """
     match = _TIME.fullmatch(value)
     if match is None:

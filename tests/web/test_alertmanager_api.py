@@ -259,7 +259,7 @@ class TestSilences:
 
     @pytest.mark.parametrize(
         "start",
-        ["2029-01-02", "2029-01-02T24:00:00", "2029-01-02T03:04:05 Z", "2029-1-2T03:04:05", "20290102"],
+        ["2029-01-02", "2029-01-02T03:04:05 Z", "2029-1-2T03:04:05", "20290102"],
     )
     async def test_a_time_that_alertmanager_refuses_is_a_400(self, site: Site, start: str) -> None:
         answer = await site.post(
