@@ -52,6 +52,11 @@ class Instance(msgspec.Struct, frozen=True, gc=False):
     image: String | None = None
 
     @property
+    def display_name(self) -> str:
+        """The name, or the id when the API gives no name."""
+        return self.name or self.id
+
+    @property
     def live(self) -> bool:
         """Whether it holds its name: everything but `terminated`, unknown statuses included."""
         return self.status != TERMINATED

@@ -59,8 +59,9 @@ def instance_stuck(facts: Facts, rule: Rule) -> Judgement:
         starting,
         lambda i: Finding(
             instance_labels(i),
-            f"Instance {i.name} does not finish starting",
-            f"{i.name} ({i.id}) in {i.region} has not left pending and provisioning for {minutes:g} min.",
+            f"Instance {i.display_name} does not finish starting",
+            f"{i.display_name} ({i.id}) in {i.region} has not left pending and provisioning for "
+            f"{minutes:g} min.",
         ),
     )
 
@@ -75,8 +76,8 @@ def _fell(facts: Facts, rule: Rule, status: str) -> Judgement:
         down,
         lambda i: Finding(
             instance_labels(i),
-            f"Instance {i.name} is {status}",
-            f"{i.name} ({i.id}) in {i.region} was seen running and is now {status}.",
+            f"Instance {i.display_name} is {status}",
+            f"{i.display_name} ({i.id}) in {i.region} was seen running and is now {status}.",
         ),
     )
 
@@ -84,9 +85,9 @@ def _fell(facts: Facts, rule: Rule, status: str) -> Judgement:
 def _vanished(instance: Instance) -> Finding:
     return Finding(
         instance_labels(instance),
-        f"Instance {instance.name} vanished",
-        f"{instance.name} ({instance.id}) in {instance.region}, last seen {instance.status}, is missing from "
-        "consecutive complete listings.",
+        f"Instance {instance.display_name} vanished",
+        f"{instance.display_name} ({instance.id}) in {instance.region}, last seen {instance.status}, is "
+        "missing from consecutive complete listings.",
     )
 
 
@@ -100,7 +101,7 @@ def instance_labels(instance: Instance) -> dict[str, str]:
     """Return the labels of an alert about one instance. Many receivers show and group by `instance`."""
     return {
         "instance_id": instance.id,
-        "instance": instance.name,
-        "name": instance.name,
+        "instance": instance.display_name,
+        "name": instance.display_name,
         "region": instance.region,
     }

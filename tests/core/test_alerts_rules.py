@@ -95,11 +95,20 @@ class TestCloudApiUnreachable:
         healthy_polls(scene)
         scene.now += 15.0
         scene.fail(REGIONS)
+        scene.fail(INSTANCES)
         due = scene.last.next_due
         assert due is not None
         scene.now = due
         scene.evaluate()
         assert scene.state("CloudAPIUnreachable") == "firing"
+
+    @pytest.mark.parametrize("resource", [REGIONS, INSTANCES])
+    def test_polls_of_one_kind_that_fail_are_no_outage(self, resource: str) -> None:
+        scene = Scene(only("CloudAPIUnreachable"))
+        healthy_polls(scene)
+        for _ in range(4):
+            scene.later(15.0).fail(resource)
+        assert scene.state("CloudAPIUnreachable") is None
 
     def test_time_in_which_no_poll_failed_changes_nothing(self) -> None:
         scene = Scene(only("CloudAPIUnreachable"))
@@ -321,6 +330,14 @@ class TestInstances:
             "name": "web-1",
             "region": "us-east-1",
         }
+
+    def test_an_instance_without_a_name_goes_by_its_id(self) -> None:
+        scene = Scene(only("InstanceStopped"))
+        unnamed = structs.replace(instance(1), name="")
+        scene.sweep(unnamed)
+        scene.later(30.0).sweep(structs.replace(unnamed, status="stopped"))
+        alert = scene.alert("InstanceStopped")
+        assert alert.label("instance") == alert.label("name") == "inst_1"
 
     def test_one_that_was_never_seen_running_is_not_alerted(self) -> None:
         scene = Scene(only("InstanceStopped"), only("InstanceTerminated"))

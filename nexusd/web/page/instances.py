@@ -196,7 +196,7 @@ def _row(instance: Instance, inventory: Inventory) -> Row:
     listed = inventory.listed(instance.id)
     said = instance.status if listed else f"{instance.status}, not in the last listing"
     cells = (
-        element("b", instance.name),
+        element("b", instance.display_name),
         status(kind_of(instance.status), said),
         instance.region,
         instance.public_ip or "none",
