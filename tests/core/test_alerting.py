@@ -6,7 +6,7 @@ import pytest
 
 from nexusd.core import rules_instances
 from nexusd.core.matchers import parse_matcher
-from nexusd.core.polls import REGIONS
+from nexusd.core.polls import INSTANCES, REGIONS
 from nexusd.core.silences import Silence
 from tests.core.alert_scenes import EU, US, instance, only
 from tests.core.newsroom import Newsroom
@@ -26,6 +26,7 @@ def test_an_outage_that_only_says_how_long_it_lasts_is_written_and_plans_nothing
     room = Newsroom(only("CloudAPIUnreachable"))
     room.regions(EU, US)
     room.later(60.0).fail(REGIONS)
+    room.fail(INSTANCES)
     room.pass_time(60.0)
     before = room.memory
     update = room.later(15.0).fail(REGIONS)
@@ -38,6 +39,7 @@ def test_a_message_says_what_is_true_when_it_is_made() -> None:
     room = Newsroom(only("CloudAPIUnreachable"))
     room.regions(EU, US)
     room.later(46.0).fail(REGIONS)
+    room.fail(INSTANCES)
     room.later(9.0).fail(REGIONS)
     room.pass_time(60.0)
     (message,) = room.messages
