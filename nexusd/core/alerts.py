@@ -1,7 +1,7 @@
 """Alerts: from what rules find to pending, firing and resolved (product.md, section 4).
 
 (none) ──found──▶ pending ──held for `for`──▶ firing ──ended, or `resolve_after`──▶ resolved ──told──▶ settled
-                     └──ended──▶ (none)          └── stays through `keep_firing_for`, and while flapping
+  └──▶ latent ──▶ ┘  └──ended──▶ (none)          └── stays through `keep_firing_for`, and while flapping
 
 A settled alert is remembered for a while, to know how often it comes back. What cannot be known changes
 nothing: neither state nor, for a pending alert, the step to firing.
@@ -26,6 +26,11 @@ from nexusd.core.rules import Facts, Finding, Judgement, Rule
 
 
 class AlertState(StrEnum):
+    """`LATENT`: the condition holds, but not yet for the first half of a threshold that is a wait. A latent
+    alert is stored, and otherwise invisible: no event, no count, on no page.
+    """
+
+    LATENT = "latent"
     PENDING = "pending"
     FIRING = "firing"
     RESOLVED = "resolved"
@@ -73,6 +78,8 @@ class Alert(msgspec.Struct, frozen=True, gc=False):
         """Whether it fired and ended; receivers that were told of it are to be told that."""
         return self.state is not AlertState.FIRING and self.resolved_at is not None and not self.settled
 
+
+_WAITING = (AlertState.LATENT, AlertState.PENDING)
 
 _FNV_OFFSET = 14695981039346656037
 _FNV_PRIME = 1099511628211
@@ -133,7 +140,7 @@ def delayed(alert: Alert, seconds: float) -> Alert:
 
     As Prometheus does for its downtime: a condition counts as held only while it was observed.
     """
-    if alert.state is AlertState.PENDING:
+    if alert.state in _WAITING:
         return replace(alert, active_at=alert.active_at + seconds)
     if alert.state is AlertState.FIRING and alert.keep_firing_since is not None:
         return replace(alert, keep_firing_since=alert.keep_firing_since + seconds)
@@ -152,17 +159,21 @@ def found(rule: Rule, finding: Finding, alerts: Mapping[str, Alert], now: float)
     annotations = _annotations(rule, finding)
     before = alerts.get(mark)
     if before is None:
-        alert = Alert(mark, labels, annotations, AlertState.PENDING, now)
+        alert = Alert(mark, labels, annotations, _first_state(rule), now)
     elif before.state is not AlertState.RESOLVED:
         alert = _seen_again(before, now)
     elif before.expired:
         return before
     else:
-        alert = replace(before, state=AlertState.PENDING, active_at=now)
+        alert = replace(before, state=_first_state(rule), active_at=now)
     alert = _holding(alert, rule, rule.wait_s + finding.wait_s, now)
     if alert.flapping_since is not None:
         annotations = flapping.marked(annotations)
     return alert if alert.annotations == annotations else replace(alert, annotations=annotations)
+
+
+def _first_state(rule: Rule) -> AlertState:
+    return AlertState.LATENT if rule.latent_s > 0.0 else AlertState.PENDING
 
 
 def _seen_again(alert: Alert, now: float) -> Alert:
@@ -242,6 +253,8 @@ def _continues(alert: Alert, rule: Rule, facts: Facts, subject: str) -> bool:
 
 def _holding(alert: Alert, rule: Rule, wait_s: float, now: float) -> Alert:
     """What time makes of an alert whose condition holds."""
+    if alert.state is AlertState.LATENT and alert.active_at + rule.latent_s <= now:
+        alert = replace(alert, state=AlertState.PENDING)
     if alert.state is AlertState.PENDING and alert.active_at + wait_s <= now:
         alert = _changed(alert, now, state=AlertState.FIRING, fired_at=now, resolved_at=None, settled=False)
     if not _flaps(alert, now):
@@ -265,7 +278,7 @@ def ended_at_once(alert: Alert, now: float) -> Alert | None:
 
 def _ending(alert: Alert, keep_firing_for_s: float, now: float) -> Alert | None:
     """What becomes of an alert whose condition does not hold."""
-    if alert.state is AlertState.PENDING:
+    if alert.state in _WAITING:
         return replace(alert, state=AlertState.RESOLVED) if alert.resolved_at is not None else None
     if alert.state is AlertState.RESOLVED:
         return replace(alert, expired=False) if alert.expired else alert
@@ -295,6 +308,8 @@ def _expires_at(alert: Alert, rule: Rule) -> float | None:
 
 def dues(alert: Alert, rule: Rule, wait_s: float) -> Iterator[float]:
     """When time alone changes the alert. `wait_s`: how long its condition must hold before it fires."""
+    if alert.state is AlertState.LATENT:
+        yield alert.active_at + rule.latent_s
     if alert.state is AlertState.PENDING:
         yield alert.active_at + wait_s
     if alert.keep_firing_since is not None:
@@ -327,14 +342,14 @@ def _changes(was: Alert | None, alert: Alert | None) -> Iterator[str]:
 
 
 def _transition(was: AlertState | None, state: AlertState | None) -> str | None:
-    if state is was:
+    if state is was or state is AlertState.LATENT:
         return None
     if state is AlertState.PENDING:
         return "AlertBecamePending"
     if state is AlertState.FIRING:
         return "AlertFired"
-    if was is AlertState.RESOLVED:
-        return None  # it was only remembered
+    if was in (AlertState.RESOLVED, AlertState.LATENT):
+        return None  # it was only remembered, or never shown
     return "AlertResolved" if was is AlertState.FIRING else "AlertWithdrawn"
 
 

@@ -152,8 +152,9 @@ class Condition:
 
     `subject_label`: the label that names what an alert is about, "" when there is but one. `continues`:
     whether a firing alert goes on though its finding is no longer made. `momentary`: the finding is made
-    once, when it happens. `threshold_is_wait`: the threshold is a time the finding must have held.
-    `timed`: `resolve_after` is part of the condition, which may begin anew before the alert has ended.
+    once, when it happens. `threshold_is_wait`: the threshold is a time the finding must have held; the alert
+    is latent for the first half of it. `timed`: `resolve_after` is part of the condition, which may begin
+    anew before the alert has ended.
     """
 
     judge: Callable[[Facts, Rule], Judgement]
@@ -185,6 +186,11 @@ class Rule:
     annotations: tuple[tuple[str, str], ...] = ()
     resolve_after_s: float | None = None
     runbook_url: str = ""
+
+    @property
+    def latent_s(self) -> float:
+        """How long a finding must hold before its alert is pending: half of a threshold that is a wait."""
+        return self.threshold / 2 if self.condition.threshold_is_wait and self.threshold is not None else 0.0
 
     @property
     def wait_s(self) -> float:

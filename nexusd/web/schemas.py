@@ -9,7 +9,6 @@ from typing import Annotated, Any, Generic, TypedDict, TypeVar
 
 from msgspec import Meta
 
-from nexusd.core.alerts import AlertState
 from nexusd.core.lifecycle import Outcome, State
 from nexusd.core.records import Specs
 
@@ -215,7 +214,7 @@ class Alert(TypedDict):
     """`inhibited_by`: fingerprints of alerts; `silenced_by`: ids of silences."""
 
     fingerprint: Fingerprint
-    state: AlertState
+    state: Annotated[str, Meta(extra_json_schema={"enum": ["pending", "firing", "resolved"]})]
     labels: dict[str, str]
     annotations: dict[str, str]
     active_at: Time

@@ -445,7 +445,7 @@ class TestInstances:
     def test_stuck_when_it_has_been_starting_for_longer_than_the_threshold(self) -> None:
         scene = Scene(only("InstanceStuck"))
         scene.sweep(instance(1, "pending"))
-        assert scene.last.next_due == START + 15 * MINUTE
+        assert scene.last.next_due == START + 7.5 * MINUTE
         scene.later(30.0).sweep(instance(1, "provisioning"))
         scene.later(15 * MINUTE - 31.0).sweep(instance(1, "provisioning"))
         assert scene.state("InstanceStuck") == "pending"
@@ -453,6 +453,37 @@ class TestInstances:
         assert scene.state("InstanceStuck") == "firing"
         scene.later(30.0).sweep(instance(1))
         assert scene.state("InstanceStuck") == "resolved"
+
+    def test_stuck_is_pending_from_half_of_the_threshold(self) -> None:
+        scene = Scene(only("InstanceStuck"))
+        scene.sweep(instance(1, "pending"))
+        scene.later(7.5 * MINUTE - 1.0).sweep(instance(1, "pending"))
+        assert scene.last.events == ()
+        scene.later(1.0).evaluate()
+        assert [event.type for event in scene.last.events] == ["AlertBecamePending"]
+        assert scene.last.next_due == START + 15 * MINUTE
+        scene.later(1.0).sweep(instance(1))
+        assert [event.type for event in scene.last.events] == ["AlertWithdrawn"]
+
+    def test_a_normal_boot_leaves_no_trace_of_stuck(self) -> None:
+        room = Newsroom(only("InstanceStuck"))
+        room.sweep(instance(1, "pending"))
+        for status in ("pending", "provisioning", "provisioning", "running"):
+            room.later(30.0).sweep(instance(1, status))
+            counts = room.memory.counts
+            assert (counts.pending, counts.firing, dict(counts.groups)) == (0, 0, {})
+        assert (room.alerts, room.events, room.messages) == ({}, [], [])
+
+    def test_stuck_again_soon_after_it_resolved_is_announced_once_it_is_pending(self) -> None:
+        room = Newsroom(only("InstanceStuck", threshold=60.0))
+        room.sweep(instance(1, "pending"))
+        room.pass_time(60.0)
+        room.sweep(instance(1))
+        room.later(30.0).sweep(instance(1, "pending"))
+        room.pass_time(20.0)
+        assert room.events == ["AlertBecamePending", "AlertFired", "AlertResolved"]
+        room.pass_time(60.0)
+        assert room.events[3:] == ["AlertBecamePending", "AlertFired"]
 
     def test_stuck_counts_over_a_restart(self) -> None:
         scene = Scene(only("InstanceStuck"))

@@ -32,7 +32,9 @@ class _Look:
 
 def _look(alert: Alert) -> _Look:
     quiet, rank, _, _ = urgency(alert)
-    shown = alert.state is not AlertState.RESOLVED and alert.label("severity") != UNTOLD_SEVERITY
+    shown = (
+        alert.state in (AlertState.FIRING, AlertState.PENDING) and alert.label("severity") != UNTOLD_SEVERITY
+    )
     return _Look(alert, shown, quiet, rank)
 
 
