@@ -48,6 +48,8 @@ IDEMPOTENCY_KEPT_S = 24 * 3600.0
 """How long an `Idempotency-Key` is remembered."""
 UNCOMMITTED_INTERVALS = 3
 """A daemon that could not commit for so many poll intervals is not healthy."""
+RELEASE_WITHIN_S = 5.0
+"""How long a stop waits for the lease to be released; otherwise it expires."""
 STORE_PATIENCE_S = 5.0
 """How long the store may be silent, or take no commit, before `/-/ready` says so: as long as one waits for a
 lock (`StoreOptions.lock_timeout_s`)."""
@@ -101,8 +103,9 @@ async def serve(
         with signals_handled(stop, at_once, app.reload_soon):
             await app.run(at_once)
     finally:
-        with suppress(StoreError):
-            await store.release_lease()
+        with suppress(StoreError, TimeoutError):
+            async with asyncio.timeout(RELEASE_WITHIN_S):
+                await store.release_lease()
         await store.close()
 
 

@@ -22,6 +22,10 @@ MAX_BATCH = 512
 MAX_BATCH_S = 0.05
 """No transaction joins a commit that has been collecting for longer, so that the first need not wait."""
 
+CLOSE_WITHIN_S = 5.0
+"""How long a stop waits for a transaction under way: a server that drops packets may never answer it. The
+thread does not outlive the process, and an unfinished transaction is rolled back."""
+
 IDLE_AFTER_S = 0.02
 """Nobody has asked for anything for so long."""
 
@@ -110,7 +114,9 @@ class StoreThread:
             self._finish = finish
             self._waiting.put(None)
         if self._thread is not None:
-            await asyncio.to_thread(self._thread.join)
+            await asyncio.to_thread(self._thread.join, CLOSE_WITHIN_S)
+            if self._thread.is_alive():
+                log.warning("store_close_timed_out", thread=self._name, seconds=CLOSE_WITHIN_S)
 
     def beside(self) -> StoreThread:
         return StoreThread(f"{self._name}-reads")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import queue
+import threading
 from collections.abc import Iterator
 
+import pytest
 from structlog.testing import capture_logs
 
 from nexusd.store.commits import Job, Kind
@@ -65,3 +67,24 @@ async def test_a_pause_that_fails_is_logged_and_ends_nothing() -> None:
             await asyncio.wait_for(one.future, 10)
         await thread.close(lambda: None)
     assert {line["event"] for line in logs} == {"store_pause_failed"}
+
+
+async def test_a_stop_does_not_wait_for_a_database_that_never_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("nexusd.store.executors.CLOSE_WITHIN_S", 0.01)
+    reached, leave = threading.Event(), threading.Event()
+
+    def hang(waiting: Iterator[Job]) -> list[Job]:
+        reached.set()
+        leave.wait(10)
+        return list(waiting)
+
+    thread = StoreThread()
+    thread.start(hang)
+    thread.submit(job())
+    await asyncio.to_thread(reached.wait, 10)
+    with capture_logs() as logs:
+        await thread.close(lambda: None)
+    assert [entry["event"] for entry in logs] == ["store_close_timed_out"]
+    leave.set()
