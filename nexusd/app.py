@@ -48,7 +48,7 @@ IDEMPOTENCY_KEPT_S = 24 * 3600.0
 """How long an `Idempotency-Key` is remembered."""
 UNCOMMITTED_INTERVALS = 3
 """A daemon that could not commit for so many poll intervals is not healthy."""
-RELEASE_WITHIN_S = 5.0
+RELEASE_WITHIN_S = 2.0
 """How long a stop waits for the lease to be released; otherwise it expires."""
 STORE_PATIENCE_S = 5.0
 """How long the store may be silent, or take no commit, before `/-/ready` says so: as long as one waits for a

@@ -22,7 +22,7 @@ MAX_BATCH = 512
 MAX_BATCH_S = 0.05
 """No transaction joins a commit that has been collecting for longer, so that the first need not wait."""
 
-CLOSE_WITHIN_S = 5.0
+CLOSE_WITHIN_S = 2.0
 """How long a stop waits for a transaction under way: a server that drops packets may never answer it. The
 thread does not outlive the process, and an unfinished transaction is rolled back."""
 
