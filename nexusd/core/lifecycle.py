@@ -74,6 +74,8 @@ class Verdict(StrEnum):
 
 
 BY_OPERATOR = "resolved by an operator"
+MAX_UNNAMED = 1000
+"""Instances without a name that an attempt remembers as older than itself."""
 _NO_REGION = frozenset({"", "unknown"})
 """How a region reads that CloudNexus does not state."""
 
@@ -213,7 +215,7 @@ def not_absent_reason(placement: Placement, attempt: Attempt, similar: Instance 
         what = f"instance {similar.id} appeared after attempt {attempt.number} in {similar.region or '?'}"
         if similar.name == placement.request.name:
             return f"{what} under this name, but its region, plan or image differs"
-        return f"{what} under the similar name {similar.name!r}"
+        return f"{what} under the similar name {similar.name!r}" if similar.name else f"{what} without a name"
     if attempt.kind == MADE:
         return f"attempt {attempt.number} was answered as successful, but no such instance is listed"
     return None
@@ -314,15 +316,27 @@ def match_instances(placement: Placement, attempt: Attempt, inventory: Inventory
     ]
 
 
+def find_namesakes(request: PlacementRequest, inventory: Inventory) -> list[str]:
+    """Return the ids of the instances that cannot be the result of an attempt that is made now.
+
+    Of unnamed instances, `MAX_UNNAMED` at most: any others count as new, so absence is not proven.
+    """
+    similar = inventory.similar(request.name, MIN_SUSPECTED_CUT_BYTES)
+    return [i.id for i in (*similar, *inventory.named("")[:MAX_UNNAMED])]
+
+
 def similar_instances(placement: Placement, attempt: Attempt, inventory: Inventory) -> list[Instance]:
     """Return the instances in the attempt's region that appeared since, and whose names are similar.
 
-    Their plan and image do not matter, and a region that CloudNexus does not state may be any.
+    Their plan and image do not matter. A name or region that CloudNexus does not state may be any.
     """
     region = canonical(attempt.region)
     return [
         instance
-        for instance in inventory.similar(placement.request.name, MIN_SUSPECTED_CUT_BYTES)
+        for instance in (
+            *inventory.similar(placement.request.name, MIN_SUSPECTED_CUT_BYTES),
+            *inventory.named(""),
+        )
         if instance.id not in attempt.namesakes and canonical(instance.region) in {region, *_NO_REGION}
     ]
 
@@ -336,7 +350,7 @@ def identify(placement: Placement, attempt: Attempt, inventory: Inventory) -> In
     if instance is not None:
         return instance
     request = placement.request
-    similar = [i for i in similar_instances(placement, attempt, inventory) if _made_as(i, request)]
+    similar = [i for i in similar_instances(placement, attempt, inventory) if i.name and _made_as(i, request)]
     return similar[0] if len(similar) == 1 else None
 
 

@@ -19,7 +19,6 @@ from nexusd.core.cooling import WINDOW, CoolingOff, Place, after_success, cool_o
 from nexusd.core.errors import StoreUnavailableError
 from nexusd.core.events import Event
 from nexusd.core.lifecycle import Attempt, Placement, State
-from nexusd.core.names import MIN_SUSPECTED_CUT_BYTES
 from nexusd.core.pauses import NO_PAUSE
 from nexusd.core.placement import PlacementPolicy
 from nexusd.core.records import Instance
@@ -267,8 +266,7 @@ class Provisioner:
         budget = self._budget.taken(now)
         if decision.region is None or budget is None or standing.in_flight(decision.region) >= WINDOW:
             return
-        similar = self._world.inventory.similar(placement.request.name, MIN_SUSPECTED_CUT_BYTES)
-        namesakes = [i.id for i in similar]
+        namesakes = lifecycle.find_namesakes(placement.request, self._world.inventory)
         deadline = now + self._options.follow.timeout_s
         begun, attempt = lifecycle.begin(placement, decision, deadline, self._store.epoch, namesakes)
         if not await self._journal.intend(Intent(placement, begun, attempt, decision, budget)):

@@ -100,6 +100,36 @@ def test_a_similar_name_is_no_proof_of_absence(
     scenario()
 
 
+def test_a_new_instance_without_a_name_is_no_proof_of_absence(tmp_path: Path) -> None:
+    @in_virtual_time
+    async def scenario() -> None:
+        async with site(tmp_path) as here:
+            here.cloud.stored_name = lambda _: ""
+            placement = await held(here, "worker-01")
+            [made] = here.cloud.existing()
+            assert (
+                placement.reason == f"instance {made.id} appeared after attempt 1 in us-east-1 without a name"
+            )
+            assert len(here.cloud.requests) == 1
+
+    scenario()
+
+
+def test_an_older_instance_without_a_name_does_not_matter(tmp_path: Path) -> None:
+    @in_virtual_time
+    async def scenario() -> None:
+        async with site(tmp_path) as here:
+            here.cloud.stored_name = lambda _: ""
+            await held(here, "worker-01")
+            here.cloud.stored_name = lambda name: name
+            here.cloud.script_creates(NEVER_ARRIVED)
+            accepted = await here.place("worker-02")
+            placement = await here.until(accepted, State.PROVISIONING, within_s=LONG_S)
+            assert placement.attempts == 2
+
+    scenario()
+
+
 @pytest.mark.parametrize(
     "changes", [{"plan": "PRO"}, {"image": "img-7"}, {"region": ""}, {"region": "US-EAST-1"}]
 )
