@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from tests.config.dashboards import DASHBOARDS, GRAFANA, NAMES, dashboard, expressions, panels, selectors
-from tests.requirements import need
+from tests.requirements import need, need_program
 
 UNITS = {"bytes", "cps", "none", "percentunit", "reqps", "s", "short"}
 """Of Grafana's, those that nexusd's metrics come in (grafana-data: valueFormats/categories.ts)."""
@@ -175,3 +175,38 @@ def test_the_dashboards_are_what_is_generated(tmp_path: Path) -> None:
     for name in NAMES:
         again = f"{name}: run python config/grafana/generate"
         assert (tmp_path / name).read_text() == (DASHBOARDS / name).read_text(), again
+
+
+REPLICAS_THAT_DISAGREE = """
+rule_files: []
+evaluation_interval: 15s
+tests:
+  - interval: 15s
+    input_series:
+      - {series: 'nexusd_leader{job="nexusd", instance="a"}', values: '0x8'}
+      - {series: 'nexusd_leader{job="nexusd", instance="b"}', values: '1 1 0x6'}
+      - {series: 'nexusd_poll_last_success_timestamp_seconds{job="nexusd", instance="a"}', values: '0+15x8'}
+      - {series: 'nexusd_poll_last_success_timestamp_seconds{job="nexusd", instance="b"}', values: '0x8'}
+      - {series: 'nexusd_instances{job="nexusd", instance="a", region="r", status="pending"}', values: '5x8'}
+      - {series: 'nexusd_instances{job="nexusd", instance="a", region="r", status="running"}', values: '0x8'}
+      - {series: 'nexusd_instances{job="nexusd", instance="b", region="r", status="pending"}', values: '0x8'}
+      - {series: 'nexusd_instances{job="nexusd", instance="b", region="r", status="running"}', values: '4x8'}
+    promql_expr_test: []
+"""
+"""The leader has seen that the instances run, and that one is gone; after 30 s there is no leader."""
+
+
+@pytest.mark.slow
+def test_an_instance_that_two_replicas_show_differently_counts_once(tmp_path: Path) -> None:
+    found = {panel: expression for _, panel, expression in expressions()}
+    expression = found["Instances"].replace("$job", "nexusd").replace("$instance", ".*")
+    cases = yaml.safe_load(REPLICAS_THAT_DISAGREE)
+    cases["tests"][0]["promql_expr_test"] = [
+        {"expr": expression, "eval_time": at, "exp_samples": [{"labels": "{}", "value": value}]}
+        for at, value in (("15s", 4), ("60s", 5))
+    ]
+    file = tmp_path / "replicas_test.yml"
+    file.write_text(yaml.safe_dump(cases))
+    command = [need_program("promtool"), "test", "rules", str(file)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr

@@ -1,4 +1,7 @@
-"""*Daemon*: how nexusd itself does. Each replica is shown by itself (`instance`)."""
+"""*Daemon*: the state of nexusd itself. What each replica does is shown by `instance`.
+
+Only the leader places and notifies, so the counters of notifications are summed over the replicas.
+"""
 
 from __future__ import annotations
 
@@ -92,17 +95,17 @@ DATA = (
         "Duration of polls",
         "How long it took to read all of a resource.",
         "s",
-        quantiles("nexusd_poll_duration_seconds", "resource", "{{resource}}"),
+        quantiles("nexusd_poll_duration_seconds", "instance, resource", "{{resource}} {{instance}}"),
     ),
     Panel(
         "Polls",
         "That ended, and that were not begun because one was still under way.",
         "cps",
         (
-            Query("sum by (resource) (rate(nexusd_poll_runs_total{@}[$__rate_interval]))", "{{resource}}"),
+            Query("rate(nexusd_poll_runs_total{@}[$__rate_interval])", "{{resource}} {{instance}}"),
             Query(
-                "sum by (resource) (rate(nexusd_poll_skipped_total{@}[$__rate_interval]))",
-                "{{resource}} skipped",
+                "rate(nexusd_poll_skipped_total{@}[$__rate_interval])",
+                "{{resource}} skipped {{instance}}",
             ),
         ),
     ),
@@ -112,9 +115,8 @@ DATA = (
         "short",
         (
             Query(
-                """sum by (resource, reason)
-                (increase(nexusd_poll_failures_total{@}[$__rate_interval])) > 0""",
-                "{{resource}}: {{reason}}",
+                "increase(nexusd_poll_failures_total{@}[$__rate_interval]) > 0",
+                "{{resource}}: {{reason}} {{instance}}",
             ),
         ),
         kind="bars",
@@ -126,24 +128,25 @@ API = (
         "Requests by code",
         "To the CloudNexus API, by the status that it answered with, or by what went wrong.",
         "reqps",
-        (Query("sum by (code) (rate(nexusd_api_requests_total{@}[$__rate_interval])) > 0", "{{code}}"),),
+        (
+            Query(
+                "sum by (instance, code) (rate(nexusd_api_requests_total{@}[$__rate_interval])) > 0",
+                "{{code}} {{instance}}",
+            ),
+        ),
         kind="stacked",
     ),
     Panel(
         "Duration of requests",
         "From sending to the whole answer.",
         "s",
-        quantiles("nexusd_api_request_duration_seconds", "endpoint", "{{endpoint}}"),
+        quantiles("nexusd_api_request_duration_seconds", "instance, endpoint", "{{endpoint}} {{instance}}"),
     ),
     Panel(
         "Retries",
         "Requests that were sent again. A create never is.",
         "short",
-        (
-            Query(
-                "sum by (endpoint) (increase(nexusd_api_retries_total{@}[$__rate_interval]))", "{{endpoint}}"
-            ),
-        ),
+        (Query("increase(nexusd_api_retries_total{@}[$__rate_interval])", "{{endpoint}} {{instance}}"),),
         kind="bars",
     ),
     Panel(

@@ -1,12 +1,16 @@
 """*Fleet & regions*: what CloudNexus has, where the next placement would go, and what becomes of placements.
 
-Several replicas are one nexusd: each shows the same, and the most up to date of them is taken (`max by`).
+Several replicas are one nexusd: each fact is shown once, as one of them has it (`panels.once`).
 """
 
 from __future__ import annotations
 
-from panels import GREEN, ORANGE, RED, YELLOW, Panel, Query, dashboard_of
+from panels import GREEN, ORANGE, RED, YELLOW, Panel, Query, dashboard_of, once
 
+OPEN = 'nexusd_placements{@, state=~"queued|creating|verifying|provisioning|held"}'
+ENDED = 'nexusd_placements{@, state=~"running|failed|cancelled|expired"}'
+FIRING = 'nexusd_alerts{@, state="firing", severity!="none"}'
+PENDING = 'nexusd_alerts{@, state="pending"}'
 SNAPSHOT = "From nexusd's last snapshot."
 
 NOW = (
@@ -14,7 +18,7 @@ NOW = (
         "Instances",
         f"All that CloudNexus lists, whatever their status. {SNAPSHOT}",
         "short",
-        (Query("sum(max by (job, region, status) (nexusd_instances{@}))"),),
+        (Query(f"sum({once('nexusd_instances{@}')})"),),
         kind="number",
         width=4,
         height=4,
@@ -23,7 +27,7 @@ NOW = (
         "Eligible regions",
         f"Regions that a placement without constraints may go to. With none, placements wait. {SNAPSHOT}",
         "short",
-        (Query("sum(max by (job, region) (nexusd_region_eligible{@}))"),),
+        (Query(f"sum({once('nexusd_region_eligible{@}')})"),),
         kind="number",
         width=4,
         height=4,
@@ -35,8 +39,8 @@ NOW = (
         "s",
         (
             Query(
-                """min(max by (job, region) (nexusd_region_latency_seconds{@})
-                and max by (job, region) (nexusd_region_eligible{@}) == 1)"""
+                f"""min({once("nexusd_region_latency_seconds{@}")}
+                and on (job, region) {once("nexusd_region_eligible{@}")} == 1)"""
             ),
         ),
         kind="number",
@@ -47,12 +51,7 @@ NOW = (
         "Open placements",
         "Placements that have not ended: queued, creating, verifying, provisioning or held.",
         "short",
-        (
-            Query(
-                """sum(max by (job, state)
-                (nexusd_placements{@, state=~"queued|creating|verifying|provisioning|held"}))"""
-            ),
-        ),
+        (Query(f"sum({once(OPEN)})"),),
         kind="number",
         width=4,
         height=4,
@@ -61,12 +60,7 @@ NOW = (
         "Missing from fleets",
         "Instances that fleets are declared to have and that are not alive.",
         "short",
-        (
-            Query(
-                """sum(clamp_min(max by (job, fleet) (nexusd_fleet_desired{@})
-                - max by (job, fleet) (nexusd_fleet_alive{@}), 0))"""
-            ),
-        ),
+        (Query(f"sum(clamp_min({once('nexusd_fleet_desired{@}')} - {once('nexusd_fleet_alive{@}')}, 0))"),),
         kind="number",
         width=4,
         height=4,
@@ -76,12 +70,7 @@ NOW = (
         "Firing alerts",
         "nexusd's own alerts that fire, without the Watchdog.",
         "short",
-        (
-            Query(
-                """sum(max by (job, alertname, severity)
-                (nexusd_alerts{@, state="firing", severity!="none"}))"""
-            ),
-        ),
+        (Query(f"sum({once(FIRING)})"),),
         kind="number",
         width=4,
         height=4,
@@ -97,9 +86,9 @@ REGIONS = (
         "none",
         (
             Query(
-                """max by (region) (nexusd_region_status{@, status="healthy"})
-                * (1 + max by (region) (nexusd_region_capacity_available{@})
-                * (1 + max by (region) (nexusd_region_eligible{@})))""",
+                f"""max by (region) ({once('nexusd_region_status{@, status="healthy"}')})
+                * (1 + max by (region) ({once("nexusd_region_capacity_available{@}")})
+                * (1 + max by (region) ({once("nexusd_region_eligible{@}")})))""",
                 "{{region}}",
             ),
         ),
@@ -116,14 +105,14 @@ REGIONS = (
         "Latency by region",
         "As CloudNexus tells it. The line is where RegionLatencyHigh begins unless its threshold is set.",
         "s",
-        (Query("max by (region) (nexusd_region_latency_seconds{@})", "{{region}}"),),
+        (Query(f"max by (region) ({once('nexusd_region_latency_seconds{@}')})", "{{region}}"),),
         colours={None: GREEN, 0.25: RED},
     ),
     Panel(
         "Regions that cool off",
         "No create goes to a region for a while after it refused one.",
         "none",
-        (Query("max by (region) (nexusd_region_cooling_off{@})", "{{region}}"),),
+        (Query(f"max by (region) ({once('nexusd_region_cooling_off{@}')})", "{{region}}"),),
         kind="states",
         words={0: ("open", GREEN), 1: ("cools off", YELLOW)},
     ),
@@ -134,7 +123,7 @@ FLEET = (
         "Instances by status",
         SNAPSHOT,
         "short",
-        (Query("sum by (status) (max by (job, region, status) (nexusd_instances{@}))", "{{status}}"),),
+        (Query(f"sum by (status) ({once('nexusd_instances{@}')})", "{{status}}"),),
         kind="stacked",
         width=8,
     ),
@@ -142,7 +131,7 @@ FLEET = (
         "Instances by region",
         SNAPSHOT,
         "short",
-        (Query("sum by (region) (max by (job, region, status) (nexusd_instances{@}))", "{{region}}"),),
+        (Query(f"sum by (region) ({once('nexusd_instances{@}')})", "{{region}}"),),
         kind="stacked",
         width=8,
     ),
@@ -164,7 +153,7 @@ FLEET = (
         "Fleets: alive",
         "Instances of each declared fleet that count as alive.",
         "short",
-        (Query("max by (fleet) (nexusd_fleet_alive{@})", "{{fleet}}"),),
+        (Query(f"max by (fleet) ({once('nexusd_fleet_alive{@}')})", "{{fleet}}"),),
     ),
     Panel(
         "Fleets: alive minus declared",
@@ -172,7 +161,7 @@ FLEET = (
         "short",
         (
             Query(
-                "max by (fleet) (nexusd_fleet_alive{@}) - max by (fleet) (nexusd_fleet_desired{@})",
+                f"max by (fleet) ({once('nexusd_fleet_alive{@}')} - {once('nexusd_fleet_desired{@}')})",
                 "{{fleet}}",
             ),
         ),
@@ -184,25 +173,14 @@ PLACEMENTS = (
         "Placements by state",
         "Those that have not ended. Held ones wait for a person: `nexusd resolve`.",
         "short",
-        (
-            Query(
-                """max by (state)
-                (nexusd_placements{@, state=~"queued|creating|verifying|provisioning|held"})""",
-                "{{state}}",
-            ),
-        ),
+        (Query(f"sum by (state) ({once(OPEN)})", "{{state}}"),),
         kind="stacked",
     ),
     Panel(
         "Ended placements",
         "Placements that nexusd still remembers (history.retention), by how they ended.",
         "short",
-        (
-            Query(
-                'max by (state) (nexusd_placements{@, state=~"running|failed|cancelled|expired"})',
-                "{{state}}",
-            ),
-        ),
+        (Query(f"sum by (state) ({once(ENDED)})", "{{state}}"),),
     ),
     Panel(
         "Creates by outcome",
@@ -254,8 +232,7 @@ ALERTS = (
         "short",
         (
             Query(
-                """sum by (alertname) (max by (job, alertname, severity)
-                (nexusd_alerts{@, state="firing", severity!="none"})) > 0""",
+                f"sum by (alertname) ({once(FIRING)}) > 0",
                 "{{alertname}}",
             ),
         ),
@@ -268,11 +245,8 @@ ALERTS = (
         "another alert or a silence mutes them.",
         "short",
         (
-            Query(
-                'sum(max by (job, alertname, severity) (nexusd_alerts{@, state="pending"}))',
-                "pending",
-            ),
-            Query("max by (reason) (nexusd_alerts_suppressed{@})", "{{reason}}"),
+            Query(f"sum({once(PENDING)})", "pending"),
+            Query(f"sum by (reason) ({once('nexusd_alerts_suppressed{@}')})", "{{reason}}"),
         ),
     ),
 )

@@ -18,10 +18,22 @@ SELECTED = 'job=~"$job", instance=~"$instance"'
 SOURCE = model.DataSourceRef(type_val="prometheus", uid="$datasource")
 GREEN, YELLOW, ORANGE, RED, BLUE = "green", "yellow", "orange", "red", "blue"
 
+_REPLICA = """topk by (job) (1, 1e12 * nexusd_leader{@} + on (job, instance)
+max by (job, instance) (nexusd_poll_last_success_timestamp_seconds{@}))"""
+
 Colours = Mapping[float | None, str]
 """By the value from which each holds; None: from the least."""
 Words = Mapping[int, tuple[str, str]]
 """A word and its colour by value."""
+
+
+def once(metric: str) -> str:
+    """Return the metric as one replica of each job has it: the leader, else the one with the newest data.
+
+    Replicas show the same facts but not at the same moment. While an instance changes its status, summing the
+    maximum of each status over the replicas would count it twice.
+    """
+    return f"({metric} and on (job, instance) {_REPLICA})"
 
 
 @dataclass(frozen=True)
