@@ -92,9 +92,9 @@ class SpreadBody(BaseModel):
 
 
 class PlacementBody(BaseModel):
-    """`POST /api/v1/placements` and `POST /api/v1/plan` (product.md, section 3, Request).
+    """A request for one instance.
 
-    CloudNexus documents a name only as "human-readable identifier", so all that can be seen is let through.
+    CloudNexus documents a name only as "human-readable identifier", so every visible character is accepted.
     """
 
     model_config = ConfigDict(strict=True, extra="forbid")

@@ -1,9 +1,11 @@
-"""`GET /api/v1/openapi.json`: the description of the HTTP side (OpenAPI 3.1), made of `operations`."""
+"""`GET /api/v1/openapi.json`: the HTTP API as OpenAPI 3.1, rendered from `operations` and `operation_docs`.
+
+Client generators fail at some valid schemas, so there is no `items: false` and no property that is only null.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Mapping
 from functools import lru_cache
 from http import HTTPStatus
@@ -14,59 +16,77 @@ from aiohttp import web
 from pydantic.json_schema import models_json_schema
 
 from nexusd.web import schemas
+from nexusd.web.operation_docs import DOCUMENTATION, TAGS
 from nexusd.web.operations import EVERYBODY, JSON, OPERATIONS, PLAIN, Operation, Parameter
 
 _AT = "#/components/schemas/"
 _TEXT = {"schema": {"type": "string"}}
 _AUTHORIZED: list[dict[str, list[str]]] = [{"token": []}, {}]
 """By a token, or without one where none is configured (docs/http-api.md)."""
+_INFO = {
+    "title": "nexusd",
+    "summary": "Region-aware scheduler and monitoring daemon for the CloudNexus cloud",
+    "description": "Places instances in the best region, observes the fleet, and alerts. Times are RFC 3339 "
+    'in UTC. Errors have the shape `{"error": {"code", "message", "details"}}`.',
+    "contact": {"name": "nexusd", "url": "https://github.com/nexusd/nexusd"},
+    "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+}
 _WHY = {401: {"WWW-Authenticate": "How to authenticate."}, 503: {"Retry-After": "Seconds to wait for."}}
 
 Block = dict[str, Any]
 
 
 class OpenApiRoutes:
-    def __init__(self, version: str) -> None:
+    """`external_url`: where clients reach the API; without it, relative to this document's host."""
+
+    def __init__(self, version: str, external_url: str | None) -> None:
         self._version = version
+        self._server = (external_url or "").rstrip("/") or "/"
 
     def routes(self) -> list[web.RouteDef]:
         return [web.get("/api/v1/openapi.json", self.show)]
 
     async def show(self, _request: web.Request) -> web.Response:
-        """Made when it is first asked for, which takes longer than the event loop may be held."""
-        body = await asyncio.to_thread(_encoded, self._version)
+        """Render it at the first request, on a thread: that takes longer than the loop may be blocked."""
+        body = await asyncio.to_thread(_encoded, self._version, self._server)
         return web.Response(body=body, content_type=JSON, headers={"Cache-Control": "no-store"})
 
 
 @lru_cache(maxsize=1)
-def _encoded(version: str) -> bytes:
-    return msgspec.json.encode(description(version))
+def _encoded(version: str, server: str) -> bytes:
+    return msgspec.json.encode(description(version, server))
 
 
-def description(version: str) -> Block:
-    """The whole document."""
+def description(version: str, server: str = "/") -> Block:
+    """Return the whole document."""
     answers, components = _answers()
     paths: dict[str, Block] = {}
     for (method, path), operation in OPERATIONS.items():
+        documentation = DOCUMENTATION[method, path]
         block = {
-            "operationId": re.sub(r"\W+", "_", f"{method.lower()}{path}").strip("_"),
+            "operationId": documentation.id,
+            "tags": [documentation.tag],
             "summary": operation.summary,
+            "description": documentation.description,
             **_taken(operation),
             "responses": _responses(operation, answers.get((method, path), {}), _failure(path)),
         }
         paths.setdefault(path, {})[method.lower()] = block
     return {
         "openapi": "3.1.0",
-        "info": {
-            "title": "nexusd",
-            "summary": "Region-aware scheduler and monitoring daemon for the CloudNexus cloud",
-            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
-            "version": version,
-        },
+        "info": {**_INFO, "version": version},
+        "servers": [{"url": server, "description": "This daemon"}],
+        "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
         "paths": paths,
         "components": {
             "schemas": {**components, **_bodies()},
-            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": {
+                "token": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "`server.read_token` to read, `server.write_token` for everything.",
+                }
+            },
         },
     }
 
@@ -102,7 +122,7 @@ def _failure(path: str) -> Block:
 
 
 def _taken(operation: Operation) -> Block:
-    block: Block = {"security": _AUTHORIZED} if operation.access is not EVERYBODY else {}
+    block: Block = {"security": _AUTHORIZED if operation.access is not EVERYBODY else []}
     if operation.parameters:
         block["parameters"] = [_parameter(parameter) for parameter in operation.parameters]
     if operation.body is not None:

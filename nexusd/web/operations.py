@@ -1,7 +1,7 @@
-"""Every operation of the HTTP side: what it takes and what it answers. `openapi` makes the description of it.
+"""Every operation of the HTTP API: its parameters, bodies and responses. `openapi` renders the table.
 
-The types of answers are those that mypy holds the handlers to, the bodies those that are validated, the
-bounds those that `queries` checks. The tests hold the routes, and every answer that they get, to this table.
+Response types are those that mypy checks the handlers against, bodies those that are validated, and bounds
+those that `queries` enforces. Tests check the routes, and every response they get, against this table.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ OPENMETRICS = "application/openmetrics-text"
 EVENT_STREAM = "text/event-stream"
 
 GUARDED = (401, 403)
-"""How who may not is refused."""
+"""Responses for unauthenticated and forbidden requests."""
 EVERYBODY: tuple[int, ...] = ()
 _BODILESS = (408, 413, 415)
-"""A body that nobody asked for is bounded all the same."""
+"""Statuses of operations without a body: one that is sent all the same is bounded."""
 _BODY = (400, *_BODILESS)
 _STORED = (503,)
 """The store did not answer."""
@@ -46,11 +46,11 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """`answer`: the type of a JSON answer. `media`: what is answered instead, or besides, as text.
+    """`answer`: type of the JSON response. `media`: types of text responses, instead or as alternatives.
 
-    `access` and `failures`: the statuses of errors; under `/api/v2/` failures are JSON strings. `verdicts`:
-    those that are said in the media of the answer. `headers`: those of the answer. A body that is not
-    `demanded` may be left out.
+    `access` and `failures`: statuses of errors; under `/api/v2/` these are JSON strings. `verdicts`: statuses
+    whose response has the media of a success. `headers`: those of the response. A body that is not `demanded`
+    is optional.
     """
 
     summary: str
@@ -89,20 +89,20 @@ def _id(text: str) -> Parameter:
 
 
 _PAGE = (
-    _integer("limit", (1, queries.MAX_LIMIT), queries.DEFAULT_LIMIT, "How many of the list."),
-    _integer("offset", (0, queries.MAX_OFFSET), 0, "How many to leave out first."),
+    _integer("limit", (1, queries.MAX_LIMIT), queries.DEFAULT_LIMIT, "Number of results to return."),
+    _integer("offset", (0, queries.MAX_OFFSET), 0, "Number of results to skip."),
 )
 _SHOWN = (
-    _choice("show", ("alerts", "instances", "placements"), "The list."),
-    _integer("offset", (0, queries.MAX_OFFSET), 0, "How many of the list to leave out first."),
-    _text("region", "Of instances, the whole slug."),
-    _text("status", "Of instances, the whole status."),
-    _text("name", "Of instances, a part of the name in any case; of alerts, the whole name."),
-    _choice("state", tuple(State), "Of placements."),
-    _text("placement", "A placement's id."),
+    _choice("show", ("alerts", "instances", "placements"), "List to show."),
+    _integer("offset", (0, queries.MAX_OFFSET), 0, "Number of results of the list to skip."),
+    _text("region", "Region slug of the instances."),
+    _text("status", "Status of the instances."),
+    _text("name", "Part of an instance's name in any case, or the whole name of an alert."),
+    _choice("state", tuple(State), "State of the placements."),
+    _text("placement", "Placement ID."),
 )
-_REGION = _text("region", "The whole slug. An unknown region is an error that lists the known ones.")
-_STATUS = _text("status", "The whole status. An unknown status is an error, too.")
+_REGION = _text("region", "Region slug. An unknown region is an error that lists the regions.")
+_STATUS = _text("status", "Instance status. An unknown status is an error that lists the statuses.")
 _FILTER = Parameter(
     "filter",
     {
@@ -117,79 +117,77 @@ _ALERTS = (
     Parameter(
         "receiver",
         {"type": "string", "maxLength": queries.LONGEST_TEXT, "format": "regex"},
-        "A pattern of receivers' names.",
+        "Regular expression for receiver names.",
     ),
-    _flag("active", "Whether those that are told are wanted."),
-    _flag("silenced", "Whether those that are silenced are wanted."),
-    _flag("inhibited", "Whether those that are inhibited are wanted."),
-    _flag("unprocessed", "Taken for Alertmanager's sake: there are none."),
+    _flag("active", "Include alerts that are neither silenced nor inhibited."),
+    _flag("silenced", "Include silenced alerts."),
+    _flag("inhibited", "Include inhibited alerts."),
+    _flag("unprocessed", "Accepted for compatibility; it has no effect."),
 )
 _IDEMPOTENCY_KEY = Parameter(
     "Idempotency-Key",
     {"type": "string", "pattern": "^[ -~]{1,255}$"},
-    "The same key and body give the same placement again; another body is refused (409).",
+    "The same key and body return the same placement; another body is refused (409).",
     "header",
 )
-_PLACEMENT_ID = _id("The placement's id.")
-_MESSAGE_ID = _id("The message's id.")
-_SILENCE_ID = _id("The silence's id.")
-_LOCATION = {"Location": "Where the placement is."}
+_PLACEMENT_ID = _id("Placement ID.")
+_MESSAGE_ID = _id("Notification ID.")
+_SILENCE_ID = _id("Silence ID.")
+_LOCATION = {"Location": "URL of the placement."}
 
 OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("GET", "/"): Operation(
-        "The status page: the overview, or by `show` a list, or by `placement` one placement.",
+        "Show the status page",
         media=(HTML,),
         parameters=_SHOWN,
         failures=(400,),
         verdicts=(404, 503),
     ),
     ("GET", "/static/{name}"): Operation(
-        "What the status page needs.",
+        "Get a file of the status page",
         media=("text/css", "image/svg+xml", "text/javascript"),
-        parameters=(Parameter("name", {"type": "string", "pattern": "^[a-z.]{1,64}$"}, "A file.", "path"),),
+        parameters=(
+            Parameter("name", {"type": "string", "pattern": "^[a-z.]{1,64}$"}, "File name.", "path"),
+        ),
         failures=(404,),
     ),
-    ("GET", "/metrics"): Operation("Metrics for Prometheus.", media=(PLAIN, OPENMETRICS)),
-    ("GET", "/-/healthy"): Operation(
-        "Whether every part makes progress.", media=(PLAIN,), verdicts=(503,), access=EVERYBODY
-    ),
-    ("GET", "/-/ready"): Operation(
-        "Whether what is served can be relied on.", media=(PLAIN,), verdicts=(503,)
-    ),
-    ("POST", "/-/reload"): Operation("Read the configuration again.", media=(PLAIN,), failures=_BODY),
-    ("GET", "/api/v1/openapi.json"): Operation("This description.", answer=dict[str, Any]),
-    ("GET", "/api/v1/status"): Operation("The daemon at a glance.", answer=schemas.Status),
-    ("GET", "/api/v1/regions"): Operation("Regions, and why they are eligible or not.", schemas.Regions),
+    ("GET", "/metrics"): Operation("Get metrics for Prometheus", media=(PLAIN, OPENMETRICS)),
+    ("GET", "/-/healthy"): Operation("Check health", media=(PLAIN,), verdicts=(503,), access=EVERYBODY),
+    ("GET", "/-/ready"): Operation("Check readiness", media=(PLAIN,), verdicts=(503,)),
+    ("POST", "/-/reload"): Operation("Reload the configuration", media=(PLAIN,), failures=_BODY),
+    ("GET", "/api/v1/openapi.json"): Operation("Get the OpenAPI document", answer=dict[str, Any]),
+    ("GET", "/api/v1/status"): Operation("Get the status", answer=schemas.Status),
+    ("GET", "/api/v1/regions"): Operation("List regions and their eligibility", schemas.Regions),
     ("GET", "/api/v1/instances"): Operation(
-        "Instances, in the order they were first seen.",
+        "List instances, oldest first",
         schemas.ObservedPage[schemas.Instance],
-        parameters=(_REGION, _STATUS, _text("name", "The whole name."), *_PAGE),
+        parameters=(_REGION, _STATUS, _text("name", "Instance name."), *_PAGE),
         failures=(400,),
     ),
     ("GET", "/api/v1/sd"): Operation(
-        "Instances with a public IP, for Prometheus's HTTP service discovery; 503 while data is stale.",
+        "Discover instances with a public IP",
         list[sd.Group],
         parameters=(
-            _integer("port", (1, 65_535), sd.DEFAULT_PORT, "The port of each target."),
-            _text("region", "The whole slug.", least=1),
-            _text("status", "The whole status.", least=1),
+            _integer("port", (1, 65_535), sd.DEFAULT_PORT, "Port of each target."),
+            _text("region", "Region slug.", least=1),
+            _text("status", "Instance status.", least=1),
         ),
         failures=(400, 503),
     ),
     ("GET", "/api/v1/fleets"): Operation(
-        "Declared fleets, in the order of the configuration.",
+        "List fleets in the order of the configuration",
         schemas.ObservedPage[schemas.Fleet],
         parameters=_PAGE,
         failures=(400, *_STORED),
     ),
     ("GET", "/api/v1/placements"): Operation(
-        "Placements, newest first.",
+        "List placements, newest first",
         schemas.Page[schemas.Placement],
-        parameters=(_choice("state", tuple(State), "Only those in this state."), *_PAGE),
+        parameters=(_choice("state", tuple(State), "State to filter by."), *_PAGE),
         failures=(400, *_STORED),
     ),
     ("POST", "/api/v1/placements"): Operation(
-        "Take a placement in. 202: it is durable.",
+        "Request an instance",
         schemas.WholePlacement,
         status=202,
         parameters=(_IDEMPOTENCY_KEY,),
@@ -198,66 +196,66 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         headers=_LOCATION,
     ),
     ("GET", "/api/v1/placements/{id}"): Operation(
-        "A placement with its attempts and decisions.",
+        "Get a placement",
         schemas.WholePlacement,
         parameters=(_PLACEMENT_ID,),
         failures=(404, *_STORED),
     ),
     ("DELETE", "/api/v1/placements/{id}"): Operation(
-        "Cancel a placement that is queued.",
+        "Cancel a queued placement",
         schemas.Placement,
         parameters=(_PLACEMENT_ID,),
         failures=(*_BODILESS, 404, 409, *_STORED),
     ),
     ("POST", "/api/v1/placements/{id}/resolve"): Operation(
-        "Say what became of a held placement's create.",
+        "Resolve a held placement",
         schemas.Placement,
         parameters=(_PLACEMENT_ID,),
         body=ResolveBody,
         failures=(*_BODY, 404, 409, *_STORED),
     ),
     ("POST", "/api/v1/plan"): Operation(
-        "The decision that a placement would get. Nothing is created.",
+        "Decide without creating anything",
         schemas.Plan,
         body=PlacementBody,
         failures=(*_BODY, *_STORED),
     ),
     ("GET", "/api/v1/alerts"): Operation(
-        "What fires or is pending, the most pressing first.",
+        "List alerts, most severe first",
         schemas.Page[schemas.ListedAlert],
-        parameters=(_choice("state", alerts.STATES, "Only those in this state."), _FILTER, *_PAGE),
+        parameters=(_choice("state", alerts.STATES, "State to filter by."), _FILTER, *_PAGE),
         failures=(400, *_STORED),
     ),
     ("POST", "/api/v1/alerts/test"): Operation(
-        "Send a marked notification to every receiver, or to one.",
+        "Send a test notification",
         schemas.ReceiverTests,
         body=TestBody,
         demanded=False,
         failures=(*_BODY, 404),
     ),
     ("GET", "/api/v1/outbox"): Operation(
-        "Notifications, newest first.",
+        "List notifications, newest first",
         schemas.Page[schemas.Message],
-        parameters=(_choice("state", outbox.STATES, "Only those in this state."), *_PAGE),
+        parameters=(_choice("state", outbox.STATES, "State to filter by."), *_PAGE),
         failures=(400, *_STORED),
     ),
     ("GET", "/api/v1/outbox/{id}"): Operation(
-        "A notification with its body.",
+        "Get a notification",
         schemas.WholeMessage,
         parameters=(_MESSAGE_ID,),
         failures=(404, *_STORED),
     ),
     ("POST", "/api/v1/outbox/{id}/replay"): Operation(
-        "Try a dead notification again, as if it were new.",
+        "Replay a dead notification",
         schemas.Message,
         parameters=(_MESSAGE_ID,),
         failures=(*_BODILESS, 404, 409, *_STORED),
     ),
     ("POST", "/api/v1/outbox/replay"): Operation(
-        "Try every dead notification again.", schemas.Replayed, failures=(*_BODILESS, *_STORED)
+        "Replay all dead notifications", schemas.Replayed, failures=(*_BODILESS, *_STORED)
     ),
     ("GET", "/api/v1/events"): Operation(
-        "What happened, oldest first; with `Accept: text/event-stream` a live stream.",
+        "List or follow events",
         schemas.History,
         media=(EVENT_STREAM,),
         parameters=(
@@ -269,55 +267,60 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
                         {"type": "string", "format": "date-time", "maxLength": 64},
                     ]
                 },
-                "An event's id, or a time.",
+                "Event ID, or a time.",
             ),
-            _integer("limit", (1, history.MAX_EVENTS), history.DEFAULT_EVENTS, "How many. Not of a stream."),
+            _integer(
+                "limit",
+                (1, history.MAX_EVENTS),
+                history.DEFAULT_EVENTS,
+                "Number of events to return; ignored for a stream.",
+            ),
             Parameter(
                 "Last-Event-ID",
                 {"type": "string"},
-                "The event's id that a stream goes on after.",
+                "ID of the last event received; a stream resumes after it.",
                 "header",
             ),
         ),
         failures=(400, *_STORED),
     ),
-    ("GET", "/api/v2/status"): Operation("Version and routing.", schemas_v2.AlertmanagerStatus),
-    ("GET", "/api/v2/receivers"): Operation("Receivers.", list[schemas_v2.Receiver]),
+    ("GET", "/api/v2/status"): Operation("Get version and routing", schemas_v2.AlertmanagerStatus),
+    ("GET", "/api/v2/receivers"): Operation("List receivers", list[schemas_v2.Receiver]),
     ("GET", "/api/v2/alerts"): Operation(
-        "Alerts that fire.",
+        "List firing alerts",
         list[schemas_v2.GettableAlert],
         parameters=_ALERTS,
         failures=(400, *_STORED),
     ),
     ("POST", "/api/v2/alerts"): Operation(
-        "Refused: nexusd's rules make its alerts.", answer=str, status=400, failures=_BODILESS
+        "Refuse alerts from outside", answer=str, status=400, failures=_BODILESS
     ),
     ("GET", "/api/v2/alerts/groups"): Operation(
-        "Alerts that fire, as receivers are told of them.",
+        "List firing alerts by group",
         list[schemas_v2.AlertGroup],
         parameters=_ALERTS,
         failures=(400, *_STORED),
     ),
     ("GET", "/api/v2/silences"): Operation(
-        "Silences.",
+        "List silences",
         list[schemas_v2.GettableSilence],
         parameters=(_FILTER,),
         failures=(400, *_STORED),
     ),
     ("POST", "/api/v2/silences"): Operation(
-        "Make a silence, or change one.",
+        "Create or change a silence",
         schemas_v2.SilenceId,
         body=SilenceBody,
         failures=(*_BODY, 404, 409, *_STORED),
     ),
     ("GET", "/api/v2/silence/{id}"): Operation(
-        "A silence.",
+        "Get a silence",
         schemas_v2.GettableSilence,
         parameters=(_SILENCE_ID,),
         failures=(404, *_STORED),
     ),
     ("DELETE", "/api/v2/silence/{id}"): Operation(
-        "End a silence now.",
+        "Expire a silence",
         parameters=(_SILENCE_ID,),
         failures=(*_BODILESS, 404, *_STORED),
     ),

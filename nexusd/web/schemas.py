@@ -292,9 +292,9 @@ class Event(TypedDict):
 
 
 class HistoryMeta(TypedDict):
-    """The history is read from one end and never counted."""
+    """`total` is always null: the history is read from one end and never counted."""
 
-    total: None
+    total: int | None
     limit: int
     offset: int
 

@@ -15,6 +15,7 @@ from functools import lru_cache
 from http import HTTPStatus
 from itertools import islice
 from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
+from typing import Annotated
 
 import msgspec
 from aiohttp import web
@@ -63,7 +64,7 @@ class Labels(msgspec.Struct, omit_defaults=True, gc=False, rename="__meta_cloudn
 class Group(msgspec.Struct, gc=False):
     """Prometheus's target group (`<static_config>`)."""
 
-    targets: tuple[str]
+    targets: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=1)]
     labels: Labels
 
 

@@ -90,7 +90,7 @@ class WebServer:
         tallies = TallyReader(store, clock)
         status = StatusRoutes(options.version, daemon, store, clock, tallies)
         app.add_routes(status.routes())
-        app.add_routes(OpenApiRoutes(options.version).routes())
+        app.add_routes(OpenApiRoutes(options.version, options.external_url).routes())
         app.add_routes(InventoryRoutes(daemon, clock).routes())
         app.add_routes(DiscoveryRoutes(daemon, clock).routes())
         app.add_routes(PlacementRoutes(options, daemon, taking.placements, store, clock).routes())

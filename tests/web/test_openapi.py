@@ -91,3 +91,48 @@ def test_bodies_say_which_values_are_taken() -> None:
     assert schema("PlacementBody")["properties"]["plan"]["enum"] == ["starter", "pro", "enterprise"]
     assert schema("ResolveBody")["properties"]["outcome"]["enum"] == ["exists", "absent"]
     assert schema("PlacementBody")["additionalProperties"] is False
+
+
+def every_block(block: object) -> Iterator[dict[str, Any]]:
+    if isinstance(block, dict):
+        yield block
+        for value in block.values():
+            yield from every_block(value)
+    elif isinstance(block, list):
+        for value in block:
+            yield from every_block(value)
+
+
+def test_generators_of_clients_can_read_every_schema() -> None:
+    for block in every_block(description("1")["components"]["schemas"]):
+        assert block.get("items") is not False
+        assert "prefixItems" not in block
+        for name, member in block.get("properties", {}).items():
+            assert member.get("type") != "null", name
+
+
+def test_every_operation_is_documented_for_readers_and_generators() -> None:
+    document = description("1")
+    tags = {tag["name"] for tag in document["tags"]}
+    for path, block in document["paths"].items():
+        for operation in block.values():
+            assert re.fullmatch(r"[a-z]+[A-Za-z]{2,24}", operation["operationId"]), path
+            assert operation["description"].endswith(".")
+            assert set(operation["tags"]) <= tags
+            assert operation["security"] == ([] if path == "/-/healthy" else [{"token": []}, {}])
+
+
+async def test_the_server_is_the_external_url_or_the_same_host(site: Site) -> None:
+    assert (await site.get("/api/v1/openapi.json")).json["servers"][0]["url"] == "/"
+    async with Site().running(external_url="https://ops.example.com/nexusd/") as proxied:
+        servers = (await proxied.get("/api/v1/openapi.json")).json["servers"]
+    assert servers[0]["url"] == "https://ops.example.com/nexusd"
+
+
+@pytest.mark.parametrize("name", ["region", "status", "name", "placement"])
+@pytest.mark.parametrize("query", ["", "show=instances&", "show=alerts&", "show=placements&"])
+async def test_the_page_keeps_to_its_bounds_whatever_it_shows(site: Site, query: str, name: str) -> None:
+    answer = await site.get(f"/?{query}{name}={'x' * 1025}")
+    assert answer.status == 400
+    assert answer.json["error"]["details"][0]["field"] == name
+    assert (await site.get(f"/?{query}offset=-1")).status == 400

@@ -89,7 +89,8 @@ class PageRoutes:
         return [web.get("/", self.page), web.get("/static/{name}", self._assets.file)]
 
     async def page(self, request: web.Request) -> web.Response:
-        """Raises `InputError` for a query that cannot be meant."""
+        """Raises `InputError` for a parameter out of its bounds, also one that this view ignores."""
+        _check(request)
         view = await self._reading.view()
         if text(request, "placement") is None and text(request, "show") is None:
             return await self._overview(request, view)
@@ -169,6 +170,13 @@ class PageRoutes:
             planned = [await self._asked.plan(whole.placement.request)]
             return Whole(whole.placement, whole.attempts, planned, planned=True)
         return whole
+
+
+def _check(request: web.Request) -> None:
+    for name in ("show", "placement", "region", "status", "name"):
+        text(request, name)
+    integer(request, "offset", 0, (0, MAX_OFFSET))
+    _state(request)
 
 
 def _given(request: web.Request, name: str) -> str | None:
