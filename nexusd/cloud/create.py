@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http_writer import StreamWriter
 from aiohttp.payload import BytesPayload
 
 from nexusd.cloud.faults import TRANSPORT_ERRORS, explain
@@ -19,6 +20,7 @@ from nexusd.cloud.refusals import ErrorAnswer, RefusalRule, classify
 from nexusd.cloud.wire import decode_created
 from nexusd.core.answers import MADE, CreateAnswer, Created, CreateRequest, NotSent, Unknown
 from nexusd.core.errors import ApiError
+from nexusd.status_line import StatusTap, tap
 
 REQUEST = "POST /instances"
 
@@ -35,7 +37,7 @@ class SendGuard:
     line was read.
     """
 
-    __slots__ = ("_deadline", "_forbidden", "_now", "_shut", "refusal", "sent", "status")
+    __slots__ = ("_deadline", "_forbidden", "_now", "_shut", "_tap", "refusal", "sent")
 
     def __init__(
         self,
@@ -49,7 +51,11 @@ class SendGuard:
         self._shut = False
         self.sent = False
         self.refusal: str | None = None
-        self.status: int | None = None
+        self._tap: StatusTap | None = None
+
+    @property
+    def status(self) -> int | None:
+        return self._tap.status if self._tap is not None else None
 
     @property
     def succeeded(self) -> bool:
@@ -65,6 +71,12 @@ class SendGuard:
             raise TimeoutError(self.refusal)
         self.sent = True
 
+    def watch(self, writer: AbstractStreamWriter) -> None:
+        """Read the status line of the response off the connection that the request goes out on."""
+        transport = writer.transport if isinstance(writer, StreamWriter) else None
+        if transport is not None:
+            self._tap = tap(transport)
+
     def shut(self) -> None:
         """Nothing leaves from now on that has not left yet."""
         self._shut = True
@@ -79,10 +91,12 @@ class _GuardedBody(BytesPayload):
 
     async def write(self, writer: AbstractStreamWriter) -> None:
         self._guard.open()
+        self._guard.watch(writer)
         await super().write(writer)
 
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
         self._guard.open()
+        self._guard.watch(writer)
         await super().write_with_length(writer, content_length)
 
 
@@ -106,7 +120,6 @@ async def post_once(http: Http, body: bytes, guard: SendGuard, timeout_s: float,
             allow_redirects=False,
             timeout=http.timeout(timeout_s),
         ) as response:
-            guard.status = response.status
             answer = await read_answer(response, max_bytes, REQUEST)
     except ApiError as error:
         return Post(guard.sent, error=error)

@@ -22,7 +22,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from nexusd.delivery.addresses import AddressPolicy
-from nexusd.delivery.status_line import tap
+from nexusd.status_line import tap
 
 MAX_ANSWER_BYTES = 64 * 1024
 MAX_HEADER_BYTES = 128 * 1024

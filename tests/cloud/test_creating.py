@@ -95,6 +95,8 @@ def test_an_answer_without_an_id_is_a_creation_all_the_same() -> None:
         Reply(502, b"<html>"),
         Reply(drop=True),
         Reply(raw=b"HTTP/1.1 20", close=True),
+        Reply(raw=b"HTTP/1.1 500 No\r\nno colon\r\n\r\n", close=True),
+        Reply(raw=b"HTTP/1.1 302 No\r\nX: " + b"y" * 1_000_000, close=True),
         Reply(raw=b"garbage\r\n\r\n", close=True),
         Reply(after_s=3600.0),
     ],
@@ -118,6 +120,10 @@ def test_whatever_else_comes_back_after_sending_is_unknown(answer: Reply) -> Non
         Reply(201, b"x" * 5_000_000),
         Reply(201, b"[" * 100_000),
         Reply(201, json.dumps(MADE).encode(), drip_s=1.0),
+        Reply(raw=b"HTTP/1.1 201 Created\r\nX: " + b"y" * 1_000_000, close=True),
+        Reply(raw=b"HTTP/1.1 201 Created\r\n" + b"X: y\r\n" * 10_000, close=True),
+        Reply(raw=b"HTTP/1.1 201 Created\r\nno colon\r\n\r\n", close=True),
+        Reply(raw=b"HTTP/1.1 200 OK\r\n", close=True),
     ],
 )
 def test_a_2xx_that_cannot_be_read_is_known_to_have_made_something(answer: Reply) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from nexusd.cloud.client import CloudNexus
-from nexusd.core.answers import Created, CreateRequest, NotSent, Unknown
+from nexusd.core.answers import MADE, Created, CreateRequest, NotSent, Unknown
 from nexusd.core.errors import ApiError, UnavailableError
 from nexusd.settings import load, parts
 from tests.cloud.server import KEY, Cloud, Reply, Request, chain_text, cloud, reply, serving
@@ -166,6 +166,16 @@ async def test_a_response_that_is_lost_in_the_tunnel_leaves_the_outcome_unknown(
         async with cloud(lambda _: Reply(drop=True), tls=tls, ca_file=ca_file, proxy=used.url) as c:
             assert isinstance(await c.api.create_instance(ASKED, LATER), Unknown)
             assert len(c.server.requests) == 1
+
+
+@in_virtual_time
+async def test_a_2xx_status_line_is_read_through_the_tunnel() -> None:
+    tls, ca_file = server_tls("right"), CERTIFICATES / "right.pem"
+    cut = Reply(raw=b"HTTP/1.1 201 Created\r\nno colon\r\n\r\n", close=True)
+    async with proxy() as used, cloud(lambda _: cut, tls=tls, ca_file=ca_file, proxy=used.url) as c:
+        outcome = await c.api.create_instance(ASKED, LATER)
+    assert isinstance(outcome, Unknown)
+    assert outcome.kind == MADE
 
 
 @in_virtual_time

@@ -1,8 +1,9 @@
-"""Status lines of responses that the parser rejects, read off the connection. Used by `exchange`.
+"""Status lines of responses that the parser rejects, read off the connection. Used by `delivery` and `cloud`.
 
-A receiver that responds 2xx has the message, even when a header exceeds the parser's limits, is malformed, or
-the connection breaks before the last header. The parser raises then without the status, so `StatusTap` stands
-between the transport and aiohttp's protocol and keeps the first bytes of each response.
+A receiver that responds 2xx has the message, and a create that was answered 2xx made an instance, even when a
+header exceeds the parser's limits, is malformed, or the connection breaks before the last header. The parser
+raises then without the status. So `StatusTap` stands between the transport and aiohttp's protocol and keeps
+the first bytes of each response.
 """
 
 from __future__ import annotations
