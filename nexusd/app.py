@@ -169,6 +169,9 @@ class App:
         if stalled is not None and not self._stop.is_set():
             return stalled
         now = self._lasting.clock.now()
+        uncommitted_s = now - max(self._cycle.uncommitted_since or now, self._resumed_at)
+        if uncommitted_s > patience_s and not self._stop.is_set():
+            return f"no snapshot could be committed for {uncommitted_s:.0f} s: the log says why"
         for name, moved_at in self._engine.progress(self._cycle).items():
             progressed_at = max(moved_at, self._resumed_at)
             if now - progressed_at > STUCK_AFTER_S and not self._stop.is_set():

@@ -125,6 +125,11 @@ class Cycle:
         self.progressed_at = clock.now()
         self.restored_epoch = NOT_RESTORED
 
+    @property
+    def uncommitted_since(self) -> float | None:
+        """Since when passes wait for a commit that none of them gets; None while none waits."""
+        return self._writer.pending_since
+
     async def restore(self) -> None:
         """Begin where an earlier process, or the replica that led before, ended. Raises `StoreError`.
 

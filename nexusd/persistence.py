@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from nexusd.core.errors import LeaseLostError, StoreUnavailableError
+from nexusd.core.errors import LeaseLostError, StoreBrokenError, StoreError, StoreUnavailableError
 from nexusd.passes import Added, Saved, Unsaved, Write, save
 from nexusd.ports import Clock, OutboxMessage, Store
 
@@ -58,6 +58,7 @@ class PassWriter:
         self._store = store
         self._clock = clock
         self._pending: list[Unsaved] = []
+        self._pending_since: float | None = None
         self._number = 0
         self._commit: asyncio.Future[bool] | None = None
         self._began_at = clock.now()
@@ -67,9 +68,16 @@ class PassWriter:
     def __len__(self) -> int:
         return len(self._pending)
 
+    @property
+    def pending_since(self) -> float | None:
+        """When the queue was last empty, or last shrank; None while it is empty."""
+        return self._pending_since if self._pending else None
+
     def add(self, write: Write, messages: list[OutboxMessage]) -> None:
         """Queue what a pass has decided."""
         self._number += 1
+        if not self._pending:
+            self._pending_since = self._clock.now()
         self._pending.append(Unsaved(self._number, write, messages, self.deliver))
 
     def clear(self) -> None:
@@ -109,6 +117,8 @@ class PassWriter:
             passes, deliver = tuple(self._pending), self.deliver
             try:
                 saved = await self._store.run_leading(lambda tx, passes=passes: save(tx, passes, epoch))  # type: ignore[misc]  # mypy infers no type for a lambda's default
+            except StoreBrokenError:
+                raise
             except LeaseLostError:
                 return False
             except StoreUnavailableError as error:
@@ -116,7 +126,12 @@ class PassWriter:
                     "store_unavailable", waiting="snapshots, alerts", passes=len(passes), error=str(error)
                 )
                 return False
+            except StoreError as error:
+                # A value that the database refuses would be refused again after a restart.
+                log.error("store_refused", waiting="snapshots, alerts", passes=len(passes), error=str(error))  # noqa: TRY400 - no defect here
+                return False
             self._pending = [one for one in self._pending if one.number > passes[-1].number]
+            self._pending_since = self._clock.now()
             await self._hand_over(saved, deliver)
         return True
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from nexusd.core.alerts import AlertState
-from nexusd.core.errors import StoreBrokenError, StoreUnavailableError
+from nexusd.core.errors import StoreBrokenError, StoreError, StoreUnavailableError
 from nexusd.core.matchers import matcher
 from nexusd.core.notifications import Message, Route, Routing
 from nexusd.core.polls import REGIONS
@@ -296,3 +296,28 @@ async def test_polls_go_on_while_a_new_leader_waits_for_what_the_last_one_left(t
         assert here.clock.now() == began_at
         here.store.run = run  # type: ignore[method-assign]
         restoring.cancel()
+
+
+@in_virtual_time
+async def test_a_value_that_the_database_refuses_does_not_end_the_daemon(tmp_path: Path) -> None:
+    """It would be refused again after each restart. The passes wait, and the daemon is not healthy."""
+    async with watch(tmp_path) as here:
+        run_leading = here.store.run_leading
+
+        async def refusing(_: Callable[[Transaction], object]) -> object:
+            raise StoreError("index row size 3016 exceeds btree version 4 maximum 2704")
+
+        assert here.cycle.uncommitted_since is None
+        began_at = here.clock.now()
+        here.store.run_leading = refusing  # type: ignore[method-assign,assignment]
+        here.cloud.put(SEEN)
+        for _ in range(3):
+            await here.poll()
+            await asyncio.sleep(10.0)
+        assert here.cycle.uncommitted_since == began_at
+        here.store.run_leading = run_leading  # type: ignore[method-assign]
+        await here.poll()
+        assert here.cycle.uncommitted_since is None
+        _, events = await written(here)
+        assert events == []
+        assert (await here.store.run(lambda tx: tx.instances.load()))[0] == {SEEN.id: SEEN}

@@ -3,7 +3,8 @@
 Instances are decoded straight into `core.records.Instance`. Only a page that does not fit the types is
 decoded again, field by field and liberally, so that one odd record does not stop all others:
 
-- A lone surrogate (`"\\ud800"`), which JSON can write and no text can hold, is read as U+FFFD.
+- A lone surrogate (`"\\ud800"`) and a NUL (`"\\u0000"`), which JSON can write and not every store can hold,
+  are read as U+FFFD.
 - An id that is a number is its text. A record without an id makes the listing partial: it cannot be counted.
 - Without a usable name, status or region, the name is empty and the others are `UNKNOWN`. An optional field
   of a wrong type or size is None.
@@ -36,14 +37,15 @@ MAX_LATENCY_MS = 1e9
 """A latency above this is no measurement."""
 
 _HASH_LENGTH = 16
-_SURROGATES = re.compile(
+_UNSTORABLE = re.compile(
     rb"((?:[^\\]++"  # no escape
     rb"|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"  # a pair
-    rb"|\\(?!u[dD][89a-fA-F]).)*+)"  # another escape
-    rb"(\\u[dD][89a-fA-F][0-9a-fA-F]{2})?+",  # a lone surrogate
+    rb"|\\(?!u[dD][89a-fA-F]|u0000).)*+)"  # another escape
+    rb"(\\u(?:[dD][89a-fA-F][0-9a-fA-F]{2}|0000))?+",  # a lone surrogate or a NUL
     re.DOTALL,
 )
 _REPLACEMENT = rb"\ufffd"
+_NUL = rb"\u0000"
 
 T = TypeVar("T")
 
@@ -108,11 +110,12 @@ def decode_page(body: bytes, request: str) -> InstancePage:
     Raises `PartialPageError` for a record that cannot be used, `BadAnswerError` (`partial`) when it is JSON
     but no page, and (`invalid`) when it is no JSON.
     """
-    try:
-        _check_text(body, request)
-        return _page_decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        pass
+    if _NUL not in body:
+        try:
+            _check_text(body, request)
+            return _page_decoder.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            pass
     page = _parse(_records_page_decoder.decode, body, request, "partial")
     instances = [_instance(record, index, request) for index, record in enumerate(page.data)]
     return InstancePage(instances, page.meta)
@@ -120,6 +123,8 @@ def decode_page(body: bytes, request: str) -> InstancePage:
 
 def split_page(body: bytes) -> RecordsPage | None:
     """Return a page with undecoded records, or None if it is not as documented."""
+    if _NUL in body:
+        return None
     try:
         _check_text(body, "")
         return _records_page_decoder.decode(body)
@@ -177,7 +182,7 @@ def decode_created(body: bytes, asked: CreateRequest) -> Instance | None:
     body.decode()
     if is_too_deep(body):
         raise ValueError("the response is nested too deeply")
-    fields = _fields(repair_surrogates(body))
+    fields = _fields(repair_text(body))
     if fields is None:
         raise ValueError("the response is not a JSON object")
     instance_id = _text_or_number(fields, "id")
@@ -214,7 +219,7 @@ def decode_error(body: bytes) -> ErrorBody:
     if is_too_deep(body):
         return ErrorBody()
     try:
-        answer = _any_decoder.decode(repair_surrogates(body))
+        answer = _any_decoder.decode(repair_text(body))
     except (msgspec.DecodeError, UnicodeDecodeError):
         return ErrorBody()
     error = answer.get("error") if isinstance(answer, dict) else None
@@ -242,7 +247,7 @@ def _parse(decode: Callable[[bytes], T], body: bytes, request: str, mismatch: st
     """Decode, with the errors as `BadAnswerError`; `mismatch` is the reason for JSON of another shape."""
     try:
         _check_text(body, request)
-        return decode(repair_surrogates(body))
+        return decode(repair_text(body))
     except msgspec.ValidationError as error:
         raise BadAnswerError(
             f"{request}: not the documented answer: {one_line(str(error), MAX_TEXT)}", mismatch
@@ -251,11 +256,11 @@ def _parse(decode: Callable[[bytes], T], body: bytes, request: str, mismatch: st
         raise BadAnswerError(f"{request}: the answer is not JSON: {one_line(str(error), MAX_TEXT)}") from None
 
 
-def repair_surrogates(body: bytes) -> bytes:
-    """Replace each escape of a lone surrogate in a JSON document by that of U+FFFD."""
-    if rb"\ud" not in body and rb"\uD" not in body:
+def repair_text(body: bytes) -> bytes:
+    """Replace each escape of a lone surrogate or a NUL in a JSON document by that of U+FFFD."""
+    if rb"\ud" not in body and rb"\uD" not in body and _NUL not in body:
         return body
-    return _SURROGATES.sub(lambda found: found[1] + (_REPLACEMENT if found[2] else b""), body)
+    return _UNSTORABLE.sub(lambda found: found[1] + (_REPLACEMENT if found[2] else b""), body)
 
 
 def _instance(record: msgspec.Raw, index: int, request: str) -> Instance:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cmp_to_key
+from hashlib import sha256
 
 from nexusd.core import flapping
 from nexusd.core.alerts import Alert, AlertState
@@ -18,6 +19,9 @@ from nexusd.core.rules_notifications import NOTIFICATIONS_FAILING
 
 ALL_LABELS = "..."
 """As `group_by`: every alert is a group of its own, as in Alertmanager."""
+
+MAX_GROUP_KEY_BYTES = 1_024
+"""With a receiver's name it is a key of the store; PostgreSQL indexes at most 2,704 bytes."""
 
 Labels = tuple[tuple[str, str], ...]
 LogKey = tuple[str, str]
@@ -155,7 +159,7 @@ class Places:
         """Each as a new one without alerts; some may be the same."""
         for route, route_key in _routes_of(alert, self._routes):
             labels = _group_labels(alert, route)
-            key = f"{route_key}:{_written(labels)}"
+            key = _bounded(f"{route_key}:{_written(labels)}")
             for receiver in route.receivers:
                 if receiver in self._receivers and not _about(alert, receiver):
                     yield Group(route, receiver, self._receivers[receiver], key, labels, {}, {})
@@ -179,6 +183,15 @@ def _group_labels(alert: Alert, route: Route) -> Labels:
     if ALL_LABELS in route.group_by:
         return alert.labels
     return tuple((name, value) for name, value in alert.labels if name in route.group_by)
+
+
+def _bounded(key: str) -> str:
+    """Return a group key that every database can index, different for different groups."""
+    encoded = key.encode(errors="replace")
+    if len(encoded) <= MAX_GROUP_KEY_BYTES:
+        return key
+    suffix = f"~{sha256(key.encode(errors='surrogatepass')).hexdigest()}"
+    return encoded[: MAX_GROUP_KEY_BYTES - len(suffix)].decode(errors="ignore") + suffix
 
 
 def _written(labels: Labels) -> str:

@@ -11,6 +11,7 @@ from sqlalchemy.pool import NullPool
 
 from nexusd.core.errors import (
     ConfigError,
+    StartError,
     StoreBrokenError,
     StoreDeadlockError,
     StoreError,
@@ -115,7 +116,23 @@ class PostgresDatabase:
         self.label = f"PostgreSQL database {url.database or ''}{where}"
 
     def claim(self) -> None:
-        """Nothing: several replicas share it, and the lease says which one leads."""
+        """Check the encoding. Several replicas share the database, and the lease says which one leads.
+
+        Raises `StartError` unless it holds every character that CloudNexus may send.
+        """
+        try:
+            connection = self._connect(autocommit=True, lock_timeout_s=self._lock_timeout_s)
+        except self._psycopg.Error as error:
+            raise StartError(self.start_advice(error)) from error
+        with connection:
+            encoding = connection.info.parameter_status("server_encoding")
+        if encoding != "UTF8":
+            name = self._url.database or "nexusd"
+            raise StartError(
+                f"the {self.label} has the encoding {encoding}, which lacks characters that names may have: "
+                f"create one with UTF8 (createdb --encoding UTF8 --template template0 {name}) and set "
+                "store.url to it"
+            )
 
     def connect(self) -> Session:
         connection = self._connect(autocommit=True, lock_timeout_s=self._lock_timeout_s)

@@ -16,7 +16,7 @@ from nexusd.cloud.wire import (
     decode_error,
     decode_page,
     decode_regions,
-    repair_surrogates,
+    repair_text,
 )
 from nexusd.core.answers import CreateRequest
 from nexusd.core.errors import BadAnswerError
@@ -174,25 +174,30 @@ def test_a_region_that_is_listed_twice_is_kept_once_and_healthy_only_when_both_a
         (rb"\\\ud800", "\\\ufffd"),
         (rb"\"\ud800\"", '"\ufffd"'),
         (rb"\u00e9\ud7ff\ue000", "\u00e9\ud7ff\ue000"),
+        (rb"web\u0000-1", "web\ufffd-1"),
+        (rb"\\u0000", r"\u0000"),
+        (rb"\u0000\ud800\u00000", "\ufffd\ufffd\ufffd0"),
     ],
 )
-def test_a_lone_surrogate_is_read_as_a_replacement_character(sent: bytes, read: str) -> None:
+def test_a_lone_surrogate_and_a_nul_are_read_as_a_replacement_character(sent: bytes, read: str) -> None:
     document = json.dumps({**GOOD, "name": "NAME"}).encode().replace(b"NAME", sent)
     assert decoded(None, raw=document).name == read
 
 
 @given(st.text(st.characters(exclude_categories=())), st.booleans())
 @example("\\" * 7 + "\ud800", False)
-def test_a_repaired_document_is_what_python_reads_with_surrogates_replaced(text: str, upper: bool) -> None:
+def test_a_repaired_document_is_what_python_reads_with_such_characters_replaced(
+    text: str, upper: bool
+) -> None:
     sent = json.dumps(text)
     expected = json.loads(sent)
-    expected = "".join("\ufffd" if "\ud800" <= c <= "\udfff" else c for c in expected)
-    assert msgspec.json.decode(repair_surrogates(sent.encode())) == expected
+    expected = "".join("\ufffd" if c == "\0" or "\ud800" <= c <= "\udfff" else c for c in expected)
+    assert msgspec.json.decode(repair_text(sent.encode())) == expected
 
 
 def test_repairing_is_linear_in_the_size_of_the_document() -> None:
     body = b'"' + rb"\\" * 500_000 + rb"\n\ud83d\ude00" * 100_000 + rb'\ud8"'
-    assert repair_surrogates(body) == body
+    assert repair_text(body) == body
 
 
 def test_invalid_utf_8_is_refused_as_before() -> None:

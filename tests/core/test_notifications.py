@@ -6,7 +6,14 @@ from msgspec.structs import replace as altered
 
 from nexusd.core.alerts import Alert, AlertState, fingerprint
 from nexusd.core.matchers import parse_matcher
-from nexusd.core.notifications import LoggedNotification, LogKey, Message, Route, Routing
+from nexusd.core.notifications import (
+    MAX_GROUP_KEY_BYTES,
+    LoggedNotification,
+    LogKey,
+    Message,
+    Route,
+    Routing,
+)
 from nexusd.core.planning import plan
 
 T0 = 1_000_000.0
@@ -278,3 +285,15 @@ def test_labels_are_quoted_in_the_group_key() -> None:
     desk.put(fired('a"b\\c\nd'))
     (message,) = desk.at(T0 + 10.0)
     assert message.group_key == '{}:{alertname="a\\"b\\\\c\\nd"}'
+
+
+def test_the_key_of_a_group_is_bounded_and_stays_different_for_different_groups() -> None:
+    """It is a key of the store, and labels may hold whatever the operator or CloudNexus writes."""
+    routing = Routing({"ops": True}, (Route(("ops",), group_by=("note",), group_wait_s=0.0),))
+    desk = Desk(routing)
+    texts = ("\U0001f600" * 4_000, "\U0001f600" * 4_000 + "x", "short")
+    desk.put(*(fired(note=text) for text in texts))
+    keys = {message.group_key for message in desk.at(T0)}
+    assert len(keys) == len(texts)
+    assert max(len(key.encode()) for key in keys) <= MAX_GROUP_KEY_BYTES
+    assert any(key.endswith('{note="short"}') for key in keys)
