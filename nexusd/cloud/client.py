@@ -122,7 +122,7 @@ class CloudNexus:
                 self._answered_at[REGIONS] = self._clock.now()
                 raise
 
-        async with self._http.reading() as session:
+        async with self._http.session() as session:
             regions = await self._get(session, "/regions", "", decode)
         ended_at = self._answered_at[REGIONS] = self._clock.now()
         return RegionList(began_at, ended_at, regions)
@@ -133,7 +133,7 @@ class CloudNexus:
         concurrency, most = self._options.max_concurrent_requests, self._options.max_instances
         listing = None
         try:
-            async with asyncio.timeout(self._options.sweep_timeout_s), self._http.reading() as session:
+            async with asyncio.timeout(self._options.sweep_timeout_s), self._http.session() as session:
                 listing = await sweep(partial(self._read_page, session), concurrency, most, self._listing)
         except TimeoutError:
             pass  # raised below, outside this block, without what was cancelled as its context

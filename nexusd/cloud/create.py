@@ -112,14 +112,17 @@ class Post:
 async def post_once(http: Http, body: bytes, guard: SendGuard, timeout_s: float, max_bytes: int) -> Post:
     """Send it. Raises nothing but `asyncio.CancelledError`."""
     try:
-        async with http.posting().post(
-            http.url("/instances"),
-            data=_GuardedBody(body, guard),
-            headers=http.authorization(),
-            proxy_headers=http.proxy_headers,
-            allow_redirects=False,
-            timeout=http.timeout(timeout_s),
-        ) as response:
+        async with (
+            http.session() as session,
+            session.post(
+                http.url("/instances"),
+                data=_GuardedBody(body, guard),
+                headers=http.authorization(),
+                proxy_headers=http.proxy_headers,
+                allow_redirects=False,
+                timeout=http.timeout(timeout_s),
+            ) as response,
+        ):
             answer = await read_answer(response, max_bytes, REQUEST)
     except ApiError as error:
         return Post(guard.sent, error=error)

@@ -51,7 +51,7 @@ def _reason(error: BaseException) -> tuple[str, str]:
         case aiohttp.ClientPayloadError():
             return "invalid", "the answer ended early or is garbled"
         case aiohttp.ClientResponseError():
-            return "invalid", "the answer is not HTTP"
+            return "invalid", "the response is not HTTP, or its headers are malformed or too large"
         case zlib.error() | EOFError():
             return "invalid", "the answer cannot be decompressed"
         case ValueError() | RuntimeError():

@@ -22,6 +22,7 @@ from http import HTTPStatus
 from pathlib import Path
 
 import aiohttp
+import structlog
 from yarl import URL
 
 from nexusd.cloud.body import ACCEPT_ENCODING, read_body
@@ -32,6 +33,8 @@ from nexusd.cloud.refusals import ErrorAnswer
 from nexusd.cloud.wire import MAX_CODE, MAX_TEXT, decode_error
 from nexusd.core.errors import BadAnswerError, ConfigError, UnavailableError
 from nexusd.core.text import one_line
+
+log = structlog.get_logger(__name__)
 
 MAX_HEADER_BYTES = 128 * 1024
 """Of one header of a response, or of its status line."""
@@ -62,15 +65,13 @@ class Http:
         if self._base.startswith("https:"):
             self._tls = Tls(options.ca_file)
         self._proxy, self.proxy_headers = _proxy(options.proxy if self._tls is not None else None)
-        self._reading: set[aiohttp.ClientSession] = set()
-        self._posting: aiohttp.ClientSession | None = None
+        self._sessions: set[aiohttp.ClientSession] = set()
         self.closed = False
 
     async def close(self) -> None:
         self.closed = True
-        for session in (*self._reading, self._posting):
-            if session is not None:
-                await session.close()
+        for session in list(self._sessions):
+            await session.close()
 
     def url(self, path: str) -> URL:
         return URL(self._base + path, encoded=True)
@@ -81,26 +82,18 @@ class Http:
         return {"Authorization": f"Bearer {self._last_key}"}
 
     @asynccontextmanager
-    async def reading(self) -> AsyncIterator[aiohttp.ClientSession]:
-        """Open a session for one read. All its connections are newer than the start of the read.
+    async def session(self) -> AsyncIterator[aiohttp.ClientSession]:
+        """Open a session for one read or POST. All its connections are newer than its start.
 
         Raises `UnavailableError` after `close`.
         """
-        session = self._session(force_close=False)
-        self._reading.add(session)
+        session = self._open_session()
+        self._sessions.add(session)
         try:
             yield session
         finally:
-            self._reading.discard(session)
+            self._sessions.discard(session)
             await session.close()
-
-    def posting(self) -> aiohttp.ClientSession:
-        """Return the session of all POSTs, each of which opens a connection and closes it."""
-        if self._tls is not None:
-            self._tls.refresh()
-        if self._posting is None:
-            self._posting = self._session(force_close=True)
-        return self._posting
 
     def timeout(self, total_s: float) -> aiohttp.ClientTimeout:
         return _timeout(total_s, min(self._options.connect_timeout_s, total_s))
@@ -120,16 +113,13 @@ class Http:
             retry_after_s,
         )
 
-    def _session(self, *, force_close: bool) -> aiohttp.ClientSession:
+    def _open_session(self) -> aiohttp.ClientSession:
         if self.closed:
             raise UnavailableError("the client is closed", "connect")
-        if self._tls is not None:
-            self._tls.refresh()
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 limit=self._options.max_concurrent_requests,
-                ssl=self._tls.context if self._tls is not None else True,
-                force_close=force_close,
+                ssl=self._tls.context() if self._tls is not None else True,
                 use_dns_cache=False,
             ),
             headers={
@@ -196,34 +186,46 @@ async def read_answer(response: aiohttp.ClientResponse, max_bytes: int, request:
 
 
 class Tls:
-    """Which certificates are trusted: the system's, or those of a CA file, read again when it changes.
+    """The trusted certificates: the system's, or those of a CA file, read again when it changes.
 
-    A certificate that leaves the file stays trusted until a restart. Raises `ConfigError` for a file that
-    cannot be used.
+    A file that goes away or cannot be used later changes nothing but a warning in the log. Raises
+    `ConfigError` for one that cannot be used at the start.
     """
 
     def __init__(self, ca_file: Path | None) -> None:
         self._file = ca_file
-        self._stamp: tuple[int, int] | None = None
-        self.context = (
-            ssl.create_default_context() if ca_file is None else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        )
-        self.refresh()
+        self._stamp: tuple[int, int, int] | None = None
+        self._context = ssl.create_default_context() if ca_file is None else _trusting(ca_file)
+        if ca_file is not None:
+            self._stamp = _stamp(ca_file)
 
-    def refresh(self) -> None:
-        """Look at the file. One that is away for a moment changes nothing."""
-        if self._file is None:
-            return
-        try:
-            status = self._file.stat()
-            stamp = (status.st_ino, status.st_mtime_ns)
-            if stamp != self._stamp:
-                self.context.load_verify_locations(self._file)
-                self._stamp = stamp
-        except OSError as error:
-            if self._stamp is None:
-                why = error.strerror or "not a certificate"
-                raise ConfigError(f"cloudnexus: cannot use the CA file {self._file}: {why}") from error
+    def context(self) -> ssl.SSLContext:
+        """Return the context for new connections."""
+        if self._file is not None and (stamp := _stamp(self._file)) != self._stamp:
+            self._stamp = stamp
+            try:
+                self._context = _trusting(self._file)
+            except ConfigError as error:
+                log.warning("api_ca_file_reload_failed", error=f"{error}; the last good one stays in use")
+        return self._context
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _trusting(ca_file: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        context.load_verify_locations(ca_file)
+    except OSError as error:
+        why = (error.strerror or "not a certificate").lower()
+        raise ConfigError(f"cloudnexus: cannot use the CA file {ca_file}: {why}") from error
+    return context
 
 
 def status_label(status: int) -> str:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+import aiohttp
 import pytest
 
 from nexusd.cloud import create
@@ -272,17 +273,23 @@ def test_after_the_deadline_not_a_byte_is_sent(late_by_s: float) -> None:
 
 def passes_while_connecting(c: Cloud) -> None:
     """The deadline passes after the connection was made and before the first byte: the loop was blocked."""
-    posting = c.api._http.posting()
-    connector = posting.connector
-    assert connector is not None
-    connect = connector.connect
+    open_session = c.api._http._open_session
 
-    async def late(*args: object, **kwargs: object) -> object:
-        connection = await connect(*args, **kwargs)  # type: ignore[arg-type]
-        c.clock._epoch += 60.0
-        return connection
+    def open_slowly() -> aiohttp.ClientSession:
+        session = open_session()
+        connector = session.connector
+        assert connector is not None
+        connect = connector.connect
 
-    connector.connect = late  # type: ignore[assignment,method-assign]
+        async def late(*args: object, **kwargs: object) -> object:
+            connection = await connect(*args, **kwargs)  # type: ignore[arg-type]
+            c.clock._epoch += 60.0
+            return connection
+
+        connector.connect = late  # type: ignore[assignment,method-assign]
+        return session
+
+    c.api._http._open_session = open_slowly  # type: ignore[method-assign]
 
 
 @in_virtual_time

@@ -94,14 +94,14 @@ async def test_a_listing_after_a_lost_create_comes_from_the_address_that_receive
 
 
 class _PooledHttp(Http):
-    """The broken variant: reads share connections that stay open between them."""
+    """The broken variant: requests share connections that stay open between them."""
 
     _pool: aiohttp.ClientSession | None = None
 
     @asynccontextmanager
-    async def reading(self) -> AsyncIterator[aiohttp.ClientSession]:
+    async def session(self) -> AsyncIterator[aiohttp.ClientSession]:
         if self._pool is None:
-            self._pool = self._session(force_close=False)
+            self._pool = self._open_session()
         yield self._pool
 
     async def close(self) -> None:

@@ -66,6 +66,43 @@ async def test_a_ca_file_that_changes_is_read_again(tmp_path_factory: pytest.Tem
 
 
 @in_virtual_time
+async def test_a_certificate_that_leaves_the_ca_file_is_trusted_no_more(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    ca_file = tmp_path_factory.mktemp("ca") / "ca.pem"
+    shutil.copy(CERTIFICATES / "right.pem", ca_file)
+    async with cloud(regions, tls=server_tls("right"), ca_file=ca_file) as c:
+        await c.api.read_regions()
+        shutil.copy(CERTIFICATES / "elsewhere.pem", ca_file)
+        with pytest.raises(UnavailableError):
+            await c.api.read_regions()
+
+
+@pytest.mark.parametrize("content", [None, "", "not a certificate"])
+def test_a_ca_file_that_breaks_leaves_the_last_good_one_with_one_warning(
+    content: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ca_file = tmp_path / "ca.pem"
+    shutil.copy(CERTIFICATES / "right.pem", ca_file)
+
+    @in_virtual_time
+    async def scenario() -> None:
+        async with cloud(regions, tls=server_tls("right"), ca_file=ca_file) as c:
+            await c.api.read_regions()
+            if content is None:
+                ca_file.unlink()
+            else:
+                ca_file.write_text(content)
+            await c.api.read_regions()
+            await c.api.read_regions()
+
+    scenario()
+    logged = capsys.readouterr().out
+    assert logged.count("api_ca_file_reload_failed") == 1
+    assert str(ca_file) in logged
+
+
+@in_virtual_time
 async def test_a_ca_file_that_cannot_be_used_is_a_configuration_error(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
