@@ -139,6 +139,10 @@ class PlacementsTable(Protocol):
         """Newest first, and how many there are in all."""
         ...
 
+    def find(self, match: str, state: State | None, limit: int, offset: int) -> tuple[list[Placement], int]:
+        """Return those whose ID begins with `match` or whose name is `match`, newest first, and the total."""
+        ...
+
     def newest(self, limit: int) -> list[Placement]: ...
 
     def in_states(self, states: Iterable[State]) -> list[Placement]: ...
@@ -358,6 +362,12 @@ class OutboxTable(Protocol):
 
     def page(self, state: str | None, limit: int, offset: int) -> tuple[Iterator[OutboxMessage], int]:
         """The newest first, read one by one, and how many there are in all."""
+        ...
+
+    def find(
+        self, match: str, state: str | None, limit: int, offset: int
+    ) -> tuple[Iterator[OutboxMessage], int]:
+        """Return those whose ID begins with `match`, newest first, and the total."""
         ...
 
     def get(self, message_id: str) -> OutboxMessage | None: ...

@@ -43,9 +43,9 @@ COMMANDS = {
     "resolve": Entry("nexusd.cli.placing:resolve", "Say what became of a placement that is held.", CLIENT),
     "alert": Entry("nexusd.cli.alert:app", "Send a test notification.", CLIENT),
     "outbox": Entry("nexusd.cli.outbox:app", "Notifications: list them, replay dead ones.", CLIENT),
-    "alerts": Entry("nexusd.cli.alerts:alerts", "What is wrong, and since when.", CLIENT),
-    "silence": Entry("nexusd.cli.silence:app", "Tell nobody of some alerts for a while.", CLIENT),
-    "events": Entry("nexusd.cli.events:events", "What happened, and what happens.", CLIENT),
+    "alerts": Entry("nexusd.cli.alerts:alerts", "List firing and pending alerts, most severe first.", CLIENT),
+    "silence": Entry("nexusd.cli.silence:app", "Create, list and expire silences.", CLIENT),
+    "events": Entry("nexusd.cli.events:events", "Show event history, or follow it live.", CLIENT),
     "metrics": Entry(
         "nexusd.cli.watching:metrics", "The daemon's metrics, as Prometheus reads them.", CLIENT
     ),

@@ -1,4 +1,4 @@
-"""`nexusd alerts`: what is wrong, since when, and whether anybody is told."""
+"""`nexusd alerts`: firing and pending alerts, and what mutes them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from nexusd.cli.daemon import Daemon, listed, meta_total
+from nexusd.cli.matchers import parse_arguments
 from nexusd.cli.options import ALERT_STATES, DEFAULT_URL, Format, Output, Token, Url, one_of
 from nexusd.cli.output import note, print_json, when
 from nexusd.cli.tables import print_table
@@ -17,14 +18,19 @@ _SHOWN = ("alertname", "severity")
 def alerts(
     matchers: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[MATCHER]...", show_default=False, help="Only these, e.g. 'region=~eu-.*'."),
+        typer.Argument(
+            metavar="[MATCHER]...",
+            show_default=False,
+            help="Matchers, which must all match, e.g. InstanceStopped 'region=~eu-.*'. "
+            "A first word without an operator is an alert's name.",
+        ),
     ] = None,
     state: Annotated[
         str | None,
         typer.Option(
             show_default=False,
             autocompletion=one_of(*ALERT_STATES),
-            help="Only in this state: pending, firing, suppressed (it fires, nobody is told) or resolved.",
+            help="Only in this state: pending, firing, suppressed (firing and muted) or resolved.",
         ),
     ] = None,
     limit: Annotated[int, typer.Option(min=0, help="Show at most this many; 0 is all.")] = 100,
@@ -32,8 +38,9 @@ def alerts(
     token: Token = None,
     output: Format = Output.TABLE,
 ) -> None:
-    """Alerts that fire or are about to, the most pressing first."""
-    query = {"state": state, "filter": matchers or None}
+    """List firing and pending alerts, most severe first."""
+    filters = [str(matcher) for matcher in parse_arguments(matchers or ())]
+    query = {"state": state, "filter": filters or None}
     answer = Daemon(url, token).pages("/api/v1/alerts", query, limit)
     if output is Output.JSON:
         print_json(answer)

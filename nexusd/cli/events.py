@@ -1,4 +1,4 @@
-"""`nexusd events`: the history, and with `--follow` what happens as it happens."""
+"""`nexusd events`: the history, and with `--follow` the live stream."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from nexusd.cli.daemon import AnsweredError, Daemon, DaemonError, listed, may_pa
 from nexusd.cli.options import DEFAULT_URL, EVENT_TYPES, Format, Output, Token, Url, one_of
 from nexusd.cli.output import note, on_terminal, print_json, printable, show, to_json
 from nexusd.cli.tables import print_table
+from nexusd.cli.times import ago
 from nexusd.core.errors import NexusdError
 from nexusd.core.spelling import nearest
 
@@ -27,13 +28,13 @@ PATIENCE_S = 60.0
 
 
 def events(
-    follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on printing events as they happen.")
-    ] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Print events as they happen.")] = False,
     since: Annotated[
         str | None,
         typer.Option(
-            metavar="ID|TIME", show_default=False, help="After this event's id, or from this time on."
+            metavar="ID|TIME|DURATION",
+            show_default=False,
+            help="After this event's ID, or from this time on, e.g. 1h (ago).",
         ),
     ] = None,
     types: Annotated[
@@ -48,16 +49,16 @@ def events(
     ] = None,
     limit: Annotated[
         int | None,
-        typer.Option(
-            min=1, max=MOST, show_default=False, help="At most this many; 100 unless they are followed."
-        ),
+        typer.Option(min=1, max=MOST, show_default=False, help="At most this many; 100 without --follow."),
     ] = None,
     url: Url = DEFAULT_URL,
     token: Token = None,
     output: Format = Output.TABLE,
 ) -> None:
-    """What happened, oldest first; without --since the newest, and with --follow what happens from now on."""
+    """Show event history, oldest first, or follow it live. Without --since: the newest events."""
     daemon, wanted = Daemon(url, token), _checked_types(types or ())
+    if since is not None and not since.isdecimal():
+        since = ago(since, "--since")
     if follow:
         _print_as_they_come(_followed(daemon, since), wanted, limit, output)
         return

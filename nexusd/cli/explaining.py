@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from nexusd.cli import lookup
 from nexusd.cli.daemon import Daemon, segment
 from nexusd.cli.options import DEFAULT_URL, Format, Output, Token, Url
 from nexusd.cli.output import note, note_warnings, print_fields, print_json, show
@@ -17,7 +18,8 @@ PATH = "/api/v1/placements"
 
 def explain(
     placement_id: Annotated[
-        str, typer.Argument(metavar="ID", show_default=False, help="The placement's id.")
+        str,
+        typer.Argument(metavar="ID", show_default=False, help="A placement's ID, its beginning, or a name."),
     ],
     url: Url = DEFAULT_URL,
     token: Token = None,
@@ -25,7 +27,7 @@ def explain(
 ) -> None:
     """Why a placement went where it went, or why it waits: every decision, every region, every attempt."""
     daemon = Daemon(url, token)
-    placement = daemon.get(f"{PATH}/{segment(placement_id)}")
+    placement = daemon.get(f"{PATH}/{segment(lookup.placement_id(daemon, placement_id))}")
     note_warnings(placement)
     decisions = placement.get("decisions") or []
     now = _if_decided_now(daemon, placement) if not decisions and placement.get("state") == "queued" else None

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from nexusd.cli.daemon import Daemon, listed, meta_total, segment
+from nexusd.cli.lookup import dead_message_id
 from nexusd.cli.options import DEFAULT_URL, MESSAGE_STATES, Format, Output, Token, Url, one_of
 from nexusd.cli.output import note, print_json, show, when
 from nexusd.cli.tables import print_table
@@ -76,21 +77,23 @@ def _row(row: dict[str, Any]) -> tuple[Any, ...]:
 @app.command()
 def replay(
     message_id: Annotated[
-        str | None, typer.Argument(metavar="[ID]", show_default=False, help="The dead message's id.")
+        str | None,
+        typer.Argument(metavar="[ID]", show_default=False, help="A dead message's ID, or its beginning."),
     ] = None,
-    every: Annotated[bool, typer.Option("--all", help="Every dead message.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Replay every dead message.")] = False,
     url: Url = DEFAULT_URL,
     token: Token = None,
     output: Format = Output.TABLE,
 ) -> None:
-    """Try a dead notification again, or all of them, as if they were new; under the same id."""
+    """Send a dead notification again, or all of them, under the same ID."""
     if (message_id is None) is not every:
         raise typer.BadParameter("either an id or --all is needed", param_hint="ID, --all")
     if message_id is None:
         answer = Daemon(url, token).post(f"{PATH}/replay", {})
         said = f"{show(answer.get('replayed'))} replayed"
     else:
-        answer = Daemon(url, token).post(f"{PATH}/{segment(message_id)}/replay", {})
+        daemon = Daemon(url, token)
+        answer = daemon.post(f"{PATH}/{segment(dead_message_id(daemon, message_id))}/replay", {})
         said = f"{show(answer.get('id'))} is {show(answer.get('state'))} again"
     if output is Output.JSON:
         print_json(answer)

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from nexusd.cli import lookup
 from nexusd.cli.daemon import Daemon, listed, meta_total, segment
 from nexusd.cli.explaining import PATH, print_considered, print_whole, summary
 from nexusd.cli.options import DEFAULT_URL, PLACEMENT_STATES, PLANS, Format, Output, Token, Url, one_of
@@ -139,7 +140,7 @@ def _show_result(placement: dict[str, Any], output: Output) -> None:
 
 def placements(
     placement_id: Annotated[
-        str | None, typer.Argument(metavar="[ID]", show_default=False, help="Show this one.")
+        str | None, typer.Argument(metavar="[ID]", show_default=False, help="Show one: its ID or name.")
     ] = None,
     state: Annotated[
         str | None,
@@ -157,7 +158,7 @@ def placements(
     """Placements, newest first, or one of them."""
     daemon = Daemon(url, token)
     if placement_id is not None:
-        placement = daemon.get(f"{PATH}/{segment(placement_id)}")
+        placement = daemon.get(f"{PATH}/{segment(lookup.placement_id(daemon, placement_id))}")
         print_json(placement) if output is Output.JSON else print_whole(placement)
         return
     answer = daemon.pages(PATH, {"state": state}, limit)
@@ -178,14 +179,16 @@ def placements(
 
 def cancel(
     placement_id: Annotated[
-        str, typer.Argument(metavar="ID", show_default=False, help="The placement's id.")
+        str,
+        typer.Argument(metavar="ID", show_default=False, help="A placement's ID, its beginning, or a name."),
     ],
     url: Url = DEFAULT_URL,
     token: Token = None,
     output: Format = Output.TABLE,
 ) -> None:
     """Cancel a placement that is still queued. One that is being created cannot be cancelled."""
-    placement = Daemon(url, token).delete(f"{PATH}/{segment(placement_id)}")
+    daemon = Daemon(url, token)
+    placement = daemon.delete(f"{PATH}/{segment(lookup.placement_id(daemon, placement_id))}")
     if output is Output.JSON:
         print_json(placement)
     else:
@@ -194,7 +197,8 @@ def cancel(
 
 def resolve(
     placement_id: Annotated[
-        str, typer.Argument(metavar="ID", show_default=False, help="The placement's id.")
+        str,
+        typer.Argument(metavar="ID", show_default=False, help="A placement's ID, its beginning, or a name."),
     ],
     exists: Annotated[
         bool, typer.Option("--exists", help="The instance was created: follow it until it runs.")
@@ -211,8 +215,9 @@ def resolve(
     """
     if exists == absent:
         raise typer.BadParameter("exactly one of them is needed", param_hint="--exists, --absent")
-    path = f"{PATH}/{segment(placement_id)}/resolve"
-    placement = Daemon(url, token).post(path, {"outcome": "exists" if exists else "absent"})
+    daemon = Daemon(url, token)
+    path = f"{PATH}/{segment(lookup.placement_id(daemon, placement_id))}/resolve"
+    placement = daemon.post(path, {"outcome": "exists" if exists else "absent"})
     if output is Output.JSON:
         print_json(placement)
         return

@@ -19,7 +19,8 @@ def replay(
         str, typer.Option(metavar="DURATION|TIME", help="From this long ago, or from this time on.")
     ] = "24h",
     until: Annotated[
-        str | None, typer.Option(metavar="TIME", show_default=False, help="Up to this time; else now.")
+        str | None,
+        typer.Option(metavar="DURATION|TIME", help="Up to this long ago, or this time.", show_default="now"),
     ] = None,
     smoothing: Annotated[
         str | None,

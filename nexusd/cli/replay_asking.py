@@ -42,9 +42,9 @@ class Given:
 def asked(given: Given) -> Asked:
     """Raises typer's usage error, which names the option."""
     now = datetime.now(UTC).timestamp()
-    until_at = _given("--until", given.until, parse_time)
+    until_at = _given("--until", given.until, lambda text: _ago(text, now))
     found = Asked(
-        since=_since(given.since, now),
+        since=_given("--since", given.since, lambda text: _ago(text, now)) or 0.0,
         until=until_at if until_at is not None else now,
         smoothing_s=_given("--smoothing", given.smoothing, parse_duration),
         switch_margin_ms=_given("--switch-margin", given.switch_margin, _milliseconds),
@@ -73,12 +73,9 @@ def _given(option: str, text: str | None, parse: Callable[[str], T]) -> T | None
         raise typer.BadParameter(f"{printable(text)!r} is not {error}", param_hint=option) from None
 
 
-def _since(text: str, now: float) -> float:
-    def parse(text: str) -> float:
-        return parse_time(text) if "-" in text else now - parse_duration(text)
-
-    at = _given("--since", text, parse)
-    return at if at is not None else now
+def _ago(text: str, now: float) -> float:
+    """Return the time, or the time that a duration was ago."""
+    return parse_time(text) if "-" in text else now - parse_duration(text)
 
 
 def _milliseconds(text: str) -> float:

@@ -1,26 +1,27 @@
-"""`nexusd silence`: who is not to be told of what, and how long."""
+"""`nexusd silence`: create, list and expire silences."""
 
 from __future__ import annotations
 
 import getpass
-import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 
 from nexusd.cli.daemon import Daemon, segment
+from nexusd.cli.lookup import silence_id
+from nexusd.cli.matchers import parse_arguments
 from nexusd.cli.options import DEFAULT_URL, Format, Output, Token, Url
 from nexusd.cli.output import note, print_json, printable, show, when
 from nexusd.cli.tables import print_table
+from nexusd.cli.times import from_now, shifted, to_rfc3339
 from nexusd.core.durations import parse_duration
-from nexusd.core.errors import InputError
-from nexusd.core.matchers import Matcher, matcher, parse_matchers
+from nexusd.core.matchers import Matcher
 
 PATH = "/api/v2/silences"
 ONE = "/api/v2/silence"
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="Tell nobody of some alerts for a while.")
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Create, list and expire silences.")
 
 
 @app.command("add")
@@ -30,27 +31,31 @@ def add(
         typer.Argument(
             metavar="MATCHER...",
             show_default=False,
-            help="What to silence; all must match: 'alertname=InstanceStopped' 'name=~web-.*'. "
-            "A first word alone is an alert's name.",
+            help="Matchers, which must all match, e.g. InstanceStopped 'name=~web-.*'. "
+            "A first word without an operator is an alert's name.",
         ),
     ],
-    comment: Annotated[str, typer.Option("--comment", "-c", show_default=False, help="Why.")],
-    duration: Annotated[str, typer.Option("--duration", "-d", metavar="DURATION", help="How long.")] = "1h",
+    comment: Annotated[str, typer.Option("--comment", "-c", show_default=False, help="Reason.")],
+    duration: Annotated[str, typer.Option("--duration", "-d", metavar="DURATION", help="Length.")] = "1h",
+    start: Annotated[
+        str | None,
+        typer.Option(metavar="TIME|DURATION", help="Start, e.g. 30m (from now).", show_default="now"),
+    ] = None,
     author: Annotated[
-        str | None, typer.Option("--author", "-a", help="Who silences.", show_default="the login name")
+        str | None, typer.Option("--author", "-a", help="Author.", show_default="the login name")
     ] = None,
     url: Url = DEFAULT_URL,
     token: Token = None,
     output: Format = Output.TABLE,
 ) -> None:
-    """Silence alerts from now on, and print the silence's id."""
+    """Silence matching alerts for a limited time, and print the silence's ID."""
     now = datetime.now(UTC)
+    starts_at = from_now(start, "--start", now) if start is not None else now
+    ends_at = shifted(starts_at, _seconds(duration), duration, "--duration")
     body = {
-        "matchers": [
-            parts for number, text in enumerate(matchers) for parts in _matchers(text, first=number == 0)
-        ],
-        "startsAt": _written(now),
-        "endsAt": _written(_after(now, duration)),
+        "matchers": [_parts(matcher) for matcher in parse_arguments(matchers)],
+        "startsAt": to_rfc3339(starts_at),
+        "endsAt": to_rfc3339(ends_at),
         "createdBy": author if author is not None else _login(),
         "comment": comment,
     }
@@ -59,17 +64,17 @@ def add(
         print_json(made)
         return
     print(show(made.get("silenceID")))
-    note(f"until {body['endsAt']}")
+    note(f"until {body['endsAt']}" if start is None else f"from {body['startsAt']} until {body['endsAt']}")
 
 
 @app.command("list")
 def list_(
-    expired: Annotated[bool, typer.Option("--expired", help="Those that are over, too.")] = False,
+    expired: Annotated[bool, typer.Option("--expired", help="Include expired silences.")] = False,
     url: Url = DEFAULT_URL,
     token: Token = None,
     output: Format = Output.TABLE,
 ) -> None:
-    """Silences: the active, then those to come."""
+    """List active and pending silences."""
     answer = Daemon(url, token).rows(PATH)
     found = [s for s in answer if expired or _state(s) != "expired"]
     if output is Output.JSON:
@@ -85,29 +90,23 @@ def list_(
 
 @app.command("expire")
 def expire(
-    silence_ids: Annotated[list[str], typer.Argument(metavar="ID...", show_default=False)],
+    silence_ids: Annotated[
+        list[str],
+        typer.Argument(metavar="ID...", show_default=False, help="IDs of silences, or their beginnings."),
+    ],
     url: Url = DEFAULT_URL,
     token: Token = None,
     output: Format = Output.TABLE,
 ) -> None:
-    """End silences now."""
+    """Expire silences now."""
     daemon = Daemon(url, token)
-    for silence_id in silence_ids:
-        daemon.delete(f"{ONE}/{segment(silence_id)}")
+    found = [silence_id(daemon, text) for text in silence_ids]
+    for each in found:
+        daemon.delete(f"{ONE}/{segment(each)}")
         if output is Output.TABLE:
-            print(f"{printable(silence_id)} is expired")
+            print(f"{printable(each)} is expired")
     if output is Output.JSON:
-        print_json([{"silenceID": silence_id} for silence_id in silence_ids])
-
-
-def _matchers(text: str, *, first: bool) -> list[dict[str, Any]]:
-    """Build Alertmanager's `matchers`. Raises typer's usage error."""
-    name_alone = first and not re.search("[={]|!~", text)
-    try:
-        found = (matcher("alertname", "=", text),) if name_alone else parse_matchers(text)
-    except InputError as error:
-        raise typer.BadParameter(printable(str(error)), param_hint="MATCHER") from None
-    return [_parts(each) for each in found]
+        print_json([{"silenceID": each} for each in found])
 
 
 def _parts(found: Matcher) -> dict[str, Any]:
@@ -119,17 +118,11 @@ def _parts(found: Matcher) -> dict[str, Any]:
     }
 
 
-def _after(now: datetime, duration: str) -> datetime:
+def _seconds(duration: str) -> float:
     try:
-        return now + timedelta(seconds=parse_duration(duration))
+        return parse_duration(duration)
     except ValueError as error:
         raise typer.BadParameter(f"{printable(duration)!r} is not {error}", param_hint="--duration") from None
-    except OverflowError:
-        raise typer.BadParameter(f"{printable(duration)} is too long", param_hint="--duration") from None
-
-
-def _written(moment: datetime) -> str:
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _login() -> str:

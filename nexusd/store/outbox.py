@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from nexusd.core.backlog import Backlog
 from nexusd.ports import OutboxMessage
 from nexusd.store.schema import outbox
-from nexusd.store.statements import Insert, Session, Values, given, parameters
+from nexusd.store.statements import Insert, Session, Values, begins_with, given, parameters
 
 PENDING, SENT, DEAD = "pending", "sent", "dead"
 ABANDONED = "the configuration has no such receiver any more"
@@ -91,6 +91,12 @@ _NEWEST = sa.select(_t.id).order_by(_t.created_at.desc(), _t.id.desc()).limit(_L
 _NEWEST_IN_STATE = _NEWEST.where(_IN_STATE)
 _HOW_MANY = sa.select(sa.func.count()).select_from(outbox)
 _HOW_MANY_IN_STATE = _HOW_MANY.where(_IN_STATE)
+_MATCHES = sa.and_(
+    begins_with(_t.id, given("match", sa.Text)),
+    sa.or_(given("in_state", sa.Text) == "", _IN_STATE),
+)
+_MATCHING = _NEWEST.where(_MATCHES)
+_HOW_MANY_MATCH = _HOW_MANY.where(_MATCHES)
 _REPLAY = (
     sa.update(outbox)
     .where(_IN_STATE)
@@ -177,6 +183,13 @@ class Outbox:
         only = {"in_state": state}
         total: int = self._session.rows(_HOW_MANY_IN_STATE, only)[0][0]
         return self._each(_NEWEST_IN_STATE, {**values, **only}), total
+
+    def find(
+        self, match: str, state: str | None, limit: int, offset: int
+    ) -> tuple[Iterator[OutboxMessage], int]:
+        values = {"match": match, "in_state": state or ""}
+        total: int = self._session.rows(_HOW_MANY_MATCH, values)[0][0]
+        return self._each(_MATCHING, {**values, "n": limit, "skip": offset}), total
 
     def get(self, message_id: str) -> OutboxMessage | None:
         row = self._session.first(_ONE, {"which": message_id})

@@ -26,7 +26,16 @@ from nexusd.store.schema import (
     instances,
     placements,
 )
-from nexusd.store.statements import Insert, InsertAbsent, Row, Session, Values, given, parameters
+from nexusd.store.statements import (
+    Insert,
+    InsertAbsent,
+    Row,
+    Session,
+    Values,
+    begins_with,
+    given,
+    parameters,
+)
 
 KEPT_WHILE_WAITING = 50
 """Decisions that found no region, of one placement: it may wait for months while regions come and go."""
@@ -65,6 +74,13 @@ _NEWEST = RECORD.order_by(_t.created_at.desc(), _t.id.desc()).limit(_LIMIT).offs
 _NEWEST_IN_STATE = _NEWEST.where(_IN_STATE)
 _HOW_MANY = sa.select(sa.func.count()).select_from(placements)
 _HOW_MANY_IN_STATE = _HOW_MANY.where(_IN_STATE)
+_MATCH = given("match", sa.Text)
+_MATCHES = sa.and_(
+    sa.or_(_t.name == _MATCH, begins_with(_t.id, _MATCH)),
+    sa.or_(given("in_state", sa.Text) == "", _IN_STATE),
+)
+_MATCHING = _NEWEST.where(_MATCHES)
+_HOW_MANY_MATCH = _HOW_MANY.where(_MATCHES)
 _ALL_IN_STATE = RECORD.where(_IN_STATE).order_by(_t.created_at, _t.id)
 OLDEST = RECORD.where(_IN_STATE).order_by(_t.created_at, _t.id).limit(_LIMIT)
 _ENDED_SINCE = (_IN_STATE, CLOSED_STATES, _t.updated_at >= given("since", sa.Double))
@@ -222,6 +238,11 @@ class Placements:
             return self.newest(limit, offset), self._session.rows(_HOW_MANY)[0][0]
         found = self._all(_NEWEST_IN_STATE, {**values, "in_state": state.value})
         return found, self.count(state)
+
+    def find(self, match: str, state: State | None, limit: int, offset: int) -> tuple[list[Placement], int]:
+        values = {"match": match, "in_state": state.value if state is not None else ""}
+        total: int = self._session.rows(_HOW_MANY_MATCH, values)[0][0]
+        return self._all(_MATCHING, {**values, "n": limit, "skip": offset}), total
 
     def newest(self, limit: int, offset: int = 0) -> list[Placement]:
         return self._all(_NEWEST, {"n": limit, "skip": offset})

@@ -95,6 +95,11 @@ def given(name: str, type_: sa.types.TypeEngine[Any] | type[sa.types.TypeEngine[
     return sa.bindparam(name, type_=type_)
 
 
+def begins_with(column: Any, parameter: Any) -> Any:
+    """Return the condition that a text begins with another, compared exactly: LIKE ignores case in SQLite."""
+    return sa.func.substr(column, 1, sa.func.length(parameter)) == parameter
+
+
 def chunks(rows: Iterable[Values], size: int = CHUNK) -> Iterator[list[Values]]:
     """The rows in lists of at most `size`."""
     remaining = iter(rows)

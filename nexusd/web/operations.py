@@ -80,6 +80,11 @@ def _text(name: str, text: str, *, least: int = 0) -> Parameter:
     return Parameter(name, schema, text)
 
 
+def _match(text: str) -> Parameter:
+    schema = {"type": "string", "format": "visible-text", "minLength": 1, "maxLength": queries.MAX_MATCH}
+    return Parameter("match", schema, text)
+
+
 def _flag(name: str, text: str) -> Parameter:
     return Parameter(name, {"type": "boolean", "default": True}, text)
 
@@ -183,7 +188,11 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("GET", "/api/v1/placements"): Operation(
         "List placements, newest first",
         schemas.Page[schemas.Placement],
-        parameters=(_choice("state", tuple(State), "State to filter by."), *_PAGE),
+        parameters=(
+            _choice("state", tuple(State), "State to filter by."),
+            _match("Name, or beginning of the ID, to filter by."),
+            *_PAGE,
+        ),
         failures=(400, *_STORED),
     ),
     ("POST", "/api/v1/placements"): Operation(
@@ -236,7 +245,11 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("GET", "/api/v1/outbox"): Operation(
         "List notifications, newest first",
         schemas.Page[schemas.Message],
-        parameters=(_choice("state", outbox.STATES, "State to filter by."), *_PAGE),
+        parameters=(
+            _choice("state", outbox.STATES, "State to filter by."),
+            _match("Beginning of the ID to filter by."),
+            *_PAGE,
+        ),
         failures=(400, *_STORED),
     ),
     ("GET", "/api/v1/outbox/{id}"): Operation(

@@ -15,7 +15,7 @@ from nexusd.ports import Clock, Daemon, OutboxMessage, Store, Transaction
 from nexusd.web import schemas
 from nexusd.web.answers import answer
 from nexusd.web.options import WebOptions
-from nexusd.web.queries import page, text
+from nexusd.web.queries import match_text, page, text
 from nexusd.web.shapes import Shaper, list_shape
 from nexusd.web.tallies import within
 
@@ -52,11 +52,15 @@ class OutboxRoutes:
     async def list(self, request: web.Request) -> web.Response:
         """Newest first, without the bodies."""
         state = _state(text(request, "state"))
+        match = match_text(request)
         limit, offset = page(request)
         shaper = self._shaper()
 
         def transaction(tx: Transaction) -> tuple[list[schemas.Message], int]:
-            rows, total = tx.outbox.page(state, limit, offset)
+            if match is not None:
+                rows, total = tx.outbox.find(match, state, limit, offset)
+            else:
+                rows, total = tx.outbox.page(state, limit, offset)
             return [_message(row, shaper) for row in rows], total
 
         found, total = await self._read(transaction)

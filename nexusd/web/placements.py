@@ -18,7 +18,7 @@ from nexusd.web import schemas
 from nexusd.web.answers import answer
 from nexusd.web.bodies import idempotency_key, read_placement, read_verdict
 from nexusd.web.options import WebOptions
-from nexusd.web.queries import page, text
+from nexusd.web.queries import match_text, page, text
 from nexusd.web.shapes import Shaper, list_shape
 from nexusd.web.tallies import within
 
@@ -52,8 +52,15 @@ class PlacementRoutes:
     async def list(self, request: web.Request) -> web.Response:
         """Newest first."""
         state = _state(text(request, "state"))
+        match = match_text(request)
         limit, offset = page(request)
-        rows, total = await self._read(lambda tx: tx.placements.page(state, limit, offset))
+
+        def transaction(tx: Transaction) -> tuple[Sequence[Placement], int]:
+            if match is not None:
+                return tx.placements.find(match, state, limit, offset)
+            return tx.placements.page(state, limit, offset)
+
+        rows, total = await self._read(transaction)
         shaper = self._shaper()
         return answer(list_shape([shaper.placement(p) for p in rows], total, limit, offset))
 

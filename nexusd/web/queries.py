@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from datetime import datetime
 
 from aiohttp import web
@@ -13,6 +14,7 @@ DEFAULT_LIMIT = 20
 MAX_LIMIT = 100
 """The bounds of a page, as CloudNexus has them (reference: GET /instances)."""
 
+MAX_MATCH = 255
 MAX_OFFSET = 1_000_000_000
 LONGEST_TEXT = 1024
 _LARGEST_ID = 2**63 - 1
@@ -30,6 +32,19 @@ def text(request: web.Request, name: str) -> str | None:
     if values and len(values[0]) > LONGEST_TEXT:
         raise InputError(f"{name}: longer than {LONGEST_TEXT} characters", name)
     return values[0] if values else None
+
+
+def match_text(request: web.Request) -> str | None:
+    """Return `match`, the beginning of an ID or a whole name. Raises `InputError`."""
+    value = text(request, "match")
+    if value is not None and not (0 < len(value) <= MAX_MATCH and _seen(value)):
+        raise InputError(f"match: 1 to {MAX_MATCH} visible characters are expected", "match")
+    return value
+
+
+def _seen(value: str) -> bool:
+    """Whether a database takes the text: no control characters, no halves of a surrogate pair."""
+    return not any(unicodedata.category(char) in ("Cc", "Cs") for char in value)
 
 
 def integer(request: web.Request, name: str, default: int, bounds: tuple[int, int]) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 
 @dataclass
@@ -18,6 +18,7 @@ class Request:
     query: dict[str, str]
     headers: dict[str, str]
     body: Any
+    queries: dict[str, list[str]] = field(default_factory=dict)
 
 
 @dataclass
@@ -71,6 +72,7 @@ class FakeDaemon:
                         dict(parse_qsl(parts.query)),
                         dict(self.headers.items()),
                         json.loads(body) if body else None,
+                        parse_qs(parts.query),
                     )
                 )
                 if answer.drop:
@@ -129,7 +131,7 @@ def decision(region: str | None = "us-east-1", **more: Any) -> dict[str, Any]:
 
 def placement(state: str = "queued", **more: Any) -> dict[str, Any]:
     return {
-        "id": "plc_01j",
+        "id": "plc_01j00000000000000000000000",
         "name": "worker-01",
         "plan": "pro",
         "image": "ubuntu-22.04",

@@ -55,7 +55,28 @@ class TestAlerts:
         daemon.on("GET", "/api/v1/alerts", Answer(page([])))
         assert run("alerts", "--state", "firing", "region=~eu-.*").code == 0
         assert daemon.requests[0].query["state"] == "firing"
-        assert daemon.requests[0].query["filter"] == "region=~eu-.*"
+        assert daemon.requests[0].query["filter"] == 'region=~"eu-.*"'
+
+    @pytest.mark.parametrize(
+        ("arguments", "filters"),
+        [
+            (["InstanceStopped"], ['alertname="InstanceStopped"']),
+            (["InstanceStopped", "region=eu-west-2"], ['alertname="InstanceStopped"', 'region="eu-west-2"']),
+            (['{severity="critical", region!~"us-.*"}'], ['severity="critical"', 'region!~"us-.*"']),
+            (['an "odd" name'], [r'alertname="an \"odd\" name"']),
+        ],
+    )
+    def test_a_bare_first_word_is_an_alerts_name(
+        self, run: Run, daemon: FakeDaemon, arguments: list[str], filters: list[str]
+    ) -> None:
+        daemon.on("GET", "/api/v1/alerts", Answer(page([])))
+        assert run("alerts", *arguments).code == 0
+        assert daemon.requests[0].queries["filter"] == filters
+
+    def test_what_is_no_matcher_is_a_usage_error(self, run: Run, daemon: FakeDaemon) -> None:
+        ran = run("alerts", "InstanceStopped", "eu-west-2")
+        assert (ran.code, daemon.requests) == (2, [])
+        assert "'eu-west-2' is not a matcher" in ran.err
 
     def test_what_the_daemon_refuses_is_one_line(self, run: Run, daemon: FakeDaemon) -> None:
         daemon.on("GET", "/api/v1/alerts", error(400, "VALIDATION_ERROR", "state: one of pending, firing"))
@@ -129,13 +150,29 @@ class TestList:
         assert len(json.loads(run("silence", "list", "--expired", "-o", "json").out)) == 2
 
 
+A, B = "0b1f6c1e-0000-4000-8000-00000000000a", "0b1f6c1e-0000-4000-8000-00000000000b"
+
+
 class TestExpire:
+    def test_the_beginning_of_an_id_is_enough(self, run: Run, daemon: FakeDaemon) -> None:
+        over = {"id": "0b1f6c1f", "status": {"state": "expired"}}
+        daemon.on("GET", "/api/v2/silences", Answer([{"id": A}, over]))
+        daemon.on("DELETE", f"/api/v2/silence/{A}", Answer(raw=b""))
+        assert run("silence", "expire", "0b1f").out == f"{A} is expired\n"
+
+    def test_nothing_is_ended_when_one_is_ambiguous(self, run: Run, daemon: FakeDaemon) -> None:
+        daemon.on("GET", "/api/v2/silences", Answer([{"id": A, "comment": "x"}, {"id": B}]))
+        ran = run("silence", "expire", A, "0b1f")
+        assert ran.code == 2
+        assert f"'0b1f' matches 2 active or pending silences: {A} (x, -), {B} (-, -)" in ran.err
+        assert {request.method for request in daemon.requests} == {"GET"}
+
     def test_each_is_ended(self, run: Run, daemon: FakeDaemon) -> None:
-        for name in "ab":
+        for name in (A, B):
             daemon.on("DELETE", f"/api/v2/silence/{name}", Answer(raw=b""))
-        assert run("silence", "expire", "a", "b").out == "a is expired\nb is expired\n"
+        assert run("silence", "expire", A, B).out == f"{A} is expired\n{B} is expired\n"
 
     def test_one_that_is_not_there_is_said(self, run: Run, daemon: FakeDaemon) -> None:
-        daemon.on("DELETE", "/api/v2/silence/a", Answer("there is no silence a", 404))
-        ran = run("silence", "expire", "a")
+        daemon.on("DELETE", f"/api/v2/silence/{A}", Answer("there is no silence a", 404))
+        ran = run("silence", "expire", A)
         assert (ran.code, ran.err) == (1, "nexusd: there is no silence a\n")

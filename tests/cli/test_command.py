@@ -155,7 +155,7 @@ def test_an_interrupted_wait_exits_130_and_says_that_it_goes_on(
     daemon.on("POST", "/api/v1/placements", Answer(placement(), 202))
     ran = run("place", "worker-01", "--plan", "pro", "--wait")
     assert ran.code == 130
-    assert ran.err == "the placement goes on: nexusd placements plc_01j\n"
+    assert ran.err == "the placement goes on: nexusd placements plc_01j00000000000000000000000\n"
 
 
 def test_the_help_line_of_a_command_is_in_step_with_its_module() -> None:

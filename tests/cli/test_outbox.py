@@ -10,10 +10,12 @@ import pytest
 from tests.cli.conftest import Run
 from tests.cli.daemon import Answer, FakeDaemon, error, page
 
+ID = "msg_00000000000000000000000001"
+
 
 def row(number: int = 1, **more: Any) -> dict[str, Any]:
     return {
-        "id": f"msg_{number}",
+        "id": f"msg_{number:026}",
         "receiver": "ops",
         "state": "dead",
         "status": "firing",
@@ -50,8 +52,12 @@ def test_what_is_left_out_is_said(run: Run, daemon: FakeDaemon) -> None:
 
 
 def test_one_message_is_replayed(run: Run, daemon: FakeDaemon) -> None:
-    daemon.on("POST", "/api/v1/outbox/msg_1/replay", Answer(row(state="pending")))
-    assert run("outbox", "replay", "msg_1") == (0, "msg_1 is pending again\n", "")
+    daemon.on("POST", f"/api/v1/outbox/{ID}/replay", Answer(row(state="pending")))
+    assert run("outbox", "replay", ID) == (
+        0,
+        f"{ID} is pending again\n",
+        "",
+    )
 
 
 def test_all_are_replayed(run: Run, daemon: FakeDaemon) -> None:
@@ -68,5 +74,9 @@ def test_either_an_id_or_all_is_needed(arguments: tuple[str, ...], run: Run, dae
 
 
 def test_a_refusal_is_one_line(run: Run, daemon: FakeDaemon) -> None:
-    daemon.on("POST", "/api/v1/outbox/msg_1/replay", error(409, "CONFLICT", "msg_1 is sent"))
-    assert run("outbox", "replay", "msg_1") == (1, "", "nexusd: msg_1 is sent\n")
+    daemon.on(
+        "POST",
+        f"/api/v1/outbox/{ID}/replay",
+        error(409, "CONFLICT", "msg_1 is sent"),
+    )
+    assert run("outbox", "replay", ID) == (1, "", "nexusd: msg_1 is sent\n")

@@ -11,7 +11,7 @@ from tests.cli.conftest import Run
 from tests.cli.daemon import Answer, FakeDaemon, decision, error, page, placement
 
 PATH = "/api/v1/placements"
-ONE = f"{PATH}/plc_01j"
+ONE = f"{PATH}/plc_01j00000000000000000000000"
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +48,7 @@ def test_place_leaves_out_what_was_not_given(run: Run, daemon: FakeDaemon) -> No
 def test_place_prints_the_id_and_the_state(run: Run, daemon: FakeDaemon) -> None:
     daemon.on("POST", PATH, Answer(placement(), 202))
     ran = run("place", "worker-01", "--plan", "pro")
-    assert "plc_01j" in ran.out
+    assert "plc_01j00000000000000000000000" in ran.out
     assert "queued" in ran.out
 
 
@@ -120,7 +120,10 @@ def test_wait_stops_at_its_timeout_and_says_that_the_placement_goes_on(run: Run,
     daemon.on("GET", ONE, Answer(placement("provisioning")))
     ran = run("place", "worker-01", "--plan", "pro", "--wait", "--timeout", "20ms")
     assert ran.code == 1
-    assert ran.err == "nexusd: still provisioning; it goes on: nexusd placements plc_01j\n"
+    assert (
+        ran.err
+        == "nexusd: still provisioning; it goes on: nexusd placements plc_01j00000000000000000000000\n"
+    )
 
 
 def test_wait_outlives_a_daemon_that_is_away_for_a_moment(run: Run, daemon: FakeDaemon) -> None:
@@ -183,24 +186,26 @@ def test_placements_says_when_it_does_not_show_all(run: Run, daemon: FakeDaemon)
 def test_one_placement_is_shown_with_its_attempts(run: Run, daemon: FakeDaemon) -> None:
     attempt = {"number": 1, "region": "us-east-1", "sent_at": None, "outcome": "refused", "detail": "no room"}
     daemon.on("GET", ONE, Answer(placement("failed", attempts=[attempt])))
-    ran = run("placements", "plc_01j")
+    ran = run("placements", "plc_01j00000000000000000000000")
     assert ran.code == 0
     assert "no room" in ran.out
 
 
 def test_an_id_cannot_lead_to_another_path(run: Run, daemon: FakeDaemon) -> None:
-    run("explain", "../status?x=1")
-    assert daemon.requests[0].path == f"{PATH}/..%2Fstatus%3Fx%3D1"
+    evil = "../status?x=1"
+    daemon.on("GET", PATH, Answer(page([placement(id=evil, name="w")])))
+    run("explain", "w")
+    assert daemon.requests[1].path == f"{PATH}/..%2Fstatus%3Fx%3D1"
 
 
 def test_cancel_deletes_and_says_so(run: Run, daemon: FakeDaemon) -> None:
     daemon.on("DELETE", ONE, Answer(placement("cancelled")))
-    assert run("cancel", "plc_01j").out == "worker-01 is cancelled\n"
+    assert run("cancel", "plc_01j00000000000000000000000").out == "worker-01 is cancelled\n"
 
 
 def test_cancelling_too_late_is_told_in_the_daemons_words(run: Run, daemon: FakeDaemon) -> None:
     daemon.on("DELETE", ONE, error(409, "CONFLICT", "it is being created"))
-    ran = run("cancel", "plc_01j")
+    ran = run("cancel", "plc_01j00000000000000000000000")
     assert (ran.code, ran.err) == (1, "nexusd: it is being created\n")
 
 
@@ -209,19 +214,22 @@ def test_resolve_sends_what_the_person_says_and_prints_the_new_state(
     run: Run, daemon: FakeDaemon, verdict: str, state: str
 ) -> None:
     daemon.on("POST", f"{ONE}/resolve", Answer(placement(state, region=None)))
-    ran = run("resolve", "plc_01j", f"--{verdict}")
+    ran = run("resolve", "plc_01j00000000000000000000000", f"--{verdict}")
     assert (ran.code, ran.out) == (0, f"worker-01 is {state}\n")
     assert [request.body for request in daemon.requests] == [{"outcome": verdict}]
 
 
 def test_resolve_prints_json(run: Run, daemon: FakeDaemon) -> None:
     daemon.on("POST", f"{ONE}/resolve", Answer(placement("provisioning")))
-    assert json.loads(run("resolve", "plc_01j", "--exists", "-o", "json").out)["state"] == "provisioning"
+    assert (
+        json.loads(run("resolve", "plc_01j00000000000000000000000", "--exists", "-o", "json").out)["state"]
+        == "provisioning"
+    )
 
 
 @pytest.mark.parametrize("flags", ["", "--exists --absent"])
 def test_resolve_needs_exactly_one_verdict(run: Run, daemon: FakeDaemon, flags: str) -> None:
-    ran = run("resolve", "plc_01j", *flags.split())
+    ran = run("resolve", "plc_01j00000000000000000000000", *flags.split())
     assert ran.code == 2
     assert "exactly one" in ran.err
     assert ran.err.count("\n") == 1
@@ -229,9 +237,9 @@ def test_resolve_needs_exactly_one_verdict(run: Run, daemon: FakeDaemon, flags: 
 
 
 def test_resolving_what_is_not_held_is_told_in_the_daemons_words(run: Run, daemon: FakeDaemon) -> None:
-    said = "placement plc_01j is queued: only a held one can be resolved"
+    said = "placement plc_01j00000000000000000000000 is queued: only a held one can be resolved"
     daemon.on("POST", f"{ONE}/resolve", error(409, "CONFLICT", said))
-    ran = run("resolve", "plc_01j", "--absent")
+    ran = run("resolve", "plc_01j00000000000000000000000", "--absent")
     assert (ran.code, ran.err) == (1, f"nexusd: {said}\n")
 
 

@@ -211,7 +211,7 @@ def test_markup_in_a_name_is_text(daemon: FakeDaemon) -> None:
 @pytest.mark.slow
 def test_waiting_shows_live_progress(daemon: FakeDaemon) -> None:
     daemon.on("POST", "/api/v1/placements", Answer(placement(), 202))
-    daemon.on("GET", "/api/v1/placements/plc_01j", Answer(placement("running")))
+    daemon.on("GET", "/api/v1/placements/plc_01j00000000000000000000000", Answer(placement("running")))
     code, shown = on_a_terminal("place", "worker-01", "--plan", "pro", "--wait")
     assert code == 0
     assert "worker-01: queued" in shown

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from nexusd.core.backlog import Backlog
-from nexusd.ports import OutboxMessage
+from nexusd.ports import OutboxMessage, Transaction
 from nexusd.store import outbox as outbox_module
 from nexusd.store.store import SqlStore
 from tests.fakes import outbox_page
@@ -224,3 +224,24 @@ async def test_the_failed_ones_of_a_receiver_are_found_oldest_first(store: SqlSt
     )
     found = await store.run(lambda tx: list(tx.outbox.failed("ops", 2)))
     assert [m.id for m in found] == ["b", "f"]
+
+
+@pytest.mark.parametrize(
+    ("match", "state", "expected"),
+    [
+        ("msg_a", None, ["msg_a2", "msg_a1"]),
+        ("msg_a1", None, ["msg_a1"]),
+        ("msg_b", None, []),
+        ("msg", "dead", ["msg_B"]),
+    ],
+)
+async def test_a_message_is_found_by_the_beginning_of_its_id(
+    store: SqlStore, match: str, state: str | None, expected: list[str]
+) -> None:
+    await add(store, message("msg_a1", 1.0), message("msg_a2", 2.0), message("msg_B", 3.0, state="dead"))
+
+    def transaction(tx: Transaction) -> tuple[list[str], int]:
+        rows, total = tx.outbox.find(match, state, 9, 0)
+        return [row.id for row in rows], total
+
+    assert await store.run(transaction) == (expected, len(expected))

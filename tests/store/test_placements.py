@@ -193,6 +193,25 @@ async def test_pages_are_newest_first_with_the_total(store: SqlStore) -> None:
     assert await store.run(lambda tx: tx.placements.page(State.HELD, 3, 0)) == ([], 0)
 
 
+async def test_a_placement_is_found_by_its_name_and_by_the_beginning_of_its_id(store: SqlStore) -> None:
+    await insert(store, placement("plc_a1", created_at=1.0), placement("plc_a2", created_at=2.0))
+    await insert(store, placement("plc_B", created_at=3.0, state=State.FAILED))
+    name = placement("plc_a2").request.name
+
+    async def found(match: str, state: State | None = None, limit: int = 9) -> tuple[list[str], int]:
+        rows, total = await store.run(lambda tx: tx.placements.find(match, state, limit, 0))
+        return [row.id for row in rows], total
+
+    assert await found("plc_a") == (["plc_a2", "plc_a1"], 2)
+    assert await found("plc_a", limit=1) == (["plc_a2"], 2)
+    assert await found("plc_a1") == (["plc_a1"], 1)
+    assert await found("plc_b") == ([], 0)
+    assert await found("plc", State.FAILED) == (["plc_B"], 1)
+    assert await found(name) == (["plc_a2"], 1)
+    assert await found(name[:-1]) == ([], 0)
+    assert await found("%") == ([], 0)
+
+
 async def test_those_that_ended_since_an_instant_are_found(store: SqlStore) -> None:
     await insert(store, *(placement(f"p{n}", state=State.FAILED, updated_at=float(n)) for n in range(4)))
     found, total = await store.run(lambda tx: tx.placements.ended_since(State.FAILED, 1.0, 9))

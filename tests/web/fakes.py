@@ -192,6 +192,14 @@ class FakePlacementsTable:
         found = [p for p in reversed(self.rows.values()) if state in (None, p.state)]
         return found[offset : offset + limit], len(found)
 
+    def find(self, match: str, state: State | None, limit: int, offset: int) -> tuple[list[Placement], int]:
+        found = [
+            p
+            for p in reversed(self.rows.values())
+            if state in (None, p.state) and (p.request.name == match or p.id.startswith(match))
+        ]
+        return found[offset : offset + limit], len(found)
+
     def newest(self, limit: int) -> list[Placement]:
         return self.page(None, limit, 0)[0]
 
@@ -234,6 +242,14 @@ class FakeOutboxTable:
 
     def page(self, state: str | None, limit: int, offset: int) -> tuple[Iterator[OutboxMessage], int]:
         found = [m for m in reversed(self.rows.values()) if state in (None, m.state)]
+        return iter(found[offset : offset + limit]), len(found)
+
+    def find(
+        self, match: str, state: str | None, limit: int, offset: int
+    ) -> tuple[Iterator[OutboxMessage], int]:
+        found = [
+            m for m in reversed(self.rows.values()) if state in (None, m.state) and m.id.startswith(match)
+        ]
         return iter(found[offset : offset + limit]), len(found)
 
     def replay(self, message_id: str, now: float) -> int:

@@ -448,3 +448,22 @@ async def test_plan_answers_one_decision_and_accepts_nothing(site: Site) -> None
     assert (answer.status, answer.json["region"]) == (200, "us-east-1")
     assert answer.json["considered"][1]["reasons"] == ["no capacity"]
     assert not site.placements.accepted
+
+
+async def test_placements_are_matched_by_name_and_beginning_of_the_id(site: Site) -> None:
+    site.store.placements.put(placement(1), placement(2), placement(30, state=State.RUNNING))
+    assert await ids(site, "match=worker-02") == [placement(2).id]
+    assert await ids(site, f"match={placement(1).id[:-1]}") == [placement(2).id, placement(1).id]
+    assert await ids(site, f"match={placement(1).id[:-2]}&state=running") == [placement(30).id]
+    assert await ids(site, "match=worker-0") == []
+
+
+async def ids(site: Site, query: str) -> list[str]:
+    return [row["id"] for row in (await site.get(f"/api/v1/placements?{query}")).json["data"]]
+
+
+@pytest.mark.parametrize("path", ["/api/v1/placements", "/api/v1/outbox"])
+@pytest.mark.parametrize("match", ["", "%00", "a%0Ab", "x" * 256])
+async def test_a_match_that_can_be_no_name_is_refused(site: Site, path: str, match: str) -> None:
+    answer = await site.get(f"{path}?match={match}")
+    assert (answer.status, answer.fields) == (400, ["match"])

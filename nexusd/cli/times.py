@@ -1,0 +1,51 @@
+"""Times on the command line: RFC 3339, or a duration from now."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import typer
+
+from nexusd.cli.output import printable
+from nexusd.core.durations import parse_duration
+
+EXPECTED = "a duration such as 30m, or an RFC 3339 time such as 2030-01-31T12:00:00Z"
+
+
+def ago(text: str, option: str) -> str:
+    """Return the time that a duration was ago, as RFC 3339; any other text unchanged, for the daemon to read.
+
+    Raises typer's usage error for a duration that leads before the calendar.
+    """
+    try:
+        seconds = parse_duration(text)
+    except ValueError:
+        return text
+    return to_rfc3339(shifted(datetime.now(UTC), -seconds, text, option))
+
+
+def from_now(text: str, option: str, now: datetime) -> datetime:
+    """Return the time after a duration, or the RFC 3339 time. Raises typer's usage error."""
+    try:
+        return shifted(now, parse_duration(text), text, option)
+    except ValueError:
+        pass
+    try:
+        moment = datetime.fromisoformat(text) if "T" in text.upper() else None
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise typer.BadParameter(f"{printable(text)!r} is not {EXPECTED}", param_hint=option)
+    return moment.astimezone(UTC)
+
+
+def shifted(moment: datetime, seconds: float, text: str, option: str) -> datetime:
+    """Return the time so many seconds later. Raises typer's usage error beyond the calendar."""
+    try:
+        return moment + timedelta(seconds=seconds)
+    except OverflowError:
+        raise typer.BadParameter(f"{printable(text)} is too long", param_hint=option) from None
+
+
+def to_rfc3339(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
