@@ -24,6 +24,7 @@ from nexusd.core.errors import ApiError, StoreUnavailableError
 from nexusd.core.fleets import NO_FLEETS, Fleets, fleet_records
 from nexusd.core.inventory import Inventory
 from nexusd.core.judging import Unjudged
+from nexusd.core.limits import NO_LIMITS, InstanceLimits, InstanceUsage, measure_usage
 from nexusd.core.notifications import Message
 from nexusd.core.polls import INSTANCES, REGIONS, PollState
 from nexusd.core.records import Fleet
@@ -36,6 +37,7 @@ from nexusd.passes import (
     News,
     Observed,
     Pressing,
+    PressingQuery,
     Restored,
     read_facts,
     remembered,
@@ -54,6 +56,8 @@ NOT_RESTORED = -1
 LONGEST_WAIT_S = 60.0
 """A pass at least this often, and placements read again: one that nobody could place, or that another replica
 took in or moved, wakes nobody here."""
+PLANS_OVERLAP_S = 600.0
+"""How far back closed placements are read again: another replica's clock may be behind."""
 MOST_ON_LOOP = 256
 """Records or alerts that a step may look at on the event loop itself, which takes a few ms."""
 beside = Beside(MOST_ON_LOOP)
@@ -85,7 +89,7 @@ class Parts:
     `compose` makes the outbox rows of messages, with their ids and rendered bodies, at an instant.
     `intervals_s`: how often each resource is polled. `smoothing_s`: half-life of the moving average over
     latencies, None when they are not smoothed. `fleets`: those that are declared. `outbox_changes` grows
-    whenever a message has failed, or is tried again after that.
+    whenever a message has failed, or is tried again after that. `limits`: on how many instances may exist.
     """
 
     cloud: CloudApi
@@ -96,6 +100,7 @@ class Parts:
     smoothing_s: float | None = None
     fleets: Fleets = NO_FLEETS
     outbox_changes: Callable[[], int] = int
+    limits: InstanceLimits = NO_LIMITS
 
 
 class Cycle:
@@ -116,6 +121,7 @@ class Cycle:
         self._placements: Pressing | None = None
         self._placements_changed = False
         self._placements_read_at = clock.now()
+        self._plans_since = float("-inf")
         self._backlog: tuple[Backlog, ...] | None = None
         self._backlog_read_of = -1
         self._memory = AlertMemory()
@@ -174,6 +180,8 @@ class Cycle:
         self._unjudged.add_all()
         self._memory = self._memory.replanned()
         self._world.declare(parts.fleets)
+        self._world.limits = parts.limits
+        self._plans_since = float("-inf")
         polls = self._world.polls.items()
         self._world.polls = {name: replace(poll, interval_s=parts.intervals_s[name]) for name, poll in polls}
         self.wake()
@@ -325,12 +333,20 @@ class Cycle:
             backlog=self._backlog,
             fleets=fleets,
             shared_names=self._world.shared_names,
+            limits=self._parts.limits,
+            usage=self._usage(),
         )
         if facts.instances_known and self._unjudged.took_all:
             self._instances_evaluated_from = polls[INSTANCES].read_began_at
         return replace(
             facts, evaluated_from=evaluated_from(polls[REGIONS].read_began_at, self._instances_evaluated_from)
         )
+
+    def _usage(self) -> InstanceUsage | None:
+        if self._placements is None or not self._parts.limits.any:
+            return None
+        world = self._world
+        return measure_usage(world.inventory, self._placements.under_way, world.placed_plans)
 
     async def _after_sweep(self, delta: Delta | None) -> AfterSweep:
         if delta is None:
@@ -372,7 +388,7 @@ class Cycle:
         when they changed or the last read is old. A follower, which no change wakes, reads them always, and
         what the leader decides by. What cannot be read stays as it was.
         """
-        since = now - self._parts.alerting.failed_for_s
+        query = PressingQuery(now - self._parts.alerting.failed_for_s, self._parts.limits, self._plans_since)
         leading = self._store.leading
         old = not leading or now >= self._placements_read_at + self._read_again_s
         changes = self._parts.outbox_changes()
@@ -384,7 +400,7 @@ class Cycle:
         try:
             found = await self._reader.read(
                 lambda: self._store.read(
-                    lambda tx: read_facts(tx, now, since, placements, backlog, leading=leading)
+                    lambda tx: read_facts(tx, now, query, placements, backlog, leading=leading)
                 )
             )
         except StoreUnavailableError as error:
@@ -392,6 +408,9 @@ class Cycle:
             self._placements_changed = True
             return
         self._placements, self._backlog, self._backlog_read_of = found.placements, found.backlog, changes
+        if placements is None and self._parts.limits.per_plan is not None:
+            self._world.add_placed_plans(found.placements.plans)
+            self._plans_since = now - PLANS_OVERLAP_S
         self._memory = self._memory.silenced({silence.id: silence for silence in found.silences})
         if found.leader is not None and not self._store.leading:
             self._world.cooling_off = within_reach(found.leader.cooling_off, now)

@@ -23,6 +23,7 @@ from nexusd.core.errors import (
 )
 from nexusd.core.events import Event
 from nexusd.core.lifecycle import State
+from nexusd.core.limits import InstanceLimits
 from nexusd.core.placement import PlacementPolicy
 from nexusd.core.polls import INSTANCES, REGIONS, needs_early_poll
 from nexusd.core.world import World
@@ -159,6 +160,7 @@ class Engine:
             observers=observers,
             smoothing_s=self.loaded.placement.smoothing_s,
             fleets=parts.fleets(self.loaded),
+            limits=InstanceLimits.of(self.policy),
         )
 
     def replayed(self, receivers: Iterable[str]) -> None:

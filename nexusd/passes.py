@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from nexusd.core.alerting import AlertPass
 from nexusd.core.alerts import Alert
@@ -14,7 +14,8 @@ from nexusd.core.events import Event
 from nexusd.core.fleets import Fleets
 from nexusd.core.history import event_of
 from nexusd.core.inventory import Inventory
-from nexusd.core.lifecycle import Placement, State
+from nexusd.core.lifecycle import UNDER_WAY, Placement, State
+from nexusd.core.limits import InstanceLimits
 from nexusd.core.notifications import LoggedNotification
 from nexusd.core.pauses import Pause
 from nexusd.core.polls import PollState
@@ -149,20 +150,41 @@ def remembered(restored: Restored, fleets: Fleets) -> Inventory:
 
 @dataclass(frozen=True, slots=True)
 class Pressing:
-    """The placements that alerts look at. `unlooked`: how many there are beyond these, by state."""
+    """The placements that alerts look at. `unlooked`: how many there are beyond these, by state.
+
+    `under_way`: the open ones past the queue, read where instances are limited. `plans`: the plans of listed
+    instances that placements made, read where plans are limited.
+    """
 
     placements: tuple[Placement, ...]
     unlooked: Mapping[State, int]
+    under_way: tuple[Placement, ...] = ()
+    plans: Mapping[str, str] = field(default_factory=dict)
 
 
-def pressing(tx: Transaction, failed_since: float) -> Pressing:
+@dataclass(frozen=True, slots=True)
+class PressingQuery:
+    """Which placements to read: those that failed since, and of closed ones, the plans of instances."""
+
+    failed_since: float
+    limits: InstanceLimits
+    plans_since: float
+
+
+def pressing(tx: Transaction, query: PressingQuery) -> Pressing:
     """The longest queued and held, and what failed last."""
+    failed_since, limits = query.failed_since, query.limits
     queued = tx.placements.oldest(State.QUEUED, MOST_PRESSING)
     held = tx.placements.oldest(State.HELD, MOST_PRESSING)
     failed, of_failed = tx.placements.ended_since(State.FAILED, failed_since, MOST_PRESSING)
     full = [state for state, found in ((State.QUEUED, queued), (State.HELD, held)) if _full(found)]
     unlooked = {state: tx.placements.count(state) - MOST_PRESSING for state in full}
-    return Pressing((*queued, *held, *failed), {**unlooked, State.FAILED: of_failed - len(failed)})
+    return Pressing(
+        (*queued, *held, *failed),
+        {**unlooked, State.FAILED: of_failed - len(failed)},
+        tuple(tx.placements.in_states(UNDER_WAY)) if limits.any else (),
+        tx.placements.plans_of_instances(query.plans_since) if limits.per_plan is not None else {},
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +208,7 @@ class StoredFacts:
 def read_facts(
     tx: Transaction,
     now: float,
-    failed_since: float,
+    query: PressingQuery,
     placements: Pressing | None,
     backlog: tuple[Backlog, ...] | None,
     *,
@@ -195,7 +217,7 @@ def read_facts(
     """`placements`, `backlog`: None to read them again."""
     return StoredFacts(
         tx.silences.open(now),
-        placements if placements is not None else pressing(tx, failed_since),
+        placements if placements is not None else pressing(tx, query),
         backlog if backlog is not None else tuple(tx.outbox.backlog()),
         None if leading else LeaderState(tx.regions.cooling_off(), tx.queue.pause()),
     )

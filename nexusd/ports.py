@@ -159,6 +159,10 @@ class PlacementsTable(Protocol):
 
     def counts(self) -> dict[State, int]: ...
 
+    def plans_of_instances(self, closed_since: float) -> dict[str, str]:
+        """The plan of each listed instance that a placement closed since then has made, by instance id."""
+        ...
+
     def open_name(self, name: str) -> Placement | None: ...
 
     def members(self, fleet: str) -> list[Placement]:

@@ -93,8 +93,8 @@ class _Existing:
 class FakeCloudApi:
     """ports.CloudApi over a dictionary.
 
-    `requests`: every POST that was sent, in order. `stored_name`: how it stores a name. `sweep_takes_s`,
-    `regions_take_s`: how long reading takes (loop time).
+    `requests`: every POST that was sent, in order. `stored_name`: how it stores a name. `lists_plans`:
+    whether it states plans. `sweep_takes_s`, `regions_take_s`: how long reading takes (loop time).
     """
 
     def __init__(
@@ -102,6 +102,7 @@ class FakeCloudApi:
     ) -> None:
         self.requests: list[CreateRequest] = []
         self.stored_name: Callable[[str], str] = str
+        self.lists_plans = True
         self.sweep_takes_s = 0.0
         self.regions_take_s = 0.0
         self._clock = clock
@@ -203,7 +204,7 @@ class FakeCloudApi:
             name=self.stored_name(request.name),
             status="pending",
             region=request.region,
-            plan=request.plan,
+            plan=request.plan if self.lists_plans else None,
             image=request.image,
         )
         self._existing[made.id] = _Existing(made, self._clock.now() + listed_after_s)

@@ -53,6 +53,8 @@ VALUES: dict[str, Any] = {
     "placement.smoothing": "7s",
     "placement.switch_margin": "7ms",
     "placement.max_per_region": 7,
+    "placement.max_instances": 7,
+    "placement.max_instances_per_plan": 7,
     "placement.refusals[].status": 418,
     "placement.refusals[].code": "B",
     "placement.refusals[].kind": "quota",

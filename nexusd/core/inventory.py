@@ -30,6 +30,8 @@ class Net:
     members: Mapping[str, Mapping[Place, int]]
     unnamed: Sequence[Instance]
     named: Sequence[Instance]
+    plans: Mapping[str, int]
+    """How many more live ones there are by the plan that the listing states."""
 
 
 class Inventory:
@@ -56,6 +58,7 @@ class Inventory:
         self._by_canonical_name = _NameIndex()
         self._counts: dict[tuple[str, str], int] = {}
         self._live: dict[str, int] = {}
+        self._live_by_plan: dict[str, int] = {}
         self.fleet_names = FleetNames(fleets)
         self._fleets: dict[str, dict[tuple[str, str], int]] = {name: {} for name in self.fleet_names.names}
 
@@ -118,6 +121,11 @@ class Inventory:
         return self._live
 
     @property
+    def live_by_plan(self) -> Mapping[str, int]:
+        """Live instances by plan, without those whose plan the listing does not state."""
+        return self._live_by_plan
+
+    @property
     def missed(self) -> Mapping[str, int]:
         """Ids absent from the latest complete sweeps, with how many in a row."""
         return self._missed
@@ -173,6 +181,7 @@ class Inventory:
             _by_canonical_name=self._by_canonical_name.copy(),
             _counts=dict(self._counts),
             _live=dict(self._live),
+            _live_by_plan=dict(self._live_by_plan),
             _fleets={name: dict(counts) for name, counts in self._fleets.items()},
         )
         changed.apply(delta)
@@ -210,7 +219,10 @@ class Inventory:
                     unnamed.append(before)
         places = Counter(map(_PLACE, put.values()))
         places.subtract(Counter(map(_PLACE, gone)))
-        return Net(places, self._members_of(put.values(), gone) if self._fleets else {}, unnamed, named)
+        members = self._members_of(put.values(), gone) if self._fleets else {}
+        plans = Counter(i.plan for i in put.values() if i.plan is not None and i.live)
+        plans.subtract(Counter(i.plan for i in gone if i.plan is not None and i.live))
+        return Net(places, members, unnamed, named, plans)
 
     def _members_of(self, put: Iterable[Instance], gone: Iterable[Instance]) -> dict[str, Counter[Place]]:
         members = {name: Counter[Place]() for name in self._fleets}
@@ -229,6 +241,8 @@ class Inventory:
         for name, counts in net.members.items():
             for place, step in counts.items():
                 _add(self._fleets[name], place, step)
+        for plan, step in net.plans.items():
+            _add(self._live_by_plan, plan, step)
         for instance in net.unnamed:
             self._by_name.remove(instance.name, instance.id)
             if (form := canonical(instance.name)) != instance.name:

@@ -41,6 +41,8 @@ class State(StrEnum):
 
 CLOSED = frozenset({State.RUNNING, State.FAILED, State.CANCELLED, State.EXPIRED})
 OPEN = frozenset(State) - CLOSED
+UNDER_WAY = (State.CREATING, State.VERIFYING, State.PROVISIONING, State.HELD)
+"""Open and past the queue: each counts for what it may have made until its instance is listed."""
 IN_DOUBT = frozenset({State.CREATING, State.VERIFYING, State.HELD})
 
 TRANSITIONS: dict[State, frozenset[State]] = {

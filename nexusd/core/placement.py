@@ -125,12 +125,15 @@ class PlacementPolicy:
     """Seconds and counts. `max_data_age_s`: region data older than this decides nothing.
     `max_inventory_age_s`: likewise for the instances, which hold the names. `max_per_region` None: no cap.
     `switch_margin_ms`: how much lower a latency must be to take over from the region chosen last.
+    `max_instances`, `max_instances_per_plan` (`core.limits`) None: no limit.
     """
 
     max_data_age_s: float = 45.0
     max_inventory_age_s: float = 90.0
     max_per_region: int | None = None
     switch_margin_ms: float = 0.0
+    max_instances: int | None = None
+    max_instances_per_plan: int | None = None
 
 
 class Candidate(NamedTuple):

@@ -15,6 +15,7 @@ from nexusd.core.backlog import Backlog
 from nexusd.core.errors import NexusdError
 from nexusd.core.inventory import Inventory
 from nexusd.core.lifecycle import Placement, State
+from nexusd.core.limits import NO_LIMITS, InstanceLimits, InstanceUsage
 from nexusd.core.polls import INSTANCES, REGIONS, PollState
 from nexusd.core.records import RUNNING, Fleet, Instance, Region
 from nexusd.core.regions import RegionSnapshot
@@ -39,7 +40,8 @@ class Facts:
     refuse it. `placements`: those queued and held, and those that failed within the longest `resolve_after`;
     None when they were not read. `unlooked`: how many there are beyond these, by state. `backlog`: what
     receivers have not got; as `placements`. `fleets`: those declared, as they will be.
-    `shared_names`: the placement that found several instances of its name, by name.
+    `shared_names`: the placement that found several instances of its name, by name. `usage`: how much of the
+    `limits` on instances is used; None when it is not known.
     `evaluated_from`: start of the older of the two latest snapshots (regions, instances) that rules have
     evaluated completely, this pass included.
     """
@@ -57,6 +59,8 @@ class Facts:
     backlog: tuple[Backlog, ...] | None = None
     fleets: tuple[Fleet, ...] = ()
     shared_names: Mapping[str, Placement] = field(default_factory=dict)
+    limits: InstanceLimits = NO_LIMITS
+    usage: InstanceUsage | None = None
     evaluated_from: float = float("-inf")
 
     @property

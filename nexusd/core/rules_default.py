@@ -66,6 +66,7 @@ _TABLE = (
         Condition(placements.duplicate_name, "name", placements.still_shared),
         "warning",
     ),
+    Rule("InstanceLimitNear", Condition(placements.instance_limit_near, "plan"), "warning"),
     Rule("FleetBelowCount", Condition(fleets.fleet_below_count, "fleet"), "critical", for_s=5 * _MINUTE_S),
     Rule(
         notifications.NOTIFICATIONS_FAILING,

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from itertools import chain, repeat
 
 from nexusd.core.lifecycle import Placement, State
-from nexusd.core.rules import UNKNOWN, Facts, Finding, Judgement, Rule
+from nexusd.core.limits import nearly_reached
+from nexusd.core.rules import NOTHING_FOUND, UNKNOWN, Facts, Finding, Judgement, Rule
 
 PLACEMENT_DELAYED = "PlacementDelayed"
 
@@ -85,6 +86,26 @@ def duplicate_name(facts: Facts, _rule: Rule) -> Judgement:
             )
             for name, p in facts.shared_names.items()
             if still_shared(facts, name)
+        )
+    )
+
+
+def instance_limit_near(facts: Facts, _rule: Rule) -> Judgement:
+    """Instances can be created and not deleted, so a limit that is nearly reached needs attention first."""
+    if not facts.limits.any:
+        return NOTHING_FOUND
+    if facts.usage is None or not facts.instances_known:
+        return UNKNOWN
+    return Judgement(
+        tuple(
+            Finding(
+                {"plan": plan} if plan else {},
+                f"{used} of {limit} {f'{plan} ' if plan else ''}instances are used",
+                f"{used} {f'{plan} ' if plan else ''}instances exist or are being created, and "
+                f"`placement.max_instances{'_per_plan' if plan else ''}` allows {limit}. "
+                "Placements beyond the limit wait in the queue.",
+            )
+            for plan, used, limit in nearly_reached(facts.limits, facts.usage)
         )
     )
 

@@ -11,6 +11,7 @@ from nexusd.core.cooling import Coolings
 from nexusd.core.fleets import NO_FLEETS, Fleets
 from nexusd.core.inventory import Inventory
 from nexusd.core.lifecycle import Placement
+from nexusd.core.limits import NO_LIMITS, InstanceLimits
 from nexusd.core.muting import UNMUTED, Muting
 from nexusd.core.pauses import NO_PAUSE, Pause
 from nexusd.core.polls import PollState
@@ -21,6 +22,8 @@ from nexusd.core.suspension import Activity
 
 INCUMBENTS_KEPT = 1024
 SHARED_NAMES_KEPT = 1000
+PLACED_PLANS_SPARE = 10_000
+"""Plans of instances that are not listed: more are dropped."""
 
 
 @dataclass(slots=True)
@@ -34,8 +37,9 @@ class World:
     ones, and resolved ones a while longer), `silences` by id (those that are not over), `muting`: what is not
     told, `alert_counts`: how many alerts there are of each kind, `stopped_running`: ids of the known
     instances that were seen running and later not, `fleets`: those declared in the configuration.
-    `shared_names`: the placement that found several instances of its name, by name. `activity`: when this
-    process did not run.
+    `limits`: on how many instances may exist, and `placed_plans`: the plan of each instance that a placement
+    made, by instance id. `shared_names`: the placement that found several instances of its name, by name.
+    `activity`: when this process did not run.
     """
 
     polls: dict[str, PollState]
@@ -52,6 +56,8 @@ class World:
     incumbents: dict[str, str] = field(default_factory=dict)
     shared_names: dict[str, Placement] = field(default_factory=dict)
     fleets: Fleets = NO_FLEETS
+    limits: InstanceLimits = NO_LIMITS
+    placed_plans: dict[str, str] = field(default_factory=dict)
     activity: Activity = field(default_factory=Activity)
 
     def observe(self, now: float) -> None:
@@ -83,6 +89,13 @@ class World:
         self.shared_names = {**self.shared_names, placement.request.name: placement}
         if len(self.shared_names) > SHARED_NAMES_KEPT:
             del self.shared_names[next(iter(self.shared_names))]
+
+    def add_placed_plans(self, plans: Mapping[str, str]) -> None:
+        """Remember which plan placements made instances of, for as long as these are listed."""
+        self.placed_plans.update(plans)
+        if len(self.placed_plans) > len(self.inventory) + PLACED_PLANS_SPARE:
+            kept = {i: plan for i, plan in self.placed_plans.items() if i in self.inventory or i in plans}
+            self.placed_plans = kept
 
     def declare(self, fleets: Fleets) -> None:
         """These are the fleets from now on, and the inventory counts their members."""

@@ -14,6 +14,7 @@ from nexusd.core.identifiers import ulid
 from nexusd.core.inventory import Inventory
 from nexusd.core.lifecycle import (
     BY_OPERATOR,
+    UNDER_WAY,
     Attempt,
     Placement,
     State,
@@ -28,7 +29,7 @@ from nexusd.core.placement import Decision, PlacementPolicy, PlacementRequest
 from nexusd.core.records import Instance
 from nexusd.core.world import World
 from nexusd.ports import Clock, IdempotencyKey, Store, Transaction
-from nexusd.provisioning.supply import UNDER_WAY, Groups, Shortlists, Standing, compiled, read_groups
+from nexusd.provisioning.supply import Groups, Shortlists, Standing, compiled, read_groups
 
 log = structlog.get_logger(__name__)
 

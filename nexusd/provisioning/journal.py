@@ -155,6 +155,8 @@ class Journal:
         raise AssertionError("repeat never ends")
 
     def _tell(self, before: Placement, after: Placement, events: list[Event]) -> None:
+        if after.instance_id is not None:
+            self._world.add_placed_plans({after.instance_id: after.request.plan})
         if after.state is State.RUNNING:
             self._metrics.placement_ended(after.updated_at - after.created_at)
         if after.state is not before.state:

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nexusd.core.lifecycle import Placement
+from nexusd.core.lifecycle import UNDER_WAY, Placement
 from nexusd.ports import Transaction
-from nexusd.provisioning.supply import UNDER_WAY
 
 CLASSES_PER_PASS = 128
 MOST_HEADS = 256

@@ -12,6 +12,7 @@ from functools import lru_cache
 from nexusd.core import expressions
 from nexusd.core.inventory import distrust
 from nexusd.core.lifecycle import Placement, State
+from nexusd.core.limits import InstanceLimits, InstanceUsage, limit_reason, measure_usage
 from nexusd.core.names import canonical
 from nexusd.core.placement import (
     Decision,
@@ -31,8 +32,6 @@ from nexusd.core.spread import Group, count_members
 from nexusd.core.world import World
 from nexusd.ports import Transaction
 
-UNDER_WAY = (State.CREATING, State.VERIFYING, State.PROVISIONING, State.HELD)
-"""Past `queued`: until its instance is listed, each counts for its region."""
 CLASSES_KEPT = 1024
 SETTLED_AFTER_S = 3600.0
 """A placement that was closed so long ago is looked for in the stored inventory, not in the world's: what the
@@ -95,8 +94,13 @@ class Standing:
         self._in_flight: Counter[str] = Counter()
         self._in_doubt: Counter[str] = Counter()
         self._names: set[str] = set()
-        for placement in under_way:
+        self._limits = InstanceLimits.of(policy)
+        self._usage = InstanceUsage()
+        placements = list(under_way)
+        for placement in placements:
             self._count(placement)
+        if self._limits.any:
+            self._usage = measure_usage(world.inventory, placements, world.placed_plans)
         self._groups = {
             name: count_members(members, world.inventory, _fleets_in(world, name))
             for name, members in (groups or {}).items()
@@ -133,6 +137,9 @@ class Standing:
         It makes no region better than it was, so only who had chosen the same one may choose another.
         """
         self._count(placement)
+        if self._limits.any:
+            self._usage.add(placement, self._world.inventory)
+            self._chosen.clear()
         spread = placement.request.spread
         if spread is not None and placement.region is not None:
             self._groups.setdefault(spread.group, Counter())[placement.region] += 1
@@ -166,7 +173,8 @@ class Standing:
             blocked=distrust(world.inventory, self._policy.max_inventory_age_s, now)
             or _unread(world)
             or key_refused(world)
-            or world.pause.reason_at(now),
+            or world.pause.reason_at(now)
+            or limit_reason(self._limits, self._usage, request.plan),
             incumbent=world.incumbents.get(request.constraint_class),
         )
 

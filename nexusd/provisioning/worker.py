@@ -159,16 +159,22 @@ class Provisioner:
         self._world.pause = NO_PAUSE
         now = self._clock.now()
 
-        def transaction(tx: Transaction) -> tuple[list[Event], tuple[float, float] | None]:
+        per_plan = self._options.policy.max_instances_per_plan is not None
+
+        def transaction(tx: Transaction) -> tuple[list[Event], tuple[float, float] | None, dict[str, str]]:
             events = []
             for placement in tx.placements.in_states([State.CREATING]):
                 doubted = lifecycle.doubt(placement, "the daemon stopped before the answer was recorded", now)
                 if tx.placements.update(doubted, State.CREATING):
                     events.append(state_event(placement, doubted))
             tx.queue.save_pause(NO_PAUSE)
-            return tx.events.append(events), tx.queue.budget()
+            plans = tx.placements.plans_of_instances(float("-inf")) if per_plan else {}
+            return tx.events.append(events), tx.queue.budget(), plans
 
-        events, left = await self._journal.persist(lambda: self._store.run_leading(transaction), "recovery")
+        events, left, plans = await self._journal.persist(
+            lambda: self._store.run_leading(transaction), "recovery"
+        )
+        self._world.add_placed_plans(plans)
         self._saved_pause = NO_PAUSE
         if left is not None:
             self._budget = self._budget.resumed(left[0], now)

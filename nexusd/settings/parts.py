@@ -70,6 +70,8 @@ def placement_policy(settings: Settings) -> PlacementPolicy:
         max_data_age_s=settings.max_data_age_s,
         max_inventory_age_s=STALE_AFTER_INTERVALS * settings.polling.instances_s,
         max_per_region=settings.placement.max_per_region,
+        max_instances=settings.placement.max_instances,
+        max_instances_per_plan=settings.placement.max_instances_per_plan,
         switch_margin_ms=(settings.placement.switch_margin_s or 0.0) * MILLISECONDS,
     )
 

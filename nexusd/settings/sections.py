@@ -180,6 +180,15 @@ class Placement(Section):
     max_per_region: int | None = Field(
         default=None, ge=1, description="Instances allowed per region; no cap when absent."
     )
+    max_instances: int | None = Field(
+        default=None,
+        ge=1,
+        description="Live instances and open placements allowed in total; more placements wait. "
+        "No limit when absent.",
+    )
+    max_instances_per_plan: int | None = Field(
+        default=None, ge=1, description="The same for each plan; no limit when absent."
+    )
     refusals: tuple[Refusal, ...] = Field(
         default=(), description="Additions to the table that classifies refusals."
     )
@@ -291,7 +300,10 @@ class History(Section):
     """`history`: what is remembered of the past."""
 
     retention_s: Seconds = duration(
-        "retention", 30 * 86400.0, "How long events and closed placements are kept.", at_least_s=60.0
+        "retention",
+        30 * 86400.0,
+        "How long events and closed placements are kept; a placement longer while its instance is listed.",
+        at_least_s=60.0,
     )
 
 

@@ -90,6 +90,7 @@ _COUNTS = sa.select(_t.state, sa.func.count()).group_by(_t.state)
 OPEN_NAME = RECORD.where(_t.name == given("name", sa.Text), OPEN_STATES)
 _HAS_KEY = _t.id.in_(sa.select(idempotency_keys.c.placement_id))
 _HAS_INSTANCE = sa.select(instances.c.id).where(instances.c.id == _t.instance_id).exists()
+OF_INSTANCES = sa.select(_t.instance_id, _t.request).where(*_ENDED_SINCE, _HAS_INSTANCE)
 _OF_FLEET = given("of_fleet", sa.Text)
 MEMBERS = RECORD.where(_t.member_of == _OF_FLEET, OPEN_STATES).order_by(_t.created_at, _t.id)
 TRIED = (
@@ -106,7 +107,7 @@ _FORGET_CLOSED = sa.delete(placements).where(
             CLOSED_STATES,
             _t.updated_at < given("before", sa.Double),
             sa.not_(_HAS_KEY),
-            sa.or_(_t.spread_group.is_(None), sa.not_(_HAS_INSTANCE)),
+            sa.not_(_HAS_INSTANCE),
         )
         .limit(_LIMIT),
     )
@@ -272,6 +273,15 @@ class Placements:
 
     def counts(self) -> dict[State, int]:
         return {State(state): count for state, count in self._session.rows(_COUNTS)}
+
+    def plans_of_instances(self, closed_since: float) -> dict[str, str]:
+        return {
+            instance_id: _REQUEST.decode(request).plan
+            for state in (State.RUNNING, State.FAILED)
+            for instance_id, request in self._session.rows(
+                OF_INSTANCES, {"in_state": state.value, "since": closed_since}
+            )
+        }
 
     def open_name(self, name: str) -> Placement | None:
         return self._one(OPEN_NAME, {"name": name})

@@ -9,7 +9,7 @@ from heapq import nsmallest
 from nexusd.core.alerts import AlertState
 from nexusd.core.cooling import Coolings
 from nexusd.core.lifecycle import State
-from nexusd.core.placement import Considered
+from nexusd.core.placement import PLANS, Considered
 from nexusd.core.records import HEALTHY
 from nexusd.core.world import World
 from nexusd.web.exposition import OTHER, BoundedValues, Labels, gauge, tally
@@ -155,6 +155,15 @@ class StateMetrics:
             "nexusd_placements",
             "Placements by state, as last counted in the store.",
             ((_labels(state=state.value), moment.tallies.placements.get(state, 0)) for state in State),
+        )
+        limits = moment.world.limits
+        yield gauge(
+            "nexusd_placement_limit",
+            'Instances allowed of a plan; plan="" is the limit for all of them. +Inf where there is none.',
+            [
+                (_labels(plan=plan), limit if limit is not None else float("inf"))
+                for plan, limit in [("", limits.total), *((plan, limits.per_plan) for plan in PLANS)]
+            ],
         )
         yield gauge(
             "nexusd_region_cooling_off",

@@ -32,7 +32,9 @@ INHIBITIONS = [
 ]
 NOW = 1_000.0
 
-OF_A_REGION = frozenset(name for name in DEFAULT_RULES if name.startswith(("Region", "Instance")))
+OF_A_REGION = frozenset(
+    name for name in DEFAULT_RULES if name.startswith(("Region", "Instance")) and name != "InstanceLimitNear"
+)
 OF_PLACEMENTS = frozenset(name for name in DEFAULT_RULES if name.startswith("Placement"))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from msgspec import structs
 from nexusd.core.alerts import AlertState
 from nexusd.core.backlog import Backlog
 from nexusd.core.lifecycle import Placement, State
+from nexusd.core.limits import InstanceLimits, InstanceUsage
 from nexusd.core.notifications import Routing
 from nexusd.core.placement import PlacementRequest
 from nexusd.core.polls import INSTANCES, REGIONS
@@ -61,6 +63,7 @@ def outage(scene: Scene, seconds: float, reason: str = "connect") -> None:
         ("PlacementHeld", 0, "critical", None, None),
         ("PlacementDelayed", 0, "warning", 600, None),
         ("DuplicateName", 0, "warning", None, None),
+        ("InstanceLimitNear", 0, "warning", None, None),
         ("FleetBelowCount", 300, "critical", None, None),
         ("NotificationsFailing", 0, "critical", 600, 86400),
     ],
@@ -562,6 +565,28 @@ class TestPlacements:
         scene.later(30.0).sweep(mine, structs.replace(other, status="terminated"))
         scene.later(5.0).evaluate()
         assert scene.state("DuplicateName") == "resolved"
+
+    def test_a_limit_on_instances_fires_over_80_percent_each_plan_for_itself(self) -> None:
+        scene = Scene(only("InstanceLimitNear"))
+        limits = InstanceLimits(total=20, per_plan=10)
+        scene.sweep(instance(1))
+        scene.evaluate(limits=limits, usage=InstanceUsage(16, Counter(pro=8)))
+        assert scene.alerts == {}
+        update = scene.later(5.0).evaluate(limits=limits, usage=InstanceUsage(17, Counter(pro=9, starter=8)))
+        assert {(a.label("plan"), a.state.value) for a in update.alerts.values()} == {
+            ("", "firing"),
+            ("pro", "firing"),
+        }
+        assert {dict(a.annotations)["summary"] for a in update.alerts.values()} == {
+            "17 of 20 instances are used",
+            "9 of 10 pro instances are used",
+        }
+        scene.later(5.0).evaluate(limits=limits)
+        assert len(scene.alerts) == 2
+        scene.later(5.0).evaluate(limits=limits, usage=InstanceUsage(16, Counter(pro=9)))
+        assert sorted(a.state.value for a in scene.alerts.values()) == ["firing", "resolved"]
+        scene.later(5.0).evaluate()
+        assert {a.state.value for a in scene.alerts.values()} == {"resolved"}
 
     def test_placements_that_were_not_read_change_nothing(self) -> None:
         scene = Scene(only("PlacementHeld"))

@@ -25,7 +25,7 @@ from nexusd.core.regions import next_snapshot
 from nexusd.core.sweeps import SweepPolicy
 from nexusd.ports import Transaction
 from nexusd.provisioning.fleets import FleetKeeper
-from nexusd.provisioning.worker import Provisioner
+from nexusd.provisioning.worker import Provisioner, ProvisioningOptions
 from nexusd.store.executors import InlineExecutor
 from nexusd.store.opening import StoreOptions, open_store
 from nexusd.store.store import SqlStore
@@ -43,14 +43,19 @@ class FleetSite(Site):
     """Instances begin to run by themselves, or become something else."""
 
     def __init__(
-        self, store: SqlStore, clock: VirtualClock, cloud: FakeCloudApi, fleets: tuple[FleetSpec, ...]
+        self,
+        store: SqlStore,
+        clock: VirtualClock,
+        cloud: FakeCloudApi,
+        fleets: tuple[FleetSpec, ...],
+        options: ProvisioningOptions = OPTIONS,
     ) -> None:
-        super().__init__(store, clock, cloud)
+        super().__init__(store, clock, cloud, options)
         self.becomes = "running"
         self.world.declare(Fleets(fleets, recovery_s=SETTLE_S))
         keeper = FleetKeeper(self.world, store, clock, random.Random(7), lambda _: None)
         self.worker = Provisioner(
-            self.world, store, cloud, clock, NullMetrics(), OPTIONS, lambda _: None, keeper
+            self.world, store, cloud, clock, NullMetrics(), options, lambda _: None, keeper
         )
 
     async def poll(self) -> None:
@@ -97,14 +102,18 @@ class FleetSite(Site):
 
 @asynccontextmanager
 async def site(
-    folder: Path, *fleets: FleetSpec, cloud: FakeCloudApi | None = None, placing: bool = True
+    folder: Path,
+    *fleets: FleetSpec,
+    cloud: FakeCloudApi | None = None,
+    placing: bool = True,
+    options: ProvisioningOptions = OPTIONS,
 ) -> AsyncIterator[FleetSite]:
     """Polling, and placing, until the block ends, which is like `kill -9`."""
     clock = VirtualClock()
     cloud = cloud if cloud is not None else FakeCloudApi(clock, [EAST, WEST])
     url = f"sqlite:///{folder / 'nexusd.db'}"
     store = open_store(StoreOptions(url, f"test {clock.now()} {id(clock)}"), clock, InlineExecutor())
-    here = FleetSite(store, clock, cloud, fleets)
+    here = FleetSite(store, clock, cloud, fleets, options)
     works = [here.polls(), here.boots(), *([here.worker.run()] if placing else [])]
     tasks = [asyncio.ensure_future(work) for work in works]
     try:

@@ -44,6 +44,7 @@ LABELS = {
     "placements": "state",
     "placement_outcomes_total": "region outcome",
     "placement_duration_seconds_count": "",
+    "placement_limit": "plan",
     "region_cooling_off": "region",
     "fleet_desired": "fleet",
     "fleet_alive": "fleet",

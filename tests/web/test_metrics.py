@@ -18,6 +18,7 @@ from nexusd.core.cooling import CoolingOff
 from nexusd.core.errors import StoreUnavailableError
 from nexusd.core.fleets import Fleets, FleetSpec
 from nexusd.core.lifecycle import State
+from nexusd.core.limits import InstanceLimits
 from nexusd.core.records import Region
 from nexusd.web.exposition import escape, number
 from nexusd.web.metrics import MAX_REGIONS, MetricsRegistry
@@ -48,6 +49,7 @@ DOCUMENTED = [
     "placements",
     "placement_outcomes_total",
     "placement_duration_seconds",
+    "placement_limit",
     "region_cooling_off",
     "fleet_desired",
     "fleet_alive",
@@ -227,6 +229,13 @@ async def test_eligibility_and_cooling_off_are_flags(site: Site) -> None:
     assert await scrape(site, "region_eligible", region="eu-west-2") == 0
     assert await scrape(site, "region_cooling_off", region="eu-west-2") == 1
     assert await scrape(site, "region_cooling_off", region="us-east-1") == 0
+
+
+async def test_limits_on_instances_are_shown_and_infinite_where_there_are_none(site: Site) -> None:
+    assert await scrape(site, "placement_limit", plan="") == float("inf")
+    site.daemon.world.limits = InstanceLimits(total=50, per_plan=20)
+    assert await scrape(site, "placement_limit", plan="") == 50
+    assert await scrape(site, "placement_limit", plan="pro") == 20
 
 
 async def test_a_timestamp_is_what_the_wall_clock_would_show(site: Site) -> None:
