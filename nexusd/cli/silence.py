@@ -16,7 +16,7 @@ from nexusd.cli.output import note, print_json, printable, show, when
 from nexusd.cli.tables import print_table
 from nexusd.cli.times import from_now, shifted, to_rfc3339
 from nexusd.core.durations import parse_duration
-from nexusd.core.matchers import Matcher
+from nexusd.core.matchers import Matcher, stored_matcher
 
 PATH = "/api/v2/silences"
 ONE = "/api/v2/silence"
@@ -151,4 +151,4 @@ def _row(silence: dict[str, Any]) -> tuple[Any, ...]:
 def _text(parts: dict[str, Any]) -> str:
     regex, equal = parts.get("isRegex"), parts.get("isEqual", True)
     operator = ("=~" if equal else "!~") if regex else ("=" if equal else "!=")
-    return f'{parts.get("name")}{operator}"{parts.get("value")}"'
+    return str(stored_matcher(str(parts.get("name")), operator, str(parts.get("value"))))

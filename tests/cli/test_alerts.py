@@ -101,6 +101,15 @@ class TestAdd:
         run("silence", "add", "InstanceStopped", "--comment", "x", "-o", "json")
         assert daemon.requests[0].body["matchers"] == SILENCE["matchers"][:1]
 
+    def test_matchers_may_be_in_braces_with_quoted_names(self, run: Run, daemon: FakeDaemon) -> None:
+        daemon.on("POST", "/api/v2/silences", Answer({"silenceID": SILENCE["id"]}))
+        run("silence", "add", '{"my label"="x", foo=~"a|b"}', "größe!=y", "--comment", "x", "-o", "json")
+        assert [(m["name"], m["value"]) for m in daemon.requests[0].body["matchers"]] == [
+            ("my label", "x"),
+            ("foo", "a|b"),
+            ("größe", "y"),
+        ]
+
     @pytest.mark.parametrize(
         ("arguments", "said"),
         [

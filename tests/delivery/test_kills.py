@@ -80,6 +80,9 @@ class Mortal:
     async def run(self, transaction: Callable[[Transaction], Any]) -> Any:
         return await self._store.run(transaction)
 
+    async def read(self, transaction: Callable[[Transaction], Any]) -> Any:
+        return await self._store.read(transaction)
+
     async def run_leading(self, transaction: Callable[[Transaction], Any]) -> Any:
         await self._fate.step()
         result = await self._store.run_leading(transaction)
