@@ -53,6 +53,8 @@ RELEASE_WITHIN_S = 2.0
 STORE_PATIENCE_S = 5.0
 """How long the store may be silent, or take no commit, before `/-/ready` says so: as long as one waits for a
 lock (`StoreOptions.lock_timeout_s`)."""
+CLOCK_DIFFERENCE_S = 5.0
+"""A larger difference between this machine's clock and PostgreSQL's is logged."""
 STUCK_AFTER_S = 180.0
 """A worker that has made no pass for so long is not healthy: each makes one at least every minute."""
 
@@ -85,7 +87,9 @@ async def serve(
     stop = stop if stop is not None else asyncio.Event()
     at_once = asyncio.Event()
     holder = f"{socket.gethostname()}/{os.getpid()}/{os.urandom(8).hex()}"
-    store = open_store(StoreOptions(loaded.store.url.get_secret_value(), holder), clock)
+    store = open_store(StoreOptions(loaded.store.url.get_secret_value(), holder), clock, follow=clock.follow)
+    if abs(clock.ahead_of_wall_s()) > CLOCK_DIFFERENCE_S:
+        log.warning("clock_differs", database_ahead_s=round(clock.ahead_of_wall_s(), 1), used="database")
     try:
         log.info(
             "started",

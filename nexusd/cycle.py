@@ -39,10 +39,10 @@ from nexusd.passes import (
     Pressing,
     PressingQuery,
     Restored,
+    begin_term,
     read_facts,
     remembered,
     restored,
-    save_first,
     write_of,
 )
 from nexusd.persistence import PassWriter, PatientReader, batched
@@ -142,34 +142,34 @@ class Cycle:
         What this replica observed while another led is dropped: the next answers differ from what is stored
         by just that, and so it is written. What it observed before any replica led is stored first.
         """
-        if self._store.leading:
-            await self._save_first()
         now = self._clock.now()
+        if self._store.leading:
+            await self._begin_term(now)
         found = await self._store.run(lambda tx: restored(tx, now))  # unlocked: polls go on while it waits
         async with self._lock:
             size = len(found.inventory[0])
             self._begin_from(found, await beside(size, remembered, found, self._world.fleets))
 
-    async def _save_first(self) -> None:
+    async def _begin_term(self, now: float) -> None:
         async with self._lock:
             observed = Observed.from_world(self._world)
-        if observed.observed_at is not None or observed.regions.observed_at is not None:
-            await self._store.run_leading(lambda tx: save_first(tx, observed))
+        corrected = await self._store.run_leading(lambda tx: begin_term(tx, observed, now))
+        if corrected:
+            log.warning("stored_times_corrected", rows=corrected)
 
     def _begin_from(self, restored: Restored, inventory: Inventory) -> None:
-        world = self._world
+        world, now = self._world, self._clock.now()
         world.inventory = inventory
         lost_at = restored.lost_most_at
-        world.inventory.lost_most_at = min(lost_at, self._clock.now()) if lost_at is not None else None
+        world.inventory.lost_most_at = min(lost_at, now) if lost_at is not None else None
         world.stopped_running = set(restored.stopped_running)
         world.regions = world.restored = restored.regions
-        world.cooling_off = within_reach(restored.cooling_off, self._clock.now())
+        world.cooling_off = within_reach(restored.cooling_off, now)
         self._writer.clear()
         self._placements = self._backlog = None
         self._unjudged.add_all()
-        self._remember(
-            AlertMemory.restored(restored.alerts, restored.said, restored.silences, self._clock.now())
-        )
+        world.miss(restored.written_at)
+        self._remember(restored.alert_memory(now))
         self.restored_epoch = self._store.epoch
 
     def reconfigure(self, parts: Parts) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from nexusd.core.alerting import AlertPass
+from nexusd.core.alerting import AlertMemory, AlertPass
 from nexusd.core.alerts import Alert
 from nexusd.core.backlog import Backlog
 from nexusd.core.changes import Change
@@ -27,6 +27,8 @@ from nexusd.core.sweeps import Delta
 from nexusd.core.world import World
 from nexusd.ports import OutboxMessage, Transaction
 
+SMALLEST_STEP_S = 1.0
+"""A smaller difference is the inaccuracy of a followed clock."""
 MOST_PRESSING = 1_000
 """Placements of one state that alerts look at: with more, one more alert says nothing new."""
 
@@ -86,8 +88,9 @@ class News:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What the store remembers of an earlier process."""
+    """What the store remembers of an earlier process. `written_at`: when that last stored a pass."""
 
+    written_at: float | None
     inventory: tuple[dict[str, Instance], dict[str, int], float | None]
     lost_most_at: float | None
     stopped_running: frozenset[str]
@@ -97,9 +100,13 @@ class Restored:
     said: list[LoggedNotification]
     silences: list[Silence]
 
+    def alert_memory(self, now: float) -> AlertMemory:
+        return AlertMemory.restored(self.alerts, self.said, self.silences, now, self.written_at)
+
 
 def restored(tx: Transaction, now: float) -> Restored:
     return Restored(
+        tx.instants.written_at(),
         tx.instances.load(),
         tx.instances.lost_most_at(),
         tx.instances.stopped_running(),
@@ -129,8 +136,21 @@ class Observed:
         return cls(world.regions, instances, missed, ran, world.inventory.observed_at)
 
 
-def save_first(tx: Transaction, observed: Observed) -> None:
-    """Store the first snapshots, unless some are stored: else what changed since they were read is lost."""
+def begin_term(tx: Transaction, observed: Observed, now: float) -> int:
+    """Correct what is stored before a new leader reads it; return how many rows a wrong clock had written.
+
+    If the last pass was stored in the future, the clock was ahead by at least as much, and everything later
+    than now moves back by that. First snapshots are stored unless some are: else what changed since they were
+    read is lost.
+    """
+    written_at = tx.instants.written_at()
+    ahead_s = max(0.0, written_at - now) if written_at is not None else 0.0
+    moved = tx.instants.bound(now, -ahead_s)
+    _save_first(tx, observed)
+    return moved if ahead_s > SMALLEST_STEP_S else 0
+
+
+def _save_first(tx: Transaction, observed: Observed) -> None:
     if observed.regions.observed_at is not None and tx.regions.load().observed_at is None:
         tx.regions.save(observed.regions)
     if observed.observed_at is not None and tx.instances.observed_at() is None:
@@ -253,6 +273,7 @@ def write_of(
                 tx.instances.lost_most(delta.sweep.ended_at)
         if held is not None:
             tx.instances.save((), dict.fromkeys(held.returned, 0), ())
+        tx.instants.written(now)
         tx.alerts.save(judged.saved)
         tx.alerts.remove(judged.removed)
         tx.notification_log.save(judged.log)

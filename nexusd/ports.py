@@ -432,6 +432,20 @@ class PassesTable(Protocol):
     def save(self, epoch: int, number: int) -> None: ...
 
 
+class InstantsTable(Protocol):
+    """Stored instants, which an earlier process may have written by a clock that was wrong."""
+
+    def written(self, at: float) -> None:
+        """Store when a pass was stored."""
+        ...
+
+    def written_at(self) -> float | None: ...
+
+    def bound(self, now: float, shift_s: float) -> int:
+        """Move what lies ahead of now by `shift_s` (0 or less), and bound the rest; return the rows moved."""
+        ...
+
+
 class Transaction(Protocol):
     """What a transaction function is given. Everything it does commits together or not at all."""
 
@@ -457,6 +471,8 @@ class Transaction(Protocol):
     def events(self) -> EventsTable: ...
     @property
     def passes(self) -> PassesTable: ...
+    @property
+    def instants(self) -> InstantsTable: ...
 
 
 class Store(Protocol):

@@ -14,6 +14,7 @@ import pytest
 
 from nexusd.core.alerting import Alerting
 from nexusd.core.alerts import AlertState
+from nexusd.core.cooling import CoolingOff
 from nexusd.core.errors import UnavailableError
 from nexusd.core.events import Event
 from nexusd.core.fleets import Fleets, FleetSpec
@@ -23,6 +24,7 @@ from nexusd.core.notifications import Message, Routing
 from nexusd.core.placement import PlacementPolicy, PlacementRequest
 from nexusd.core.polls import INSTANCES, REGIONS, PollState
 from nexusd.core.records import Instance, Region
+from nexusd.core.rules import Rule
 from nexusd.core.rules_default import DEFAULT_RULES
 from nexusd.core.silences import Silence
 from nexusd.core.world import World
@@ -54,7 +56,12 @@ class Watch:
     """A cycle that nobody polls for unless the test does."""
 
     def __init__(
-        self, store: SqlStore, clock: VirtualClock, cloud: FakeCloudApi, smoothing_s: float | None
+        self,
+        store: SqlStore,
+        clock: VirtualClock,
+        cloud: FakeCloudApi,
+        smoothing_s: float | None,
+        rules: Iterable[Rule],
     ) -> None:
         self.store = store
         self.clock = clock
@@ -63,7 +70,7 @@ class Watch:
         self.world = World({name: PollState(name, s, now) for name, s in INTERVALS_S.items()})
         nobody = Observers(lambda: None, lambda _: None, lambda _: None)
         self.told: list[tuple[float, Message]] = []
-        alerting = Alerting(tuple(DEFAULT_RULES.values()), Routing({"ops": True}))
+        alerting = Alerting(tuple(rules), Routing({"ops": True}))
         self.parts = Parts(cloud, alerting, self._tell, INTERVALS_S, nobody, smoothing_s)
         self.cycle = Cycle(self.world, store, clock, NullMetrics(), self.parts)
 
@@ -97,12 +104,13 @@ async def watch(
     smoothing_s: float | None = None,
     regions: Iterable[Region] = (EAST, WEST),
     set_back_s: float = 0.0,
+    rules: Iterable[Rule] = DEFAULT_RULES.values(),
 ) -> AsyncIterator[Watch]:
     """Leading, restored and polled once; the cycle runs until the block ends."""
     clock = VirtualClock(epoch=VIRTUAL_EPOCH - set_back_s)
     options = StoreOptions(f"sqlite:///{folder / 'nexusd.db'}", f"test {clock.now()}")
     store = open_store(options, clock, InlineExecutor())
-    here = Watch(store, clock, FakeCloudApi(clock, regions), smoothing_s)
+    here = Watch(store, clock, FakeCloudApi(clock, regions), smoothing_s, rules)
     assert await store.acquire_lease()
     await here.cycle.restore()
     await here.poll()
@@ -127,6 +135,60 @@ async def test_the_alert_of_a_held_placement_ends_when_a_person_resolves_it(tmp_
         await intake.resolve(HELD.id, Verdict.EXISTS)
         await asyncio.sleep(1.0)
         assert here.states("PlacementHeld") in ([], [AlertState.RESOLVED])
+
+
+def stopped_in(told: list[tuple[float, Message]]) -> list[str]:
+    alerts = (alert for _, message in told for alert in message.alerts)
+    return [alert.label("instance_id") for alert in alerts if alert.name == "InstanceStopped"]
+
+
+@in_virtual_time
+async def test_a_clock_that_was_behind_fires_and_resolves_nothing(tmp_path: Path) -> None:
+    async with watch(tmp_path, set_back_s=7200.0) as here:
+        here.cloud.put(Instance("inst_1", "web-00001", "provisioning", EAST.slug))
+        here.cloud.put(Instance("inst_2", "web-00002", "running", EAST.slug))
+        await here.poll()
+        here.cloud.change("inst_2", status="stopped")
+        queued = replace(HELD, state=State.QUEUED, region=None, created_at=here.clock.now())
+        await here.store.run(lambda tx: tx.placements.insert(queued))
+        await asyncio.sleep(30.0)
+        await here.poll()
+        assert here.states("InstanceStopped") == [AlertState.FIRING]
+        rule = DEFAULT_RULES["InstanceStopped"]
+    short = {**DEFAULT_RULES, rule.name: replace(rule, resolve_after_s=3600.0)}
+    async with watch(tmp_path, rules=short.values()) as here:
+        here.cloud.put(Instance("inst_1", "web-00001", "provisioning", EAST.slug))
+        here.cloud.put(Instance("inst_2", "web-00002", "stopped", EAST.slug))
+        await here.poll()
+        assert here.states("InstanceStopped") == [AlertState.FIRING]
+        assert here.states("PlacementDelayed") == []
+        assert AlertState.FIRING not in here.states("InstanceStuck")
+        for _ in range(29):
+            await asyncio.sleep(30.0)
+            await here.poll()
+        assert here.states("InstanceStuck") == [AlertState.FIRING]
+
+
+@pytest.mark.parametrize("ahead_s", [7200.0, 90 * 86_400.0])
+@in_virtual_time
+async def test_a_clock_that_was_ahead_delays_nothing(tmp_path: Path, ahead_s: float) -> None:
+    async with watch(tmp_path, set_back_s=-ahead_s) as here:
+        cooling = CoolingOff(EAST.slug, here.clock.now() + 60.0, 1, "INSUFFICIENT_CAPACITY")
+        await here.store.run(lambda tx: tx.regions.save_cooling_off(cooling))
+        here.cloud.put(Instance("inst_1", "web-00001", "running", EAST.slug))
+        here.cloud.put(Instance("inst_2", "web-00002", "running", EAST.slug))
+        await here.poll()
+        here.cloud.change("inst_1", status="stopped")
+        await here.poll()
+        await asyncio.sleep(15.0)
+        assert stopped_in(here.told) == ["inst_1"]
+    async with watch(tmp_path) as here:
+        assert here.world.cooling_off[cooling.place].until <= here.clock.now() + 60.0
+        here.cloud.put(Instance("inst_1", "web-00001", "stopped", EAST.slug))
+        here.cloud.put(Instance("inst_2", "web-00002", "stopped", EAST.slug))
+        await here.poll()
+        await asyncio.sleep(400.0)
+        assert "inst_2" in stopped_in(here.told)
 
 
 @in_virtual_time

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from nexusd.core.alerts import Alert, AlertState, delayed, event_of, reworded, settle
+from nexusd.core.alerts import Alert, AlertState, delayed, event_of, not_ahead, reworded, settle
 from nexusd.core.census import NONE_COUNTED, AlertCounts, Census, counted
 from nexusd.core.evaluation import AlertUpdate, Watch
 from nexusd.core.events import Event
@@ -49,8 +49,8 @@ class AlertMemory:
 
     `alerts` by fingerprint, `said` by receiver and group, `silences` by id (those that are not over).
     `muting`: what was muted at the last pass, `counts`: how many alerts there were of each kind. `plan_at`:
-    when messages are to be planned again if no alert changes before. `resumed_at`: end of the last suspension
-    that waits were prolonged by. `tracked`: what makes the next pass
+    when messages are to be planned again if no alert changes before. `observed_until`: when rules were last
+    evaluated; suspensions after it prolong waits. `tracked`: what makes the next pass
     quick; it changes nothing of what comes out.
     """
 
@@ -60,7 +60,7 @@ class AlertMemory:
     muting: Muting = UNMUTED
     counts: AlertCounts = NONE_COUNTED
     plan_at: float = AT_ONCE
-    resumed_at: float = float("-inf")
+    observed_until: float = field(default=float("-inf"), compare=False)
     tracked: Tracked = field(default_factory=lambda: Tracked(None), compare=False, repr=False)
 
     @classmethod
@@ -70,13 +70,15 @@ class AlertMemory:
         said: Iterable[LoggedNotification],
         silences: Iterable[Silence],
         now: float,
+        observed_until: float | None = None,
     ) -> AlertMemory:
         """From what the store has. What was muted follows from it, so that no event says it again."""
-        known = {alert.fingerprint: alert for alert in alerts}
+        known = {alert.fingerprint: not_ahead(alert, now) for alert in alerts}
         log = {(entry.receiver, entry.group_key): entry for entry in said}
         silencing = {silence.id: silence for silence in silences}
         muting = mute(known.values(), silencing.values(), now)
-        return cls(known, log, silencing, muting, counted(known, muting))
+        until = observed_until if observed_until is not None else now
+        return cls(known, log, silencing, muting, counted(known, muting), observed_until=until)
 
     def replanned(self) -> AlertMemory:
         """The same, with messages planned at the next pass: somebody else is to be told, or otherwise."""
@@ -150,7 +152,7 @@ class Tracked:
 
 def judge(alerting: Alerting, facts: Facts, memory: AlertMemory) -> AlertPass:
     """Evaluate all rules once, after prolonging waits by suspensions since the last evaluation."""
-    memory, prolonged = _prolonged(memory, facts.suspensions)
+    memory, prolonged = _prolonged(memory, facts.suspensions, facts.now)
     result = _judge(alerting, facts, memory)
     if not prolonged:
         return result
@@ -159,15 +161,17 @@ def judge(alerting: Alerting, facts: Facts, memory: AlertMemory) -> AlertPass:
     return replace(result, saved=tuple(alert for mark, alert in saved.items() if mark in left))
 
 
-def _prolonged(memory: AlertMemory, suspensions: Suspensions) -> tuple[AlertMemory, dict[str, Alert]]:
+def _prolonged(
+    memory: AlertMemory, suspensions: Suspensions, now: float
+) -> tuple[AlertMemory, dict[str, Alert]]:
     """Return the memory after suspensions that it does not account for yet, and the alerts that changed."""
-    suspended_s = sum(s.ended_at - s.began_at for s in suspensions.recent if s.ended_at > memory.resumed_at)
+    suspended_s = suspensions.suspended_s(memory.observed_until, now)
     if not suspended_s:
         return memory, {}
     after = {mark: delayed(alert, suspended_s) for mark, alert in memory.alerts.items()}
     changed = {mark: alert for mark, alert in after.items() if alert is not memory.alerts[mark]}
     alerts = {**memory.alerts, **changed} if changed else memory.alerts
-    return replace(memory, alerts=alerts, resumed_at=suspensions.resumed_at, plan_at=AT_ONCE), changed
+    return replace(memory, alerts=alerts, plan_at=AT_ONCE), changed
 
 
 def _judge(alerting: Alerting, facts: Facts, memory: AlertMemory) -> AlertPass:
@@ -176,7 +180,7 @@ def _judge(alerting: Alerting, facts: Facts, memory: AlertMemory) -> AlertPass:
     update = tracks.watch.evaluate(facts, memory.alerts)
     waits = facts.now < memory.plan_at and not memory.muting.ended_by(facts.evaluated_from)
     if waits and _nothing_to_tell(update, memory):
-        return _quiet(alerting, update, memory, tracks)
+        return _quiet(alerting, update, memory, tracks, facts.now)
     changed: dict[str, Alert | None] = {alert.fingerprint: alert for alert in update.changed}
     changed |= dict.fromkeys(update.removed)
     muting, remuted = tracks.mutes.mute(
@@ -202,7 +206,7 @@ def _judge(alerting: Alerting, facts: Facts, memory: AlertMemory) -> AlertPass:
         muting,
         tracks.census.counts(),
         plan_at,
-        memory.resumed_at,
+        facts.now,
     )
     return AlertPass(
         memory=tracks.kept_for(alerting, after),
@@ -222,11 +226,13 @@ def _nothing_to_tell(update: AlertUpdate, memory: AlertMemory) -> bool:
     return not update.removed and all(was is not None and reworded(was, alert) for alert, was in known)
 
 
-def _quiet(alerting: Alerting, update: AlertUpdate, memory: AlertMemory, tracks: Tracks) -> AlertPass:
+def _quiet(
+    alerting: Alerting, update: AlertUpdate, memory: AlertMemory, tracks: Tracks, now: float
+) -> AlertPass:
     for alert in update.changed:
         tracks.planner.reworded(alert, memory.muting)
     next_due = _earliest(update.next_due, memory.plan_at)
-    after = replace(memory, alerts=update.alerts)
+    after = replace(memory, alerts=update.alerts, observed_until=now)
     return AlertPass(tracks.kept_for(alerting, after), update.changed, next_due=next_due)
 
 

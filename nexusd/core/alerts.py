@@ -135,6 +135,13 @@ def settle(alert: Alert) -> Alert:
     return replace(alert, settled=True)
 
 
+def not_ahead(alert: Alert, now: float) -> Alert:
+    """Return the alert without changes in the future, which an earlier process stored by a wrong clock."""
+    if not alert.changes or alert.changes[-1] <= now:
+        return alert
+    return replace(alert, changes=tuple(min(at, now) for at in alert.changes))
+
+
 def delayed(alert: Alert, seconds: float) -> Alert:
     """Return the alert with its unfinished waits (`for`, `keep_firing_for`) prolonged by unobserved time.
 
@@ -152,8 +159,9 @@ def reworded(was: Alert, alert: Alert) -> bool:
     return replace(alert, annotations=was.annotations) == was
 
 
-def found(rule: Rule, finding: Finding, alerts: Mapping[str, Alert], now: float) -> Alert:
+def found(rule: Rule, finding: Finding, alerts: Mapping[str, Alert], facts: Facts) -> Alert:
     """The alert while its condition holds."""
+    now = facts.now
     labels = _labels(rule, finding)
     mark = fingerprint(labels)
     annotations = _annotations(rule, finding)
@@ -166,7 +174,7 @@ def found(rule: Rule, finding: Finding, alerts: Mapping[str, Alert], now: float)
         return before
     else:
         alert = replace(before, state=_first_state(rule), active_at=now)
-    alert = _holding(alert, rule, rule.wait_s + finding.wait_s, now)
+    alert = _holding(alert, rule, rule.wait_s + finding.wait_s, facts)
     if alert.flapping_since is not None:
         annotations = flapping.marked(annotations)
     return alert if alert.annotations == annotations else replace(alert, annotations=annotations)
@@ -223,19 +231,19 @@ def not_found(alert: Alert, rule: Rule, judgement: Judgement, facts: Facts) -> A
     if not judgement.known or subject in judgement.unknown:
         return alert
     if not judgement.touched(subject):
-        return _as_it_was(alert, rule, facts.now)
+        return _as_it_was(alert, rule, facts)
     if _continues(alert, rule, facts, subject):
-        return alert if alert.expired else _holding(alert, rule, rule.wait_s, facts.now)
+        return alert if alert.expired else _holding(alert, rule, rule.wait_s, facts)
     return _ending(alert, rule.keep_firing_for_s, facts.now)
 
 
-def _as_it_was(alert: Alert, rule: Rule, now: float) -> Alert | None:
+def _as_it_was(alert: Alert, rule: Rule, facts: Facts) -> Alert | None:
     """Nothing new is known of its subject, whose data is fresh: what held holds, and time goes on."""
     if alert.state is AlertState.RESOLVED:
         return alert
     if alert.keep_firing_since is not None:
-        return _ending(alert, rule.keep_firing_for_s, now)
-    return _holding(alert, rule, rule.wait_s, now)
+        return _ending(alert, rule.keep_firing_for_s, facts.now)
+    return _holding(alert, rule, rule.wait_s, facts)
 
 
 def _continues(alert: Alert, rule: Rule, facts: Facts, subject: str) -> bool:
@@ -251,15 +259,16 @@ def _continues(alert: Alert, rule: Rule, facts: Facts, subject: str) -> bool:
     return lasting and condition.continues(facts, subject)
 
 
-def _holding(alert: Alert, rule: Rule, wait_s: float, now: float) -> Alert:
+def _holding(alert: Alert, rule: Rule, wait_s: float, facts: Facts) -> Alert:
     """What time makes of an alert whose condition holds."""
+    now = facts.now
     if alert.state is AlertState.LATENT and alert.active_at + rule.latent_s <= now:
         alert = replace(alert, state=AlertState.PENDING)
     if alert.state is AlertState.PENDING and alert.active_at + wait_s <= now:
         alert = _changed(alert, now, state=AlertState.FIRING, fired_at=now, resolved_at=None, settled=False)
     if not _flaps(alert, now):
         alert = _steady(alert)
-    expires_at = _expires_at(alert, rule)
+    expires_at = _expires_at(alert, rule, facts)
     if expires_at is not None and expires_at <= now:
         return replace(_over(alert, now), expired=not rule.condition.momentary)
     return alert
@@ -298,15 +307,16 @@ def _end_counted(alert: Alert) -> bool:
     return since is not None and bool(alert.changes) and alert.changes[-1] >= since
 
 
-def _expires_at(alert: Alert, rule: Rule) -> float | None:
+def _expires_at(alert: Alert, rule: Rule, facts: Facts) -> float | None:
+    """Return when `resolve_after` ends; time in which nobody observed the condition does not count."""
     if alert.state is not AlertState.FIRING or alert.fired_at is None or rule.condition.timed:
         return None
     if rule.resolve_after_s is None:
         return None
-    return alert.fired_at + rule.resolve_after_s
+    return facts.suspensions.awake_until(alert.fired_at, rule.resolve_after_s, facts.now)
 
 
-def dues(alert: Alert, rule: Rule, wait_s: float) -> Iterator[float]:
+def dues(alert: Alert, rule: Rule, wait_s: float, facts: Facts) -> Iterator[float]:
     """When time alone changes the alert. `wait_s`: how long its condition must hold before it fires."""
     if alert.state is AlertState.LATENT:
         yield alert.active_at + rule.latent_s
@@ -316,7 +326,7 @@ def dues(alert: Alert, rule: Rule, wait_s: float) -> Iterator[float]:
         yield alert.keep_firing_since + rule.keep_firing_for_s
     if alert.flapping_since is not None:
         yield flapping.calm_at(alert.changes)
-    expires_at = _expires_at(alert, rule)
+    expires_at = _expires_at(alert, rule, facts)
     if expires_at is not None:
         yield expires_at
 

@@ -224,7 +224,7 @@ class _Look:
                 self._findings[subject] = before
                 self._marks.add(before[1])
                 continue
-            alert = found(rule, finding, self._alerts, self._facts.now)
+            alert = found(rule, finding, self._alerts, self._facts)
             self._findings[subject] = finding, alert.fingerprint
             self._marks.add(alert.fingerprint)
             self._became(alert.fingerprint, alert, rule.wait_s + finding.wait_s)
@@ -253,7 +253,7 @@ class _Look:
 
     def _became(self, mark: str, alert: Alert | None, wait_s: float) -> None:
         self._after[mark] = alert
-        instants = dues(alert, self._rule, wait_s) if alert is not None else ()
+        instants = dues(alert, self._rule, wait_s, self._facts) if alert is not None else ()
         self._watch.wait(self._rule, mark, instants, self._facts.now)
 
 

@@ -17,7 +17,8 @@ def placement_failed(facts: Facts, rule: Rule) -> Judgement:
     if facts.placements is None:
         return UNKNOWN
     keep_s = rule.resolve_after_s if rule.resolve_after_s is not None else float("inf")
-    failed = [p for p in facts.placements if p.state is State.FAILED and facts.now < p.updated_at + keep_s]
+    until = {p.id: _kept_until(p, keep_s, facts) for p in facts.placements if p.state is State.FAILED}
+    failed = [p for p in facts.placements if facts.now < until.get(p.id, facts.now)]
     return Judgement(
         tuple(
             Finding(
@@ -27,8 +28,12 @@ def placement_failed(facts: Facts, rule: Rule) -> Judgement:
             )
             for p, beyond in zip(failed, _beyond(facts, State.FAILED), strict=False)
         ),
-        due=min((p.updated_at + keep_s for p in failed), default=None),
+        due=min((until[p.id] for p in failed), default=None),
     )
+
+
+def _kept_until(placement: Placement, keep_s: float, facts: Facts) -> float:
+    return facts.suspensions.awake_until(placement.updated_at, keep_s, facts.now)
 
 
 def placement_held(facts: Facts, _rule: Rule) -> Judgement:

@@ -17,7 +17,7 @@ MAX_REMEMBERED = 64
 
 @dataclass(frozen=True, slots=True)
 class Suspension:
-    """Instants between which the process did not run."""
+    """Instants between which the process did not run: suspended, or before it was started."""
 
     began_at: float
     ended_at: float
@@ -32,7 +32,7 @@ class Suspensions:
     @property
     def resumed_at(self) -> float:
         """When the last suspension ended, -inf if there was none."""
-        return self.recent[-1].ended_at if self.recent else float("-inf")
+        return max((s.ended_at for s in self.recent), default=float("-inf"))
 
     def suspended_s(self, since: float, until: float) -> float:
         """Return how many of the seconds between two instants the process did not run."""
@@ -71,8 +71,14 @@ class Activity:
         if self._last_at is None:
             return
         if now - self._last_at > MAX_GAP_S:
-            self.suspensions = self.suspensions.extended(Suspension(self._last_at, now))
+            self.add(Suspension(self._last_at, now))
         self._last_at = max(self._last_at, now)
+
+    def add(self, suspension: Suspension) -> None:
+        """Record a suspension once."""
+        known = suspension in self.suspensions.recent
+        if suspension.ended_at > suspension.began_at and not known:
+            self.suspensions = self.suspensions.extended(suspension)
 
     def stop(self) -> None:
         """Stop detecting: no ticks follow."""

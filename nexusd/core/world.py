@@ -18,8 +18,10 @@ from nexusd.core.polls import PollState
 from nexusd.core.records import Instance
 from nexusd.core.regions import NO_REGIONS, RegionSnapshot
 from nexusd.core.silences import Silence
-from nexusd.core.suspension import Activity
+from nexusd.core.suspension import Activity, Suspension
 
+MAX_RESTART_S = 60.0
+"""A shorter time without evaluation is as usual between two passes."""
 INCUMBENTS_KEPT = 1024
 SHARED_NAMES_KEPT = 1000
 PLACED_PLANS_SPARE = 10_000
@@ -63,6 +65,13 @@ class World:
     def observe(self, now: float) -> None:
         """Detect whether the process was suspended until now: then what was read before is stale."""
         self.activity.observe(now)
+        self.polls = self.with_suspensions(self.polls)
+
+    def miss(self, since: float | None) -> None:
+        """Count the time before this process began as suspended, unless a restart takes no longer."""
+        began_at = min(poll.known_since for poll in self.polls.values())
+        if since is not None and began_at - since > MAX_RESTART_S:
+            self.activity.add(Suspension(since, began_at))
         self.polls = self.with_suspensions(self.polls)
 
     def with_suspensions(self, polls: Mapping[str, PollState]) -> dict[str, PollState]:

@@ -1,4 +1,4 @@
-"""The daemon's clock: `ports.Clock` over clocks that nobody can step. Built by `app.py`."""
+"""The daemon's clock: `ports.Clock` over clocks that do not step. Built by `app.py`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ import time
 from collections.abc import Callable
 
 SMALLEST_STEP_S = 1.0
-"""Differences below this are slewing and rounding, not a step that somebody made."""
+"""Differences below this are slewing and rounding, not a step."""
+MAX_SLEW = 0.01
+"""Share by which the clock runs faster or slower while it approaches the clock that it follows."""
+MAX_ROUND_TRIP_S = 2.0
+"""A measurement that took longer is too inaccurate to follow."""
 
 
 def elapsed_s() -> float:
@@ -16,8 +20,10 @@ def elapsed_s() -> float:
 
 
 class SystemClock:
-    """Implements `ports.Clock`: the wall clock once, at construction; from then on only elapsed time.
+    """Implements `ports.Clock`: read the wall clock once, at construction; from then on only elapsed time.
 
+    Several replicas on one PostgreSQL must agree on the time of what is stored there, so they `follow` the
+    server's clock. The first measurement sets the clock; later ones slew it, so that it never steps.
     `wall` and `elapsed` give seconds; tests pass their own.
     """
 
@@ -27,12 +33,39 @@ class SystemClock:
         self._wall = wall
         self._elapsed = elapsed
         self._anchor = wall() - elapsed()
+        self._slewed_at = elapsed()
+        self._followed: float | None = None
+
+    def follow(self, read: Callable[[], float]) -> None:
+        """Measure the clock that `read` reads, and approach it. Raises what `read` raises."""
+        asked_at = self._elapsed()
+        there = read()
+        answered_at = self._elapsed()
+        first = self._followed is None
+        if not first and answered_at - asked_at > MAX_ROUND_TRIP_S:
+            return
+        followed = there - (asked_at + answered_at) / 2
+        self._anchor = followed if first else self._anchor_at(answered_at)
+        self._slewed_at = answered_at
+        self._followed = followed
 
     def now(self) -> float:
-        """UTC seconds since the epoch as the wall clock had them at the start, plus what has passed since."""
-        return self._anchor + self._elapsed()
+        """Return UTC seconds since the epoch by the wall clock at start, or by the followed clock."""
+        elapsed = self._elapsed()
+        return self._anchor_at(elapsed) + elapsed
 
     def utc_offset_s(self) -> float:
-        """How far the wall clock was stepped since the start, in seconds; 0.0 below one second."""
-        step_s = self._wall() - self.now()
+        """Return how far the wall clock, or the followed clock, is ahead of `now`; 0.0 below one second."""
+        wall = self._wall() if self._followed is None else self._followed + self._elapsed()
+        step_s = wall - self.now()
         return step_s if abs(step_s) >= SMALLEST_STEP_S else 0.0
+
+    def ahead_of_wall_s(self) -> float:
+        """Return how far the clock is ahead of this machine's wall clock."""
+        return self.now() - self._wall()
+
+    def _anchor_at(self, elapsed: float) -> float:
+        if self._followed is None:
+            return self._anchor
+        most = MAX_SLEW * max(0.0, elapsed - self._slewed_at)
+        return self._anchor + min(max(self._followed - self._anchor, -most), most)

@@ -18,10 +18,13 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from nexusd.ports import Clock
 from nexusd.store.schema import leases
-from nexusd.store.statements import Session, Statement, Values, given
+from nexusd.store.statements import Row, Session, Statement, Values, given
 from nexusd.store.transaction import SqlTransaction
 
 T = TypeVar("T")
+R = TypeVar("R")
+Follow = Callable[[Callable[[], float]], None]
+"""`SystemClock.follow`: measures the clock that a function reads."""
 
 NAME = "leader"
 
@@ -31,7 +34,7 @@ class LeaseStatements:
     """`acquire` gives the epoch, or no row while another holds it; `fence` and `renew` a row when held.
 
     `evict`: ends the session of a holder whose time is over and who is stuck in a transaction.
-    `expires`: whether the lease ends unless it is renewed.
+    `expires`: whether the lease ends unless it is renewed. `clock`: reads the server's time.
     """
 
     acquire: Statement
@@ -40,6 +43,7 @@ class LeaseStatements:
     release: Statement
     evict: Statement | None
     expires: bool
+    clock: Statement | None = None
 
 
 class Run(Protocol):
@@ -51,11 +55,19 @@ class Run(Protocol):
 class Lease:
     """This process's part in the lease. `holder` must be no other process's, not even a predecessor's."""
 
-    def __init__(self, statements: LeaseStatements, holder: str, ttl_s: float, clock: Clock) -> None:
+    def __init__(
+        self,
+        statements: LeaseStatements,
+        holder: str,
+        ttl_s: float,
+        clock: Clock,
+        follow: Follow | None = None,
+    ) -> None:
         self._statements = statements
         self._holder = holder
         self._ttl_s = ttl_s
         self._clock = clock
+        self._follow = follow
         self._held = False
         self._until = -inf
         self.epoch = 0
@@ -68,7 +80,7 @@ class Lease:
     async def acquire(self, run: Run) -> bool:
         """Take the lease if it is free; True while it is held. Raises `StoreUnavailableError`."""
         asked_at = self._clock.now()
-        epoch = await run(lambda tx: self.taken(tx.session))
+        epoch = await run(lambda tx: self._measured(tx.session, self.taken))
         self._note(epoch, asked_at)
         return epoch is not None
 
@@ -78,7 +90,7 @@ class Lease:
         Raises `StoreUnavailableError` when that cannot be known; the lease then runs out by itself.
         """
         asked_at = self._clock.now()
-        held = await run(lambda tx: tx.session.first(self._statements.renew, self._values(self.epoch)))
+        held = await run(lambda tx: self._measured(tx.session, self._renewed))
         self._note(self.epoch if held is not None else None, asked_at)
         return self._held
 
@@ -86,6 +98,19 @@ class Lease:
         """Give it up, so that another need not wait for its end."""
         self._held = False
         await run(lambda tx: tx.session.execute(self._statements.release, self._values(self.epoch)))
+
+    def follow_clock(self, session: Session) -> None:
+        """Measure the database's clock, where stored instants are measured by it."""
+        statement = self._statements.clock
+        if self._follow is not None and statement is not None:
+            self._follow(lambda: session.rows(statement, {})[0][0])
+
+    def _measured(self, session: Session, work: Callable[[Session], R]) -> R:
+        self.follow_clock(session)
+        return work(session)
+
+    def _renewed(self, session: Session) -> Row | None:
+        return session.first(self._statements.renew, self._values(self.epoch))
 
     def taken(self, session: Session) -> int | None:
         """Inside a transaction: the epoch in which this process now holds the lease, if it does."""
@@ -162,6 +187,7 @@ def postgres_lease(idle_s: float) -> LeaseStatements:
         release=sa.update(leases).where(_MINE).values(expires_at=sa.null()),
         evict=_evict(now, idle_s),
         expires=True,
+        clock=sa.select(now),
     )
 
 

@@ -11,7 +11,7 @@ from nexusd.core.errors import ConfigError, StartError
 from nexusd.ports import Clock
 from nexusd.store.database import Database
 from nexusd.store.executors import Executor, StoreThread
-from nexusd.store.lease import Lease, postgres_lease, sqlite_lease
+from nexusd.store.lease import Follow, Lease, postgres_lease, sqlite_lease
 from nexusd.store.postgres import PostgresDatabase
 from nexusd.store.sqlite import SqliteDatabase
 from nexusd.store.store import SqlStore
@@ -38,33 +38,44 @@ class StoreOptions:
     idle_s: float = 10.0
 
 
-def open_store(options: StoreOptions, clock: Clock, executor: Executor | None = None) -> SqlStore:
+def open_store(
+    options: StoreOptions, clock: Clock, executor: Executor | None = None, follow: Follow | None = None
+) -> SqlStore:
     """Open, check and migrate. Blocks for as long as that takes; call it before the work begins.
 
     Raises `ConfigError` (the URL, or a driver that is not installed) and `StartError` (the database cannot be
     used, is damaged, is newer than this nexusd, or is in use). `executor`: None means threads of its own.
+    `follow`: called with a function that reads PostgreSQL's clock, first before this returns.
     """
-    return open_on(database_for(options), options, clock, executor if executor is not None else StoreThread())
+    chosen = executor if executor is not None else StoreThread()
+    return open_on(database_for(options), options, clock, chosen, follow)
 
 
-def open_on(database: Database, options: StoreOptions, clock: Clock, executor: Executor) -> SqlStore:
+def open_on(
+    database: Database,
+    options: StoreOptions,
+    clock: Clock,
+    executor: Executor,
+    follow: Follow | None = None,
+) -> SqlStore:
     """The same on a database of one's own making. Raises `StartError`."""
     database.claim()
     try:
-        lease = _ready(database, options, clock)
+        lease = _ready(database, options, clock, follow)
         return SqlStore(database, lease, executor, clock)
     except BaseException:
         database.release()
         raise
 
 
-def _ready(database: Database, options: StoreOptions, clock: Clock) -> Lease:
+def _ready(database: Database, options: StoreOptions, clock: Clock, follow: Follow | None) -> Lease:
     one_daemon = isinstance(database, SqliteDatabase)
     statements = sqlite_lease() if one_daemon else postgres_lease(options.idle_s)
-    lease = Lease(statements, options.holder, options.lease_ttl_s, clock)
+    lease = Lease(statements, options.holder, options.lease_ttl_s, clock, follow)
     try:
         session = database.connect()
         try:
+            lease.follow_clock(session)
             bring_up_to_date(database, session)
             if one_daemon:
                 lease.take_at_start(session)

@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from nexusd.core import cooling, retry_after
 from nexusd.core.lifecycle import CLOSED, OPEN
+
+INSTANT = "ahead_s"
+"""Key in `Column.info` of every instant."""
 
 _NAMES = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -36,8 +40,15 @@ def _text(name: str, *, null: bool = False) -> sa.Column[str]:
     return sa.Column(name, sa.Text, nullable=null)
 
 
-def _instant(name: str, *, null: bool = False) -> sa.Column[float]:
-    return sa.Column(name, sa.Double, nullable=null)
+PAST = 0.0
+"""`ahead_s` of when something happened."""
+UNBOUNDED = None
+"""`ahead_s` of an instant that a user chose, that nothing waits for, or that another clock measured."""
+
+
+def _instant(name: str, *, ahead_s: float | None, null: bool = False) -> sa.Column[float]:
+    """`ahead_s`: how far ahead of now it may lie. A new leader moves what lies further ahead (`instants`)."""
+    return sa.Column(name, sa.Double, nullable=null, info={INSTANT: ahead_s})
 
 
 def _count(name: str) -> sa.Column[int]:
@@ -72,7 +83,7 @@ marks = sa.Table(
     "marks",
     metadata,
     _key("resource"),
-    _instant("observed_at"),
+    _instant("observed_at", ahead_s=PAST),
     comment="when the stored snapshot of regions or instances was observed",
 )
 
@@ -85,15 +96,15 @@ regions = sa.Table(
     sa.Column("latency_ms", sa.Double),
     sa.Column("smoothed_ms", sa.Double),
     _flag("capacity"),
-    _instant("left_at", null=True),
+    _instant("left_at", ahead_s=PAST, null=True),
 )
 
 region_history = sa.Table(
     "region_history",
     metadata,
     sa.Column("id", SERIAL, primary_key=True),
-    _instant("at"),
-    _instant("until"),
+    _instant("at", ahead_s=PAST),
+    _instant("until", ahead_s=PAST),
     sa.Column("answer", sa.LargeBinary, nullable=False),
     sa.Index("ix_region_history_until", "until", "id"),
     comment="what /regions answered from at until until, as compressed JSON",
@@ -104,7 +115,7 @@ coolings = sa.Table(
     metadata,
     _key("region"),
     _key("plan"),
-    _instant("until"),
+    _instant("until", ahead_s=cooling.LONGEST_WAIT_S),
     _count("step"),
     _text("reason"),
     _count("allowed"),
@@ -116,7 +127,7 @@ budgets = sa.Table(
     metadata,
     _key("name"),
     sa.Column("tokens", sa.Double, nullable=False),
-    _instant("at"),
+    _instant("at", ahead_s=PAST),
     comment="what is left of the creates that may be sent",
 )
 
@@ -127,14 +138,14 @@ placements = sa.Table(
     _text("name"),
     _text("state"),
     sa.Column("priority", sa.BigInteger, nullable=False),
-    _instant("created_at"),
-    _instant("updated_at"),
+    _instant("created_at", ahead_s=PAST),
+    _instant("updated_at", ahead_s=PAST),
     _text("region", null=True),
     _text("instance_id", null=True),
     _text("reason", null=True),
     _count("attempts"),
-    _instant("provisioning_at", null=True),
-    _instant("deadline", null=True),
+    _instant("provisioning_at", ahead_s=PAST, null=True),
+    _instant("deadline", ahead_s=UNBOUNDED, null=True),
     _text("fleet", null=True),
     _text("request"),
     sa.Column("constraint_class", sa.Text, nullable=False, server_default=sa.text("''")),
@@ -203,8 +214,8 @@ attempts = sa.Table(
     sa.Column("placement_id", sa.Text, sa.ForeignKey(_PLACEMENT, ondelete="CASCADE"), primary_key=True),
     sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
     _text("region"),
-    _instant("sent_at"),
-    _instant("send_deadline"),
+    _instant("sent_at", ahead_s=PAST),
+    _instant("send_deadline", ahead_s=UNBOUNDED),  # of an earlier term it is not used (`quiet_until`)
     sa.Column("epoch", sa.BigInteger, nullable=False),
     _text("namesakes"),
     _text("outcome", null=True),
@@ -219,11 +230,11 @@ decisions = sa.Table(
     metadata,
     sa.Column("id", SERIAL, primary_key=True),
     sa.Column("placement_id", sa.Text, sa.ForeignKey(_PLACEMENT, ondelete="CASCADE"), nullable=False),
-    _instant("decided_at"),
+    _instant("decided_at", ahead_s=UNBOUNDED),
     _text("region", null=True),
     _text("reason", null=True),
     _text("policy"),
-    _instant("observed_at", null=True),
+    _instant("observed_at", ahead_s=UNBOUNDED, null=True),
     _text("considered"),
     sa.Index("ix_decisions_of", "placement_id", "id"),
 )
@@ -234,7 +245,7 @@ idempotency_keys = sa.Table(
     _key("key"),
     _text("digest"),
     _text("placement_id"),
-    _instant("at"),
+    _instant("at", ahead_s=PAST),
     sa.Index("ix_idempotency_keys_at", "at"),
 )
 
@@ -245,14 +256,14 @@ alerts = sa.Table(
     _text("labels"),
     _text("annotations"),
     _text("state"),
-    _instant("active_at"),
-    _instant("fired_at", null=True),
-    _instant("resolved_at", null=True),
-    _instant("keep_firing_since", null=True),
+    _instant("active_at", ahead_s=PAST),
+    _instant("fired_at", ahead_s=PAST, null=True),
+    _instant("resolved_at", ahead_s=PAST, null=True),
+    _instant("keep_firing_since", ahead_s=PAST, null=True),
     _flag("expired"),
     _flag("settled"),
     sa.Column("changes", sa.Text, nullable=False, server_default=sa.text("'[]'")),
-    _instant("flapping_since", null=True),
+    _instant("flapping_since", ahead_s=PAST, null=True),
 )
 
 silences = sa.Table(
@@ -260,9 +271,9 @@ silences = sa.Table(
     metadata,
     _key("id"),
     _text("matchers"),
-    _instant("starts_at"),
-    _instant("ends_at"),
-    _instant("updated_at"),
+    _instant("starts_at", ahead_s=UNBOUNDED),
+    _instant("ends_at", ahead_s=UNBOUNDED),
+    _instant("updated_at", ahead_s=PAST),
     _text("created_by"),
     _text("comment"),
     sa.Index("ix_silences_ends_at", "ends_at", "id"),
@@ -273,7 +284,7 @@ notification_log = sa.Table(
     metadata,
     _key("receiver"),
     _key("group_key"),
-    _instant("at"),
+    _instant("at", ahead_s=PAST),
     _text("firing"),
     _text("resolved"),
 )
@@ -284,16 +295,16 @@ outbox = sa.Table(
     _key("id"),
     _text("receiver"),
     sa.Column("body", sa.LargeBinary, nullable=False),
-    _instant("created_at"),
-    _instant("expires_at"),
+    _instant("created_at", ahead_s=PAST),
+    _instant("expires_at", ahead_s=UNBOUNDED),  # moves with created_at
     _text("state"),
     _count("tries"),
-    _instant("next_try_at"),
-    _instant("leased_until", null=True),
+    _instant("next_try_at", ahead_s=retry_after.MOST_S),
+    _instant("leased_until", ahead_s=retry_after.MOST_S, null=True),
     _text("last_error", null=True),
-    _instant("ended_at", null=True),
+    _instant("ended_at", ahead_s=PAST, null=True),
     # next_try_at, or the lease's end while leased: one column, so that one index finds what is due.
-    _instant("due_at"),
+    _instant("due_at", ahead_s=retry_after.MOST_S),
     sa.Index("ix_outbox_due", "receiver", "state", "due_at", "created_at", "id"),
     sa.Index("ix_outbox_newest_in_state", "state", "created_at", "id"),
     sa.Index("ix_outbox_newest", "created_at", "id"),
@@ -304,7 +315,7 @@ events = sa.Table(
     "events",
     metadata,
     sa.Column("id", SERIAL, primary_key=True),
-    _instant("at"),
+    _instant("at", ahead_s=PAST),
     _text("type"),
     _text("kind"),
     _text("subject_id"),
@@ -321,7 +332,7 @@ leases = sa.Table(
     _key("name"),
     _text("holder"),
     sa.Column("epoch", sa.BigInteger, nullable=False),
-    _instant("expires_at", null=True),
+    _instant("expires_at", ahead_s=UNBOUNDED, null=True),
     sa.Column("backend", sa.Integer),
     comment="expires_at by the server's clock; null where a file lock stands for it",
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from nexusd.store.alerts import Alerts, NotificationLog
 from nexusd.store.events import Events
 from nexusd.store.instances import Instances
+from nexusd.store.instants import Instants
 from nexusd.store.outbox import Outbox
 from nexusd.store.passes import Passes
 from nexusd.store.placements import Placements
@@ -31,3 +32,4 @@ class SqlTransaction:
         self.outbox = Outbox(session)
         self.events = Events(session)
         self.passes = Passes(session)
+        self.instants = Instants(session)

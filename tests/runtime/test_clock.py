@@ -49,3 +49,58 @@ def test_the_real_one_agrees_with_the_system() -> None:
     assert clock.now() == pytest.approx(time.time(), abs=0.5)
     assert clock.utc_offset_s() == 0.0
     assert elapsed_s() == pytest.approx(time.clock_gettime(time.CLOCK_BOOTTIME), abs=0.5)
+
+
+class Server:
+    """A clock elsewhere, some seconds ahead of the wall clock here; `takes_s`: how long reading it takes."""
+
+    def __init__(self, clocks: Clocks, ahead_s: float) -> None:
+        self.clocks = clocks
+        self.ahead_s = ahead_s
+        self.takes_s = 0.0
+
+    def read(self) -> float:
+        self.clocks.pass_s(self.takes_s / 2)
+        at = self.clocks.wall + self.ahead_s
+        self.clocks.pass_s(self.takes_s / 2)
+        return at
+
+
+@pytest.mark.parametrize("ahead_s", [600.0, -600.0])
+def test_the_first_measurement_of_a_followed_clock_sets_it(ahead_s: float) -> None:
+    clocks = Clocks()
+    clock, server = clocks.clock(), Server(clocks, ahead_s)
+    server.takes_s = 0.2
+    clock.follow(server.read)
+    assert clock.now() == pytest.approx(clocks.wall + ahead_s)
+    assert clock.utc_offset_s() == 0.0
+    assert clock.ahead_of_wall_s() == pytest.approx(ahead_s)
+    clocks.wall += 3600.0  # a step here means nothing to it
+    assert clock.utc_offset_s() == 0.0
+
+
+@pytest.mark.parametrize("step_s", [30.0, -30.0])
+def test_it_approaches_a_followed_clock_that_steps_without_stepping(step_s: float) -> None:
+    clocks = Clocks()
+    clock, server = clocks.clock(), Server(clocks, 600.0)
+    clock.follow(server.read)
+    server.ahead_s += step_s
+    clock.follow(server.read)
+    assert clock.utc_offset_s() == pytest.approx(step_s)
+    before = clock.now()
+    for _ in range(1200):
+        clocks.pass_s(5.0)
+        clock.follow(server.read)
+        assert 4.9 < clock.now() - before < 5.1
+        before = clock.now()
+    assert clock.now() == pytest.approx(server.read())
+    assert clock.utc_offset_s() == 0.0
+
+
+def test_a_slow_measurement_is_ignored() -> None:
+    clocks = Clocks()
+    clock, server = clocks.clock(), Server(clocks, 600.0)
+    clock.follow(server.read)
+    server.ahead_s, server.takes_s = 700.0, 10.0
+    clock.follow(server.read)
+    assert clock.utc_offset_s() == 0.0

@@ -1,0 +1,82 @@
+"""State written by a wrong clock: nothing that is restored waits longer than its own longest wait."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from nexusd.core.regions import NO_REGIONS
+from nexusd.passes import Observed, begin_term
+from nexusd.store.instants import bounded_instants
+from nexusd.store.schema import INSTANT, metadata
+from nexusd.store.statements import Insert
+from nexusd.store.store import SqlStore
+from tests.fakes import FakeClock
+
+HOUR = 3600.0
+NOTHING = Observed(NO_REGIONS, (), {}, (), None)
+UNBOUNDED = {
+    "placements.deadline": "the user's",
+    "attempts.send_deadline": "used only in the term that wrote it",
+    "decisions.decided_at": "history",
+    "decisions.observed_at": "history",
+    "silences.starts_at": "the user's",
+    "silences.ends_at": "the user's",
+    "outbox.expires_at": "moves with created_at",
+    "leases.expires_at": "by the server's clock",
+}
+
+
+def _is_instant(column: sa.Column[Any]) -> bool:
+    return isinstance(column.type, sa.Double) and not column.name.endswith(("_ms", "tokens"))
+
+
+def test_every_instant_declares_how_far_ahead_it_may_lie() -> None:
+    columns = [c for table in metadata.sorted_tables for c in table.columns if _is_instant(c)]
+    assert [str(c) for c in columns if INSTANT not in c.info] == []
+    assert {str(c) for c in columns if c.info[INSTANT] is None} == set(UNBOUNDED)
+
+
+def _row(table: sa.Table, at: float) -> dict[str, Any]:
+    """A row in which every instant is the same."""
+    values: dict[str, Any] = {}
+    for column in table.columns:
+        if INSTANT in column.info:
+            values[column.name] = at
+        else:
+            values[column.name] = None if column.nullable else _plain(column)
+    if table.name == "outbox":
+        values["state"] = "pending"
+    return values
+
+
+def _plain(column: sa.Column[Any]) -> Any:
+    kinds: dict[type, Any] = {str: "x", bytes: b"x", bool: False, int: 1, float: 1.0}
+    return kinds[column.type.python_type]
+
+
+@pytest.mark.parametrize("ahead_s", [2 * HOUR, 400 * 24 * HOUR])
+async def test_what_a_clock_that_was_ahead_wrote_is_moved_back(
+    store: SqlStore, clock: FakeClock, ahead_s: float
+) -> None:
+    now = clock.now()
+    written_at = now + ahead_s
+    bounded = list(bounded_instants())
+
+    def write(tx: Any) -> None:
+        for table in dict.fromkeys(column.table for column, _ in bounded):
+            tx.session.many(Insert(table), [_row(table, written_at + 1.0)])
+        tx.instants.written(written_at)
+
+    def read(tx: Any) -> dict[str, float]:
+        return {str(c): max(row[0] for row in tx.session.rows(sa.select(c))) - now for c, _ in bounded}
+
+    await store.run(write)
+    assert await store.run(lambda tx: begin_term(tx, NOTHING, now)) > 0
+    ahead = await store.run(read)
+    assert {name for name, seconds in ahead.items() if seconds > 1.0} == set()
+    late = {str(c): limit for c, limit in bounded if ahead[str(c)] > limit}
+    assert late == {}
+    assert await store.run(lambda tx: begin_term(tx, NOTHING, now)) == 0
