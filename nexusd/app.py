@@ -27,7 +27,7 @@ from nexusd.cycle import Cycle
 from nexusd.engine import Engine, Lasting
 from nexusd.ports import Clock, ReceiverTest, Transaction
 from nexusd.provisioning.supply import ANYTHING, Shortlists, Standing
-from nexusd.runtime import descriptors, loop
+from nexusd.runtime import descriptors, loop, threads
 from nexusd.runtime.clock import SystemClock
 from nexusd.runtime.lag import probe_lag
 from nexusd.runtime.logs import LogOptions, logs_configured, set_level
@@ -71,6 +71,7 @@ def run(config: Path | None, overrides: Mapping[str, object]) -> None:
     loaded = load()
     loop.keep_heap_small()  # before the log has a thread
     descriptors.raise_limit()
+    threads.check_limit()
     with logs_configured(LogOptions(loaded.log.level, loaded.log.format)):
         file = config if config is not None else settings.find_file(os.environ)
         loop.run(serve(loaded, load, file=file))

@@ -14,6 +14,7 @@ import typer
 
 from nexusd.cli.lazy import Entry, LazyGroup
 from nexusd.core.errors import ConfigError, NexusdError
+from nexusd.core.shortage import describe_shortage
 
 DAEMON, CLIENT = "The daemon", "Ask a running daemon"
 
@@ -85,10 +86,15 @@ def main() -> None:
     sys.exit(invoke(None))
 
 
+_RESERVE_BYTES = 4 << 20
+"""Address space, not memory: given back when there is none, so that the message can be made."""
+
+
 def invoke(arguments: list[str] | None) -> int:
     """Run one command line (None: that of the process) and return its exit code. Never shows a traceback for
     what a user can mend.
     """
+    reserve = [bytearray(_RESERVE_BYTES)]
     try:
         code: Any = app(arguments, prog_name="nexusd", standalone_mode=False)
         sys.stdout.flush()
@@ -107,7 +113,15 @@ def invoke(arguments: list[str] | None) -> int:
         return _failed(NexusdError(f"{error.filename or 'cannot write'}: {error.strerror or error}"))
     except _UsageError as error:
         return _misused(error)
-    return code if isinstance(code, int) else 0
+    except (MemoryError, RuntimeError, ImportError, ExceptionGroup) as error:
+        reserve.clear()
+        shortage = describe_shortage(error)
+        if shortage is None:
+            raise
+    else:
+        return code if isinstance(code, int) else 0
+    # Only here is the memory free again that the error's traceback held.
+    return _failed(NexusdError(shortage))
 
 
 _UsageError: Any = typer.BadParameter.__mro__[1]

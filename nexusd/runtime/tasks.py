@@ -16,6 +16,7 @@ from typing import Any
 import structlog
 
 from nexusd.core.errors import NexusdError
+from nexusd.core.shortage import describe_shortage
 from nexusd.runtime import early_signals
 
 log = structlog.get_logger()
@@ -82,7 +83,8 @@ async def _watched(
         if stop.is_set():
             return
         cause = RuntimeError("it returned before it was asked to stop")
-    root = _root(cause)
+    shortage = describe_shortage(cause)
+    root = NexusdError(f"{name}: {shortage}") if shortage is not None else _root(cause)
     if isinstance(root, TaskDiedError):  # logged where it died
         death = root
     elif isinstance(root, NexusdError):
