@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from typing import Any
 
 import typer
@@ -91,8 +92,9 @@ _RESERVE_BYTES = 4 << 20
 
 
 def invoke(arguments: list[str] | None) -> int:
-    """Run one command line (None: that of the process) and return its exit code. Never shows a traceback for
-    what a user can mend.
+    """Run one command line (None: that of the process) and return its exit code.
+
+    What a user can fix is one line on stderr and never a traceback.
     """
     reserve = [bytearray(_RESERVE_BYTES)]
     try:
@@ -108,9 +110,18 @@ def invoke(arguments: list[str] | None) -> int:
         return 130
     except NexusdError as error:
         return _failed(error)
-    except OSError as error:  # of writing the result: a full disk; others are told by what met them
+    except OSError as error:  # of writing the result, e.g. a full disk: others are caught where they occur
         _closed_pipe()
         return _failed(NexusdError(f"{error.filename or 'cannot write'}: {error.strerror or error}"))
+    except (MemoryError, ImportError) as error:
+        if isinstance(error, ImportError) and "failed to map segment" not in str(error):
+            raise
+        print(_OUT_OF_MEMORY, file=sys.stderr)  # imports nothing: that would need memory
+        return 1
+    except RuntimeError as error:
+        if "start new thread" not in str(error):
+            raise
+        return _failed(NexusdError(f"cannot start a thread; {_RAISE_MEMORY}, or of processes ({_PROCESSES})"))
     except _UsageError as error:
         return _misused(error)
     except (MemoryError, RuntimeError, ImportError, ExceptionGroup) as error:
@@ -124,14 +135,15 @@ def invoke(arguments: list[str] | None) -> int:
     return _failed(NexusdError(shortage))
 
 
+_RAISE_MEMORY = "raise the limit of memory (ulimit -v, MemoryMax=, the container's limit)"
+_OUT_OF_MEMORY = f"nexusd: out of memory; {_RAISE_MEMORY}"
+_PROCESSES = "ulimit -u, TasksMax=, the container's pids limit"
 _UsageError: Any = typer.BadParameter.__mro__[1]
 """Typer's base of usage errors, which some of its versions do not export."""
 
 
 def _ready_streams() -> None:
-    """A stream that is closed takes what is written and loses it, as in other tools; and what an encoding
-    cannot say is written as an escape.
-    """
+    """Discard what is written to closed streams, and escape characters that the encoding lacks."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
@@ -143,8 +155,9 @@ def _ready_streams() -> None:
 def _failed(error: NexusdError) -> int:
     from nexusd.cli.output import printable
 
-    for line in str(error).splitlines() or [type(error).__name__]:
-        print(f"nexusd: {printable(line)}", file=sys.stderr)
+    with suppress(OSError):  # a full disk behind stderr: the exit code remains
+        for line in str(error).splitlines() or [type(error).__name__]:
+            print(f"nexusd: {printable(line)}", file=sys.stderr)
     return 2 if isinstance(error, ConfigError) else 1
 
 
@@ -156,11 +169,12 @@ def _misused(error: Any) -> int:
         return 2
     command = error.ctx.command_path if error.ctx is not None else "nexusd"
     message = " ".join(error.format_message().split()).rstrip(".").replace("Value error, ", "")
-    print(f"nexusd: {printable(message)} (see '{command} --help')", file=sys.stderr)
+    with suppress(OSError):
+        print(f"nexusd: {printable(message)} (see '{command} --help')", file=sys.stderr)
     return 2
 
 
 def _closed_pipe() -> int:
-    """Whoever read our output has gone (`nexusd metrics | head`): end quietly, as other tools do."""
+    """End quietly, as other tools do, when the reader of a pipe has closed it (`nexusd metrics | head`)."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0

@@ -9,17 +9,30 @@ from __future__ import annotations
 import resource
 from contextlib import suppress
 
+from nexusd.core.errors import StartError
+
 MAX_CONNECTIONS = 4_096
 """Inbound connections, however many descriptors there are: each costs memory, too."""
 RESERVED = 256
 """Descriptors for polls, receivers, the store, listening sockets and logs; half of a limit below 512."""
+MIN_DESCRIPTORS = 64
+"""Fewest descriptors to start with."""
 
 
 def raise_limit() -> None:
-    """Raise the soft limit to the hard one: shells and systemd start programs with 1,024."""
+    """Raise the soft limit to the hard one: shells and systemd start programs with 1,024.
+
+    Raises `StartError` for a limit too low to run with: the event loop would abort the process.
+    """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < MIN_DESCRIPTORS:
+        raise StartError(
+            f"at most {soft} files may be open, and nexusd needs {MIN_DESCRIPTORS}: raise the limit "
+            "(LimitNOFILE=, ulimit -n)"
+        )
 
 
 def max_connections() -> int:

@@ -6,6 +6,7 @@ import resource
 
 import pytest
 
+from nexusd.core.errors import StartError
 from nexusd.runtime import descriptors
 from nexusd.web.stream import max_readers
 
@@ -43,3 +44,10 @@ def test_a_system_that_refuses_more_keeps_its_limit(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(resource, "setrlimit", refuse)
     descriptors.raise_limit()
+
+
+def test_a_limit_that_is_too_low_to_run_with_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (10, 10))
+    monkeypatch.setattr(resource, "setrlimit", lambda _, __: None)
+    with pytest.raises(StartError, match=r"at most 10 files may be open, and nexusd needs 64: .*ulimit -n"):
+        descriptors.raise_limit()
