@@ -113,15 +113,6 @@ def invoke(arguments: list[str] | None) -> int:
     except OSError as error:  # of writing the result, e.g. a full disk: others are caught where they occur
         _closed_pipe()
         return _failed(NexusdError(f"{error.filename or 'cannot write'}: {error.strerror or error}"))
-    except (MemoryError, ImportError) as error:
-        if isinstance(error, ImportError) and "failed to map segment" not in str(error):
-            raise
-        print(_OUT_OF_MEMORY, file=sys.stderr)  # imports nothing: that would need memory
-        return 1
-    except RuntimeError as error:
-        if "start new thread" not in str(error):
-            raise
-        return _failed(NexusdError(f"cannot start a thread; {_RAISE_MEMORY}, or of processes ({_PROCESSES})"))
     except _UsageError as error:
         return _misused(error)
     except (MemoryError, RuntimeError, ImportError, ExceptionGroup) as error:
@@ -135,9 +126,6 @@ def invoke(arguments: list[str] | None) -> int:
     return _failed(NexusdError(shortage))
 
 
-_RAISE_MEMORY = "raise the limit of memory (ulimit -v, MemoryMax=, the container's limit)"
-_OUT_OF_MEMORY = f"nexusd: out of memory; {_RAISE_MEMORY}"
-_PROCESSES = "ulimit -u, TasksMax=, the container's pids limit"
 _UsageError: Any = typer.BadParameter.__mro__[1]
 """Typer's base of usage errors, which some of its versions do not export."""
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from nexusd import cli
 from tests.cli.daemon import Answer, FakeDaemon, page
 
 ROOT = Path(__file__).parent.parent.parent
@@ -95,33 +94,3 @@ def test_no_command_ends_in_a_traceback(line: str) -> None:
         assert ran.returncode in (0, 1, 2), (place, environ, ran)
         assert "Traceback" not in ran.stdout + ran.stderr, (place, environ, ran)
         assert "Exception ignored" not in ran.stderr, (place, environ, ran)
-
-
-@pytest.mark.parametrize(
-    ("error", "said"),
-    [
-        (MemoryError(), "nexusd: out of memory; raise the limit of memory (ulimit -v, MemoryMax=, "),
-        (ImportError("x.so: failed to map segment from shared object"), "nexusd: out of memory; raise the "),
-        (RuntimeError("can't start new thread"), "nexusd: cannot start a thread; raise the limit of memory"),
-    ],
-)
-def test_a_limit_that_is_reached_is_one_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception, said: str
-) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise error
-
-    monkeypatch.setattr(cli, "app", fail)
-    assert cli.invoke(["status"]) == 1
-    shown = capsys.readouterr().err
-    assert shown.startswith(said)
-    assert shown.count("\n") == 1
-
-
-def test_another_runtime_error_is_a_defect_and_raised(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise RuntimeError("a defect")
-
-    monkeypatch.setattr(cli, "app", fail)
-    with pytest.raises(RuntimeError, match="a defect"):
-        cli.invoke(["status"])
