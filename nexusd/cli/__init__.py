@@ -22,35 +22,29 @@ DAEMON, CLIENT = "The daemon", "Ask a running daemon"
 COMMANDS = {
     "run": Entry("nexusd.cli.run:run", "Run the daemon.", DAEMON),
     "config": Entry("nexusd.cli.config:app", "Check, show or describe the configuration.", DAEMON),
-    "replay": Entry(
-        "nexusd.cli.replay:replay", "Where placements would have gone under another policy.", DAEMON
-    ),
-    "demo": Entry(
-        "nexusd.cli.demo:demo", "See everything at work, on this machine, with nothing set up.", DAEMON
-    ),
+    "replay": Entry("nexusd.cli.replay:replay", "Replay past placements under another policy.", DAEMON),
+    "demo": Entry("nexusd.cli.demo:demo", "Try everything on this machine, without any setup.", DAEMON),
     "emulate": Entry("nexusd.cli.emulate:emulate", "Serve an emulated CloudNexus API.", DAEMON),
     "simulate": Entry(
-        "nexusd.cli.simulate:simulate", "Try the placement engine on a hostile simulated cloud.", DAEMON
+        "nexusd.cli.simulate:simulate", "Test the placement engine in a simulated cloud.", DAEMON
     ),
-    "status": Entry("nexusd.cli.status:status", "What the daemon knows, in short.", CLIENT),
-    "regions": Entry(
-        "nexusd.cli.watching:regions", "Regions, and which of them can take an instance.", CLIENT
-    ),
-    "instances": Entry("nexusd.cli.watching:instances", "Instances as last seen.", CLIENT),
-    "fleets": Entry("nexusd.cli.watching:fleets", "Fleets, and what each waits for.", CLIENT),
+    "status": Entry("nexusd.cli.status:status", "Show the state of the daemon and its data.", CLIENT),
+    "regions": Entry("nexusd.cli.watching:regions", "List regions, and which can take an instance.", CLIENT),
+    "instances": Entry("nexusd.cli.watching:instances", "List instances as last polled.", CLIENT),
+    "fleets": Entry("nexusd.cli.watching:fleets", "List fleets, and why each waits.", CLIENT),
     "place": Entry("nexusd.cli.placing:place", "Create an instance in the best region.", CLIENT),
-    "placements": Entry("nexusd.cli.placing:placements", "Placements, or one of them.", CLIENT),
-    "explain": Entry("nexusd.cli.explaining:explain", "Why a placement went where it went.", CLIENT),
-    "cancel": Entry("nexusd.cli.placing:cancel", "Cancel a placement that is still queued.", CLIENT),
-    "resolve": Entry("nexusd.cli.placing:resolve", "Say what became of a placement that is held.", CLIENT),
+    "placements": Entry("nexusd.cli.placing:placements", "List placements, or show one.", CLIENT),
+    "explain": Entry(
+        "nexusd.cli.explaining:explain", "Explain where a placement went, or why it waits.", CLIENT
+    ),
+    "cancel": Entry("nexusd.cli.placing:cancel", "Cancel a queued placement.", CLIENT),
+    "resolve": Entry("nexusd.cli.placing:resolve", "Decide a held placement.", CLIENT),
     "alert": Entry("nexusd.cli.alert:app", "Send a test notification.", CLIENT),
-    "outbox": Entry("nexusd.cli.outbox:app", "Notifications: list them, replay dead ones.", CLIENT),
+    "outbox": Entry("nexusd.cli.outbox:app", "List notifications, and replay dead ones.", CLIENT),
     "alerts": Entry("nexusd.cli.alerts:alerts", "List firing and pending alerts, most severe first.", CLIENT),
     "silence": Entry("nexusd.cli.silence:app", "Create, list and expire silences.", CLIENT),
     "events": Entry("nexusd.cli.events:events", "Show event history, or follow it live.", CLIENT),
-    "metrics": Entry(
-        "nexusd.cli.watching:metrics", "The daemon's metrics, as Prometheus reads them.", CLIENT
-    ),
+    "metrics": Entry("nexusd.cli.watching:metrics", "Print metrics in Prometheus's format.", CLIENT),
 }
 """Every command there is, with its line in the help."""
 

@@ -30,10 +30,10 @@ def alerts(
         typer.Option(
             show_default=False,
             autocompletion=one_of(*ALERT_STATES),
-            help="Only in this state: pending, firing, suppressed (firing and muted) or resolved.",
+            help="State to filter by: pending, firing, suppressed (firing and muted) or resolved.",
         ),
     ] = None,
-    limit: Annotated[int, typer.Option(min=0, help="Show at most this many; 0 is all.")] = 100,
+    limit: Annotated[int, typer.Option(min=0, help="Maximum number of rows; 0 is all.")] = 100,
     url: Url = DEFAULT_URL,
     token: Token = None,
     output: Format = Output.TABLE,

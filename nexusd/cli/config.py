@@ -52,7 +52,7 @@ def check(
 
 
 def _check_parts(settings: Any) -> None:
-    """What only the parts themselves can judge: addresses, secrets, certificates, drivers, extras."""
+    """Check what only the parts can: addresses, secrets, certificates, drivers, extras."""
     from nexusd.delivery.deliveries import check as check_deliveries
     from nexusd.runtime.clock import SystemClock
     from nexusd.settings.parts import web_options
@@ -80,7 +80,7 @@ def _check_live(settings: Any) -> tuple[list[str], list[str]]:
 
 @app.command()
 def show(config: ConfigFile = None, output: Format = Output.TABLE) -> None:
-    """Print what is in effect, as YAML: secrets masked, and where each value that is no default was given."""
+    """Print the effective configuration, with the source of each non-default value. Secrets are masked."""
     from nexusd.settings import load_with_origins
     from nexusd.settings.showing import as_plain, as_yaml
 

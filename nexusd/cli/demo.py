@@ -9,16 +9,16 @@ import typer
 
 def demo(
     listen: Annotated[
-        str, typer.Option(metavar="ADDRESS:PORT", help="Where the daemon serves; port 0 takes a free one.")
+        str, typer.Option(metavar="ADDRESS:PORT", help="Address of the daemon; port 0 is any free one.")
     ] = "127.0.0.1:9650",
     duration: Annotated[
         str | None,
-        typer.Option(metavar="TIME", show_default=False, help="End after so long (30s, 5m); else at Ctrl-C."),
+        typer.Option(metavar="DURATION", show_default=False, help="Stop after this time; else at Ctrl-C."),
     ] = None,
 ) -> None:
     """Try nexusd without an account: everything runs on loopback, with a database in a temporary folder.
 
-    It prints what happens as it happens, and where to look. Ctrl-C ends it.
+    The demo prints each step and the URL to open. Press Ctrl-C to stop it.
     """
     import asyncio
 

@@ -44,12 +44,14 @@ def events(
             metavar="TYPE",
             show_default=False,
             autocompletion=one_of(*EVENT_TYPES),
-            help="Only this type; may be repeated.",
+            help="Event type to filter by; repeatable.",
         ),
     ] = None,
     limit: Annotated[
         int | None,
-        typer.Option(min=1, max=MOST, show_default=False, help="At most this many; 100 without --follow."),
+        typer.Option(
+            min=1, max=MOST, show_default=False, help="Maximum number of events; 100 without --follow."
+        ),
     ] = None,
     url: Url = DEFAULT_URL,
     token: Token = None,

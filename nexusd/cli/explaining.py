@@ -19,13 +19,13 @@ PATH = "/api/v1/placements"
 def explain(
     placement_id: Annotated[
         str,
-        typer.Argument(metavar="ID", show_default=False, help="A placement's ID, its beginning, or a name."),
+        typer.Argument(metavar="ID", show_default=False, help="Placement ID, its beginning, or the name."),
     ],
     url: Url = DEFAULT_URL,
     token: Token = None,
     output: Format = Output.TABLE,
 ) -> None:
-    """Why a placement went where it went, or why it waits: every decision, every region, every attempt."""
+    """Explain where a placement went, or why it waits: all decisions, regions and attempts."""
     daemon = Daemon(url, token)
     placement = daemon.get(f"{PATH}/{segment(lookup.placement_id(daemon, placement_id))}")
     note_warnings(placement)

@@ -64,7 +64,7 @@ def one_of(*values: str) -> Callable[[str], list[str]]:
     return lambda incomplete: [value for value in values if value.startswith(incomplete)]
 
 
-Url = Annotated[str, typer.Option("--url", envvar="NEXUSD_URL", metavar="URL", help="Where the daemon is.")]
+Url = Annotated[str, typer.Option("--url", envvar="NEXUSD_URL", metavar="URL", help="URL of the daemon.")]
 Token = Annotated[
     str | None,
     typer.Option(
@@ -72,10 +72,10 @@ Token = Annotated[
         envvar="NEXUSD_TOKEN",
         metavar="TOKEN",
         show_default=False,
-        help="The daemon's read or write token. Better given by the variable: others see a command line.",
+        help="API token. Prefer the environment variable: command lines are visible to other users.",
     ),
 ]
-Format = Annotated[Output, typer.Option("--output", "-o", help="A table for people or JSON for programs.")]
+Format = Annotated[Output, typer.Option("--output", "-o", help="Output format.")]
 ConfigFile = Annotated[
     Path | None,
     typer.Option(
@@ -83,6 +83,6 @@ ConfigFile = Annotated[
         "-c",
         metavar="FILE",
         show_default=False,
-        help="The configuration. Default: $NEXUSD_CONFIG, else /etc/nexusd/nexusd.yaml if it exists.",
+        help="Configuration file. Default: $NEXUSD_CONFIG, else /etc/nexusd/nexusd.yaml if it exists.",
     ),
 ]

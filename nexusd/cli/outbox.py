@@ -15,7 +15,7 @@ from nexusd.cli.tables import print_table
 PATH = "/api/v1/outbox"
 
 app = typer.Typer(
-    add_completion=False, no_args_is_help=True, help="Notifications: list them, replay dead ones."
+    add_completion=False, no_args_is_help=True, help="List notifications, and replay dead ones."
 )
 
 
@@ -26,15 +26,15 @@ def list_(
         typer.Option(
             show_default=False,
             autocompletion=one_of(*MESSAGE_STATES),
-            help="Only in this state: pending, sent or dead.",
+            help="State to filter by: pending, sent or dead.",
         ),
     ] = None,
-    limit: Annotated[int, typer.Option(min=0, help="Show at most this many; 0 is all.")] = 100,
+    limit: Annotated[int, typer.Option(min=0, help="Maximum number of rows; 0 is all.")] = 100,
     url: Url = DEFAULT_URL,
     token: Token = None,
     output: Format = Output.TABLE,
 ) -> None:
-    """Notifications, newest first."""
+    """List notifications, newest first."""
     answer = Daemon(url, token).pages(PATH, {"state": state}, limit)
     if output is Output.JSON:
         print_json(answer)
@@ -78,7 +78,7 @@ def _row(row: dict[str, Any]) -> tuple[Any, ...]:
 def replay(
     message_id: Annotated[
         str | None,
-        typer.Argument(metavar="[ID]", show_default=False, help="A dead message's ID, or its beginning."),
+        typer.Argument(metavar="[ID]", show_default=False, help="Message ID, or its beginning."),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Replay every dead message.")] = False,
     url: Url = DEFAULT_URL,

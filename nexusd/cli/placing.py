@@ -25,52 +25,52 @@ class PlacementEndedError(NexusdError):
 
 
 def place(
-    name: Annotated[str, typer.Argument(show_default=False, help="The instance's name.")],
+    name: Annotated[str, typer.Argument(show_default=False, help="Instance name.")],
     plan: Annotated[
         str,
         typer.Option(show_default=False, autocompletion=one_of(*PLANS), help="starter, pro or enterprise."),
     ],
     image: Annotated[str | None, typer.Option(show_default=False, help="OS base image.")] = None,
     ssh_key: Annotated[
-        list[str] | None, typer.Option(show_default=False, help="SSH key id to inject; may be repeated.")
+        list[str] | None, typer.Option(show_default=False, help="SSH key ID to inject; repeatable.")
     ] = None,
     region: Annotated[
-        list[str] | None, typer.Option(show_default=False, help="An allowed region; may be repeated.")
+        list[str] | None, typer.Option(show_default=False, help="Allowed region; repeatable.")
     ] = None,
     avoid_region: Annotated[
-        list[str] | None, typer.Option(show_default=False, help="A region not to use; may be repeated.")
+        list[str] | None, typer.Option(show_default=False, help="Region to avoid; repeatable.")
     ] = None,
     where: Annotated[
         str | None,
-        typer.Option(metavar="CEL", show_default=False, help="A condition, e.g. 'region.latency_ms < 80'."),
+        typer.Option(metavar="CEL", show_default=False, help="Condition, e.g. 'region.latency_ms < 80'."),
     ] = None,
     spread_group: Annotated[
-        str | None, typer.Option(show_default=False, help="Spread evenly among this group.")
+        str | None, typer.Option(show_default=False, help="Group to spread evenly over regions.")
     ] = None,
     max_skew: Annotated[
         int | None,
-        typer.Option(min=1, show_default=False, help="With --spread-group: allowed unevenness (1)."),
+        typer.Option(min=1, show_default=False, help="With --spread-group: maximum skew (1)."),
     ] = None,
-    priority: Annotated[int, typer.Option(help="Higher goes first.")] = 0,
+    priority: Annotated[int, typer.Option(help="Queue priority; higher goes first.")] = 0,
     deadline: Annotated[
         str | None,
         typer.Option(
-            metavar="TIME|DURATION", show_default=False, help="Give up when it is queued until then."
+            metavar="TIME|DURATION", show_default=False, help="Expire if still queued at this time."
         ),
     ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say where it would go; create nothing.")
-    ] = False,
-    wait: Annotated[bool, typer.Option("--wait", help="Follow it until it runs, or has failed.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the decision; create nothing.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until it runs or has failed.")] = False,
     timeout: Annotated[
         str | None,
-        typer.Option(metavar="DURATION", show_default=False, help="With --wait: stop waiting after this."),
+        typer.Option(
+            metavar="DURATION", show_default=False, help="With --wait: stop waiting after this time."
+        ),
     ] = None,
     url: Url = DEFAULT_URL,
     token: Token = None,
     output: Format = Output.TABLE,
 ) -> None:
-    """Create an instance in the best region: healthy, with capacity, allowed, of the lowest latency."""
+    """Create an instance in the best region: allowed, healthy, with capacity and the lowest latency."""
     if max_skew is not None and spread_group is None:
         raise typer.BadParameter("needs --spread-group", param_hint="--max-skew")
     if timeout is not None and not wait:
@@ -140,22 +140,23 @@ def _show_result(placement: dict[str, Any], output: Output) -> None:
 
 def placements(
     placement_id: Annotated[
-        str | None, typer.Argument(metavar="[ID]", show_default=False, help="Show one: its ID or name.")
+        str | None,
+        typer.Argument(metavar="[ID]", show_default=False, help="Placement ID, its beginning, or the name."),
     ] = None,
     state: Annotated[
         str | None,
         typer.Option(
             show_default=False,
             autocompletion=one_of(*PLACEMENT_STATES),
-            help="Only in this state, e.g. queued.",
+            help="State to filter by, e.g. queued.",
         ),
     ] = None,
-    limit: Annotated[int, typer.Option(min=0, help="Show at most this many; 0 is all.")] = 100,
+    limit: Annotated[int, typer.Option(min=0, help="Maximum number of rows; 0 is all.")] = 100,
     url: Url = DEFAULT_URL,
     token: Token = None,
     output: Format = Output.TABLE,
 ) -> None:
-    """Placements, newest first, or one of them."""
+    """List placements, newest first, or show one of them."""
     daemon = Daemon(url, token)
     if placement_id is not None:
         placement = daemon.get(f"{PATH}/{segment(lookup.placement_id(daemon, placement_id))}")
@@ -180,13 +181,13 @@ def placements(
 def cancel(
     placement_id: Annotated[
         str,
-        typer.Argument(metavar="ID", show_default=False, help="A placement's ID, its beginning, or a name."),
+        typer.Argument(metavar="ID", show_default=False, help="Placement ID, its beginning, or the name."),
     ],
     url: Url = DEFAULT_URL,
     token: Token = None,
     output: Format = Output.TABLE,
 ) -> None:
-    """Cancel a placement that is still queued. One that is being created cannot be cancelled."""
+    """Cancel a queued placement. A placement that is being created cannot be cancelled."""
     daemon = Daemon(url, token)
     placement = daemon.delete(f"{PATH}/{segment(lookup.placement_id(daemon, placement_id))}")
     if output is Output.JSON:
@@ -198,20 +199,19 @@ def cancel(
 def resolve(
     placement_id: Annotated[
         str,
-        typer.Argument(metavar="ID", show_default=False, help="A placement's ID, its beginning, or a name."),
+        typer.Argument(metavar="ID", show_default=False, help="Placement ID, its beginning, or the name."),
     ],
-    exists: Annotated[
-        bool, typer.Option("--exists", help="The instance was created: follow it until it runs.")
-    ] = False,
+    exists: Annotated[bool, typer.Option("--exists", help="The instance was created: follow it.")] = False,
     absent: Annotated[
-        bool, typer.Option("--absent", help="It was not, and never will be: queue the placement again.")
+        bool, typer.Option("--absent", help="It was not, and never will be: queue again.")
     ] = False,
     url: Url = DEFAULT_URL,
     token: Token = None,
     output: Format = Output.TABLE,
 ) -> None:
-    """Say what became of a held placement, whose create's answer was lost. Look at the provider's console
-    first: --absent of one that exists makes a second instance.
+    """Decide a held placement, whose create response was lost.
+
+    Check the provider's console first: --absent for an instance that exists creates a second one.
     """
     if exists == absent:
         raise typer.BadParameter("exactly one of them is needed", param_hint="--exists, --absent")

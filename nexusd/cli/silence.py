@@ -92,7 +92,7 @@ def list_(
 def expire(
     silence_ids: Annotated[
         list[str],
-        typer.Argument(metavar="ID...", show_default=False, help="IDs of silences, or their beginnings."),
+        typer.Argument(metavar="ID...", show_default=False, help="Silence IDs, or their beginnings."),
     ],
     url: Url = DEFAULT_URL,
     token: Token = None,

@@ -15,7 +15,7 @@ from nexusd.core.errors import NexusdError
 
 
 def regions(url: Url = DEFAULT_URL, token: Token = None, output: Format = Output.TABLE) -> None:
-    """Every region with its latency, and whether an instance without constraints could go there now."""
+    """List regions with their latency, and whether an instance can be placed there."""
     answer = Daemon(url, token).get("/api/v1/regions")
     if output is Output.JSON:
         print_json(answer)
@@ -43,22 +43,22 @@ def _region(region: dict[str, Any]) -> list[Any]:
 
 
 def instances(
-    region: Annotated[str | None, typer.Option(show_default=False, help="Only in this region.")] = None,
+    region: Annotated[str | None, typer.Option(show_default=False, help="Region to filter by.")] = None,
     status: Annotated[
         str | None,
         typer.Option(
             show_default=False,
             autocompletion=one_of(*INSTANCE_STATUSES),
-            help="Only with this status, e.g. running.",
+            help="Status to filter by, e.g. running.",
         ),
     ] = None,
-    name: Annotated[str | None, typer.Option(show_default=False, help="Only with this name.")] = None,
-    limit: Annotated[int, typer.Option(min=0, help="Show at most this many; 0 is all.")] = 100,
+    name: Annotated[str | None, typer.Option(show_default=False, help="Name to filter by.")] = None,
+    limit: Annotated[int, typer.Option(min=0, help="Maximum number of rows; 0 is all.")] = 100,
     url: Url = DEFAULT_URL,
     token: Token = None,
     output: Format = Output.TABLE,
 ) -> None:
-    """Instances as last seen; the API is not asked for this."""
+    """List instances as last polled."""
     wanted = {"region": region, "status": status, "name": name}
     answer = Daemon(url, token).pages("/api/v1/instances", wanted, limit)
     if output is Output.JSON:
@@ -76,12 +76,12 @@ def instances(
 
 
 def fleets(
-    limit: Annotated[int, typer.Option(min=0, help="Show at most this many; 0 is all.")] = 100,
+    limit: Annotated[int, typer.Option(min=0, help="Maximum number of rows; 0 is all.")] = 100,
     url: Url = DEFAULT_URL,
     token: Token = None,
     output: Format = Output.TABLE,
 ) -> None:
-    """Declared fleets: how many of each are alive and in flight, where, and what a fleet waits for."""
+    """List fleets: instances declared, alive and in flight, and why a fleet waits."""
     answer = Daemon(url, token).pages("/api/v1/fleets", {}, limit)
     if output is Output.JSON:
         print_json(answer)
