@@ -169,7 +169,7 @@ class PlacementsTable(Protocol):
         """The open ones that are the fleet's by their names, whoever asked for them; oldest first."""
         ...
 
-    def of_fleets(self, names: Iterable[str]) -> dict[str, FleetPlacements]:
+    def of_fleets(self, names: Iterable[str], *, count_made: bool) -> dict[str, FleetPlacements]:
         """Those of each of these fleets, by its name."""
         ...
 

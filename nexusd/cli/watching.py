@@ -89,6 +89,10 @@ def fleets(
     rows = listed(answer)
     for row in rows:
         note_warnings(row, f"fleet {show(row.get('name'))}: ")
+        if row.get("adopted"):
+            note(
+                f"fleet {show(row.get('name'))}: counts {show(row['adopted'])} members that it did not create"
+            )
     columns = ("name", "plan", "count", "alive", "in_flight", "missing", "surplus")
     print_table(
         [*(c.replace("_", " ") for c in columns), "regions", "waits for"],

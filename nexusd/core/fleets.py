@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from nexusd.core.identifiers import fleet_of
 from nexusd.core.inventory import Inventory, distrust
-from nexusd.core.lifecycle import Placement, State
+from nexusd.core.lifecycle import UNDER_WAY, Placement, State
 from nexusd.core.names import MIN_CUT_BYTES, is_cut_form
 from nexusd.core.placement import DEFAULT_IMAGE, PlacementRequest, Spread
 from nexusd.core.records import RUNNING, STARTING, STOPPED, TERMINATED, Fleet
@@ -126,11 +126,12 @@ def _record(spec: FleetSpec, counts: Counter[str]) -> Fleet:
 class FleetPlacements:
     """What the store has of one fleet. `open`: all that are named like members, whoever asked for them,
     oldest first. `tried`: the newest that the fleet asked for and that failed or reached running, newest
-    first.
+    first. `made`: how many listed instances closed placements of the fleet have made; None if not counted.
     """
 
     open: Sequence[Placement] = ()
     tried: Sequence[Placement] = ()
+    made: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,13 +148,15 @@ class FleetState:
 
     `alive` and `existing` (all but terminated) count instances, `in_flight` are the placements without one.
     `wanted`: placements to take in now. `reason`: why fewer than are missing; `next_try_at`: when that ends
-    by itself, where it is known.
+    by itself, where it is known. `adopted`: existing members that the fleet did not create; None if not
+    counted.
     """
 
     spec: FleetSpec
     alive: int
     existing: int
     in_flight: tuple[Placement, ...]
+    adopted: int | None = None
     cancel: tuple[Cancellation, ...] = ()
     wanted: int = 0
     reason: str | None = None
@@ -202,11 +205,13 @@ def plan_fleet(
 ) -> FleetState:
     """What is to be done. `guard`: what `creation_guard` says."""
     members = inventory.fleet(spec.name)
+    existing = sum(n for (_, status), n in members.items() if status != TERMINATED)
     state = FleetState(
         spec,
         alive=spec.alive(members),
-        existing=sum(n for (_, status), n in members.items() if status != TERMINATED),
+        existing=existing,
         in_flight=tuple(p for p in placements.open if _without_instance(p, spec, inventory)),
+        adopted=_adopted(spec, existing, placements),
     )
     streak = _streak(spec, placements)
     state = _cancel_useless(state, streak, now)
@@ -218,6 +223,17 @@ def plan_fleet(
     if reason is not None:
         return replace(state, reason=reason)
     return _create(state, streak, now)
+
+
+def _adopted(spec: FleetSpec, existing: int, placements: FleetPlacements) -> int | None:
+    """Return how many of the existing members the fleet did not create.
+
+    Each create under way may have made one of them.
+    """
+    if placements.made is None:
+        return None
+    under_way = sum(p.request.fleet == spec.name and p.state in UNDER_WAY for p in placements.open)
+    return max(0, existing - placements.made - under_way)
 
 
 def _uncounted(spec: FleetSpec, placements: FleetPlacements, inventory: Inventory) -> str | None:

@@ -48,6 +48,7 @@ class FleetKeeper:
         self._changed = changed
         self._told: dict[str, str | None] = {}
         self._warned: dict[str, list[str]] = {}
+        self._adopted: dict[str, int] = {}
         self._cleared = False
         self._looked_at_listing: float | None = None
         self._look_at = 0.0
@@ -69,7 +70,10 @@ class FleetKeeper:
         now, began_at = self._clock.now(), self._world.inventory.began_at
         if not fleets.specs or (began_at == self._looked_at_listing and now < self._look_at):
             return
-        stored = await self._store.run(lambda tx: tx.placements.of_fleets(fleets.names))
+        count_made = began_at != self._looked_at_listing
+        stored = await self._store.run(
+            lambda tx: tx.placements.of_fleets(fleets.names, count_made=count_made)
+        )
         # The listing is looked at after the placements were read: what one of them made since is either
         # listed, and counts once, or counts as its placement.
         plans = plan_fleets(fleets, self._world.inventory, stored, self._clock.now())
@@ -146,8 +150,20 @@ class FleetKeeper:
             if self._told.get(name) != plan.reason:
                 log.info("fleet_waits" if plan.reason else "fleet_goes_on", fleet=name, reason=plan.reason)
                 self._told[name] = plan.reason
+            self._report_adopted(plan)
         for spec in self._world.fleets.specs:
             self._warn(spec)
+
+    def _report_adopted(self, plan: FleetState) -> None:
+        """Log that members count which the fleet did not create, again when they become more."""
+        fleet, adopted = plan.spec.name, plan.adopted
+        if adopted is None:
+            return
+        if adopted > self._adopted.get(fleet, 0):
+            log.warning("fleet_members_adopted", fleet=fleet, adopted=adopted, alive=plan.alive)
+        elif plan.in_flight:
+            return  # while a create is under way its instance may hide an adopted one
+        self._adopted[fleet] = adopted
 
     def _warn(self, spec: FleetSpec) -> None:
         """Log unlisted regions that a fleet names, once until the warnings change."""

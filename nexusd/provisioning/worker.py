@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -222,9 +222,16 @@ class Provisioner:
             if holder is not None:
                 await self._settle_name(placement, holder, now)
                 continue
-            name_in_use = standing.name_in_use(placement.request.name)
-            if not name_in_use and standing.choose(placement.request, now) is not None:
+            if standing.name_in_use(placement.request.name):
+                await self._wait_for_name(placement)
+            elif standing.choose(placement.request, now) is not None:
                 await self._begin(group, placement, standing)
+
+    async def _wait_for_name(self, placement: Placement) -> None:
+        """Leave it queued, with the reason."""
+        reason = "waits for a placement with a similar name, which CloudNexus may store as this one"
+        if placement.reason != reason:
+            await self._journal.move(placement, replace(placement, reason=reason))
 
     async def _explain(self, waiting: Waiting, standing: Standing) -> None:
         """Write down why those wait for which nothing can be begun: one decision for all of a class."""

@@ -263,8 +263,8 @@ def _without_a_fleets_doubts(placements: PlacementsTable) -> _Blind:
     def members(fleet: str) -> list[Placement]:
         return [placement for placement in placements.members(fleet) if placement.state not in IN_DOUBT]
 
-    def of_fleets(names: Iterable[str]) -> dict[str, FleetPlacements]:
-        found = placements.of_fleets(names)
+    def of_fleets(names: Iterable[str], *, count_made: bool) -> dict[str, FleetPlacements]:
+        found = placements.of_fleets(names, count_made=count_made)
         return {name: replace(found[name], open=members(name)) for name in found}
 
     return _Blind(placements, {"members": members, "of_fleets": of_fleets})

@@ -98,6 +98,16 @@ TRIED = (
     .order_by(_t.updated_at.desc(), _t.id.desc())
     .limit(_LIMIT)
 )
+MADE = (
+    sa.select(sa.func.count())
+    .select_from(placements)
+    .join(instances, instances.c.id == _t.instance_id)
+    .where(
+        _t.fleet == _OF_FLEET,
+        TRIED_STATES,
+        instances.c.status != sa.literal_column(f"'{TERMINATED}'"),
+    )
+)
 _QUEUED_FOR_FLEETS = _ALL_IN_STATE.where(_t.fleet.is_not(None))
 _FORGET_CLOSED = sa.delete(placements).where(
     _t.id.in_(
@@ -290,9 +300,15 @@ class Placements:
         """Open, with the name of a member, oldest first."""
         return self._all(MEMBERS, {"of_fleet": fleet})
 
-    def of_fleets(self, names: Iterable[str]) -> dict[str, FleetPlacements]:
-        tried = {name: self._all(TRIED, {"of_fleet": name, "n": TRIED_LOOKED_AT}) for name in names}
-        return {name: FleetPlacements(self.members(name), ended) for name, ended in tried.items()}
+    def of_fleets(self, names: Iterable[str], *, count_made: bool) -> dict[str, FleetPlacements]:
+        return {
+            name: FleetPlacements(
+                self.members(name),
+                self._all(TRIED, {"of_fleet": name, "n": TRIED_LOOKED_AT}),
+                self._session.rows(MADE, {"of_fleet": name})[0][0] if count_made else None,
+            )
+            for name in names
+        }
 
     def queued_for_fleets(self) -> list[Placement]:
         return self._all(_QUEUED_FOR_FLEETS, {"in_state": State.QUEUED.value})

@@ -61,7 +61,9 @@ async def read_fleets(
     names = fleets.names[offset : offset + limit]
     if not names:
         return []
-    placements = await within(timeout_s, store.read(lambda tx: tx.placements.of_fleets(names)))
+    placements = await within(
+        timeout_s, store.read(lambda tx: tx.placements.of_fleets(names, count_made=True))
+    )
     return plan_fleets(fleets, world.inventory, placements, clock.now())
 
 
@@ -89,6 +91,7 @@ def _fleet(state: FleetState, world: World, shaper: Shaper) -> schemas.Fleet:
         "in_flight": len(state.in_flight),
         "missing": state.missing,
         "surplus": state.surplus,
+        "adopted": state.adopted,
         "by_region": alive_by_region(state, world),
         "by_status": _by_status(spec.name, world),
         "reason": state.reason,

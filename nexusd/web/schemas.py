@@ -188,7 +188,10 @@ class FleetPlacement(TypedDict):
 
 
 class Fleet(TypedDict):
-    """A declared fleet, its instances, and why it waits. `warnings`: what may be wrong in its declaration."""
+    """A declared fleet, its instances, and why it waits. `warnings`: what may be wrong in its declaration.
+
+    `adopted`: members that exist and that the fleet did not create.
+    """
 
     name: str
     count: int
@@ -202,6 +205,7 @@ class Fleet(TypedDict):
     in_flight: int
     missing: int
     surplus: int
+    adopted: int | None
     by_region: dict[str, int]
     by_status: dict[str, int]
     reason: str | None

@@ -155,6 +155,12 @@ FLEET = {
 }
 
 
+def test_members_that_a_fleet_did_not_create_are_noted(run: Run, daemon: FakeDaemon) -> None:
+    answer = page([{**FLEET, "adopted": 3}]) | {"observed_at": "2030-01-31T12:00:00Z"}
+    daemon.on("GET", "/api/v1/fleets", Answer(answer))
+    assert "fleet web: counts 3 members that it did not create" in run("fleets").err
+
+
 def test_fleets_are_shown_with_their_regions(run: Run, daemon: FakeDaemon) -> None:
     daemon.on("GET", "/api/v1/fleets", Answer(page([FLEET]) | {"observed_at": "2030-01-31T12:00:00Z"}))
     ran = run("fleets")

@@ -77,7 +77,7 @@ class FleetSite(Site):
 
     async def fleet(self, name: str = "web") -> FleetState:
         """As `GET /api/v1/fleets` computes it."""
-        stored = await self.store.run(lambda tx: tx.placements.of_fleets([name]))
+        stored = await self.store.run(lambda tx: tx.placements.of_fleets([name], count_made=True))
         [state] = plan_fleets(self.world.fleets, self.world.inventory, stored, self.clock.now())
         return state
 
@@ -86,6 +86,11 @@ class FleetSite(Site):
         request = spec.request(f"{spec.name}-first")
         placement = Placement(f"plc_{spec.image}", request, State.RUNNING, 0.0, 0.0)
         await self.store.run(lambda tx: tx.placements.insert(placement))
+
+    async def save_inventory(self) -> None:
+        """Store what is listed, as the cycle does."""
+        listed = list(self.world.inventory)
+        await self.store.run(lambda tx: tx.instances.save(listed, {}, ()))
 
     async def placements(self) -> list[Placement]:
         """But for those of `ran_before`."""
@@ -570,3 +575,21 @@ async def test_a_region_that_is_not_listed_is_logged_once_and_named_in_the_reaso
     assert [(entry["log_level"], entry["fleet"]) for entry in warned] == [("warning", "web")]
     assert "regions: CloudNexus does not list region mars" in warned[0]["warning"]
     assert (first.reason or "").startswith("no region is eligible: unknown region: mars")
+
+
+@in_virtual_time
+async def test_members_that_others_made_are_reported_when_they_become_more(tmp_path: Path) -> None:
+    async with site(tmp_path, WEB) as here:
+        here.cloud.put(Instance("inst_a", "web-api01", "running", "us-east-1"))
+        with capture_logs() as logs:
+            await asyncio.sleep(120.0)
+            await here.save_inventory()
+            await asyncio.sleep(60.0)
+            assert (await here.fleet()).adopted == 1
+            here.cloud.put(Instance("inst_b", "web-api02", "running", "us-east-1"))
+            await asyncio.sleep(15.0)
+            await here.save_inventory()
+            await asyncio.sleep(60.0)
+        reported = [e for e in logs if e["event"] == "fleet_members_adopted"]
+        assert (reported[0]["fleet"], reported[0]["adopted"]) == ("web", 1)
+        assert (await here.fleet()).adopted == 2

@@ -161,15 +161,49 @@ async def test_what_a_fleet_tried_is_newest_first_and_bounded(store: SqlStore) -
         of_fleet("open", "web-eeeee", updated_at=9.0),
         of_fleet("by hand", "web-fffff", None, state=State.FAILED, updated_at=9.0),
     )
-    found = await store.run(lambda tx: tx.placements.of_fleets(["web", "db"]))
+    found = await store.run(lambda tx: tx.placements.of_fleets(["web", "db"], count_made=False))
     assert [p.id for p in found["web"].tried] == ["new", "middle", "old"]
     assert [p.id for p in found["web"].open] == ["open"]
     assert found["db"] == FleetPlacements([], [])
     await insert(
         store, *(of_fleet(f"n{n}", f"web-{n:05}", state=State.FAILED, updated_at=10.0) for n in range(50))
     )
-    found = await store.run(lambda tx: tx.placements.of_fleets(["web"]))
+    found = await store.run(lambda tx: tx.placements.of_fleets(["web"], count_made=False))
     assert len(found["web"].tried) == TRIED_LOOKED_AT
+
+
+async def test_the_listed_instances_that_a_fleet_has_made_are_counted(store: SqlStore) -> None:
+    await insert(
+        store,
+        of_fleet("lives", "web-aaaaa", state=State.RUNNING, instance_id="i-1"),
+        of_fleet("stopped", "web-bbbbb", state=State.FAILED, instance_id="i-2"),
+        of_fleet("over", "web-ccccc", state=State.RUNNING, instance_id="i-3"),
+        of_fleet("gone", "web-ddddd", state=State.RUNNING, instance_id="i-4"),
+        of_fleet("by hand", "web-eeeee", None, state=State.RUNNING, instance_id="i-5"),
+        of_fleet("open", "web-fffff", state=State.PROVISIONING, instance_id="i-6"),
+    )
+    listed = [("i-1", "running"), ("i-2", "stopped"), ("i-3", "terminated"), ("i-5", "running")]
+    await store.run(
+        lambda tx: tx.instances.save([Instance(key, key, status, "eu-1") for key, status in listed], {}, ())
+    )
+    found = await store.run(lambda tx: tx.placements.of_fleets(["web", "db"], count_made=True))
+    assert (found["web"].made, found["db"].made) == (2, 0)
+
+
+async def test_a_closed_placement_is_kept_and_its_plan_known_while_its_instance_is_listed(
+    store: SqlStore,
+) -> None:
+    await insert(
+        store,
+        placement("kept", "one", state=State.RUNNING, instance_id="i-1", updated_at=2.0),
+        placement("forgotten", "two", state=State.RUNNING, instance_id="i-2", updated_at=2.0),
+        placement("open", "three", state=State.PROVISIONING, instance_id="i-1"),
+    )
+    await store.run(lambda tx: tx.instances.save([Instance("i-1", "one", "running", "eu-1")], {}, ()))
+    assert await store.run(lambda tx: tx.placements.forget_closed(5.0)) == 1
+    plan = placement("kept", "one").request.plan
+    assert await store.run(lambda tx: tx.placements.plans_of_instances(0.0)) == {"i-1": plan}
+    assert await store.run(lambda tx: tx.placements.plans_of_instances(3.0)) == {}
 
 
 async def test_what_is_queued_for_any_fleet_is_found(store: SqlStore) -> None:

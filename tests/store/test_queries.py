@@ -26,6 +26,7 @@ PLANS = {
         "ix_placements_ended",
     ),
     "members": (placements.MEMBERS, {"of_fleet": "web"}, "ix_placements_members"),
+    "made": (placements.MADE, {"of_fleet": "web"}, "ix_placements_tried"),
     "tried": (placements.TRIED, {"of_fleet": "web", "n": 10}, "ix_placements_tried"),
     "due": (outbox.DUE, {"receiver": "ops", "in_state": "pending", "now": 1.0, "n": 10}, "ix_outbox_due"),
     "next due": (outbox.NEXT_DUE, {"receiver": "ops", "in_state": "pending"}, "ix_outbox_due"),

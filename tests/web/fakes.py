@@ -203,14 +203,16 @@ class FakePlacementsTable:
     def newest(self, limit: int) -> list[Placement]:
         return self.page(None, limit, 0)[0]
 
-    def of_fleets(self, names: Iterable[str]) -> dict[str, FleetPlacements]:
+    def of_fleets(self, names: Iterable[str], *, count_made: bool) -> dict[str, FleetPlacements]:
         members = {
             name: [p for p in self.rows.values() if fleet_of(p.request.name) == name] for name in names
         }
         tried = {State.FAILED, State.RUNNING}
         return {
             name: FleetPlacements(
-                [p for p in found if p.state not in CLOSED], [p for p in reversed(found) if p.state in tried]
+                [p for p in found if p.state not in CLOSED],
+                [p for p in reversed(found) if p.state in tried],
+                sum(p.instance_id is not None and p.state in tried for p in found) if count_made else None,
             )
             for name, found in members.items()
         }

@@ -69,6 +69,7 @@ async def test_a_fleet_has_the_documented_shape(site: Site) -> None:
                 "in_flight": 1,
                 "missing": 0,
                 "surplus": 0,
+                "adopted": 2,
                 "by_region": {"eu-west-2": 1, "us-east-1": 2},
                 "by_status": {
                     "pending": 1,
@@ -108,6 +109,13 @@ async def test_a_surplus_is_told(site: Site) -> None:
     site.daemon.world = declared(WEB, instances=[member(n) for n in range(6)])
     found = await fleet(site)
     assert (found["alive"], found["surplus"], found["missing"]) == (6, 2, 0)
+
+
+async def test_members_that_the_fleet_did_not_create_are_counted(site: Site) -> None:
+    site.daemon.world = declared(WEB, instances=[member(1), member(2), member(3, "terminated")])
+    site.store.placements.put(asked_for(1, State.RUNNING, instance_id="inst_1"))
+    assert (await fleet(site))["adopted"] == 1
+    assert "counts 1 member that the fleet did not create" in (await read(site)).text
 
 
 async def test_why_a_fleet_waits_and_until_when_is_told(site: Site) -> None:

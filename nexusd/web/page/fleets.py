@@ -53,6 +53,9 @@ def _note(state: FleetState, view: View) -> object:
     notes: list[object] = [status(Kind.POOR, warning) for warning in warnings]
     if state.surplus:
         notes.append(status(Kind.POOR, f"{state.surplus:,} more than declared; nothing can be deleted"))
+    if state.adopted:
+        members = plural(state.adopted, "member", "members")
+        notes.append(status(Kind.IDLE, f"counts {members} that the fleet did not create"))
     if state.reason is not None:
         notes.append(status(Kind.POOR, state.reason))
     if state.next_try_at is not None:

@@ -214,7 +214,9 @@ class Reading:
             decided = _decided(tx, (*latest, *held), known)
             events = tx.events.since(None, None, LATEST_EVENTS)
             by_id = {placement_id: decision for (placement_id, _), decision in decided.items()}
-            return Stored(latest, held, by_id, tx.placements.of_fleets(fleets), events[::-1]), decided
+            return Stored(
+                latest, held, by_id, tx.placements.of_fleets(fleets, count_made=True), events[::-1]
+            ), decided
 
         known = self._decided
         return transaction
