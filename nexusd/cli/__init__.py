@@ -126,6 +126,8 @@ _UsageError: Any = typer.BadParameter.__mro__[1]
 
 def _ready_streams() -> None:
     """Discard what is written to closed streams, and escape characters that the encoding lacks."""
+    if sys.stdin is None:
+        sys.stdin = open(os.devnull)  # noqa: PTH123, SIM115 - open until the end
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:

@@ -34,6 +34,7 @@ CLOCKS_APART_S = 300.0
 
 
 MAX_READERS = 2_000
+FULL_LOGGED_EVERY_S = 60.0
 
 
 def max_readers(connections: int) -> int:
@@ -95,6 +96,7 @@ class EventStream:
         self._woken = asyncio.Event()
         self._wanted = asyncio.Event()
         self._failing = False
+        self._full_logged_at: float | None = None
         self.ended = False
 
     @property
@@ -126,6 +128,7 @@ class EventStream:
         if self.ended:
             raise StreamEndedError
         if len(self._readers) >= self.options.max_readers:
+            self._log_full()
             raise StreamFullError
         reader = Reader(leave, at=at)
         self._readers.add(reader)
@@ -136,6 +139,13 @@ class EventStream:
             yield reader
         finally:
             self._readers.discard(reader)
+
+    def _log_full(self) -> None:
+        """Once a minute, however many are refused."""
+        now = self._clock.now()
+        if self._full_logged_at is None or now - self._full_logged_at >= FULL_LOGGED_EVERY_S:
+            self._full_logged_at = now
+            log.warning("event_readers_limited", limit=self.options.max_readers)
 
     async def piece(self, reader: Reader) -> bytes:
         """What comes next for the reader; empty when it has all there is. Raises `StoreUnavailableError`."""

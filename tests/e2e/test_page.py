@@ -117,7 +117,7 @@ async def test_without_scripts_the_whole_state_is_there(tmp_path: Path) -> None:
         for name in SECTIONS:
             await expect(page.locator(f"#{name} h2")).to_be_visible()
         await expect(page.locator("#regions tbody tr")).to_have_count(6)
-        await expect(page.locator("#link")).to_have_text("renewed every 15 s")
+        await expect(page.locator("#link")).to_have_text("renewed every 10 s")
         await page.goto(f"{url}?show=instances")
         await page.locator("select[name=region]").select_option("us-east-1")
         await page.locator("button").click()

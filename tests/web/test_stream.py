@@ -242,11 +242,13 @@ async def test_head_is_answered_and_does_not_follow(site: Site) -> None:
     assert (answer.status, answer.headers["Content-Type"], answer.body) == (200, "text/event-stream", b"")
 
 
-async def test_one_reader_too_many_is_told_so() -> None:
+async def test_one_reader_too_many_is_refused_and_logged_once(capsys: pytest.CaptureFixture[str]) -> None:
     async with site_with(StreamOptions(max_readers=1)) as site, following(site) as reader:
         await reader.block()
-        answer = await site.get("/api/v1/events", headers=WANTED)
-        assert (answer.status, answer.error["code"]) == (503, "TOO_MANY_READERS")
+        for _ in range(3):
+            answer = await site.get("/api/v1/events", headers=WANTED)
+            assert (answer.status, answer.error["code"]) == (503, "TOO_MANY_READERS")
+    assert capsys.readouterr().out.count("event_readers_limited") == 1
 
 
 async def test_without_the_store_it_does_not_begin() -> None:

@@ -12,7 +12,7 @@ NAVIGATION = (
     ("Instances", "?show=instances"),
     ("Placements", "?show=placements"),
 )
-WITHOUT_SCRIPTS_S = 15
+WITHOUT_SCRIPTS_S = 10
 """How often the page renews itself where scripts are off."""
 
 
