@@ -7,10 +7,12 @@ before COMMIT has returned (I2). Called by an executor (`executors.py`), always 
 from __future__ import annotations
 
 import asyncio
+import zlib
 from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import Any, Protocol
 
+import msgspec
 import structlog
 
 from nexusd.core.errors import (
@@ -21,7 +23,7 @@ from nexusd.core.errors import (
     StoreUnavailableError,
 )
 from nexusd.store.connection import Connection
-from nexusd.store.database import Database
+from nexusd.store.database import Database, one_line
 from nexusd.store.statements import Session
 from nexusd.store.transaction import SqlTransaction
 
@@ -85,6 +87,11 @@ def told(database: Database, error: BaseException) -> BaseException:
         of_store = database.error_for(error)
         of_store.__cause__ = error
         return of_store
+    if isinstance(error, msgspec.DecodeError | UnicodeDecodeError | zlib.error):
+        return StoreError(
+            f"{database.label}: a stored value cannot be read ({one_line(error)}): "
+            "restore the database from a backup"
+        )
     if isinstance(error, StopIteration):  # which no future may carry
         return RuntimeError("a transaction function raised StopIteration")
     return error

@@ -6,6 +6,7 @@ from typing import Protocol
 
 import sqlalchemy as sa
 
+from nexusd.core import text
 from nexusd.core.errors import StoreError
 from nexusd.store.statements import Session, Statement
 
@@ -60,6 +61,9 @@ class Database(Protocol):
         ...
 
 
+MAX_ERROR_LENGTH = 1_000
+
+
 def one_line(error: Exception) -> str:
-    """The driver's message without line breaks."""
-    return " ".join(str(error).split())
+    """Return the driver's message on one line. It may quote stored values, so the rest is escaped."""
+    return text.one_line(str(error), MAX_ERROR_LENGTH)

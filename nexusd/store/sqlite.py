@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
+import stat
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain, islice
@@ -13,6 +14,7 @@ from pathlib import Path
 from weakref import WeakSet
 
 import sqlalchemy as sa
+import structlog
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.pool import NullPool
 
@@ -20,6 +22,8 @@ from nexusd.core.errors import StartError, StoreBrokenError, StoreError, StoreUn
 from nexusd.store.database import one_line
 from nexusd.store.files import DaemonLock, Identities, find_changed, identify, unusable
 from nexusd.store.statements import Insert, Session, Statement, Upsert, Values
+
+log = structlog.get_logger(__name__)
 
 _UNAVAILABLE = frozenset(
     {
@@ -34,7 +38,9 @@ _UNAVAILABLE = frozenset(
     }
 )
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
-_BROKEN = _DAMAGED | {sqlite3.SQLITE_IOERR}
+_BROKEN = frozenset({sqlite3.SQLITE_IOERR})
+_UNDECODABLE = "Could not decode to UTF-8"
+"""How the sqlite3 module begins the message about a stored text that is not valid UTF-8."""
 _IO_BUT_PASSING = frozenset({sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_NOMEM})
 """Reported as I/O errors, but caused by a full disk or want of memory."""
 
@@ -156,7 +162,8 @@ class SqliteReader(SqliteSession):
 class SqliteDatabase:
     """`path` is made when absent, for its owner only. `busy_timeout_s` bounds the wait for a lock."""
 
-    errors: tuple[type[Exception], ...] = (sqlite3.Error,)
+    errors: tuple[type[Exception], ...] = (sqlite3.Error, UnicodeDecodeError)
+    """The second where SQLite's own message quotes damaged text."""
 
     def __init__(self, path: Path, busy_timeout_s: float) -> None:
         self.path = path.resolve()
@@ -175,6 +182,7 @@ class SqliteDatabase:
             self._make_file()
             self._lock.take_database()
             self._check_file()
+            self._check_mode()
         except BaseException:
             self.release()
             raise
@@ -221,6 +229,10 @@ class SqliteDatabase:
         text = f"{self.label}: {one_line(error)}"
         if code == sqlite3.SQLITE_READONLY_DBMOVED:
             return StoreBrokenError(text)
+        if _is_damage(error):
+            return StoreBrokenError(self._damaged(_damage(error)))
+        if str(error).startswith(_UNDECODABLE):
+            return StoreError(f"{text}: restore the file from a backup, or correct the value with sqlite3")
         if code is not None and code & 0xFF in _BROKEN and code not in _IO_BUT_PASSING:
             return StoreBrokenError(text)
         if code is not None and (code & 0xFF in _UNAVAILABLE or code in _IO_BUT_PASSING):
@@ -228,10 +240,12 @@ class SqliteDatabase:
         return StoreError(text)
 
     def start_advice(self, error: Exception) -> str:
-        code = getattr(error, "sqlite_errorcode", 0)
-        if code & 0xFF in _DAMAGED:
-            return self._damaged(one_line(error))
-        return f"cannot use the {self.label}: {one_line(error)}"
+        if _is_damage(error):
+            return self._damaged(_damage(error))
+        return (
+            f"cannot use the {self.label}: {one_line(error)}: check the file and its folder, "
+            "or set another store.url"
+        )
 
     def migration_lock(self) -> None:
         return None  # the file lock is held already
@@ -258,15 +272,26 @@ class SqliteDatabase:
         except OSError as error:
             raise unusable(self.path, error) from error
 
+    def _check_mode(self) -> None:
+        """Warn of a file that other users may read or change: it holds every notification."""
+        mode = stat.S_IMODE(self.path.stat().st_mode)
+        if mode & 0o077:
+            log.warning(
+                "store_accessible_to_others",
+                file=str(self.path),
+                mode=f"{mode:04o}",
+                advice=f"chmod 600 {self.path}*",
+            )
+
     def _check_file(self) -> None:
         try:
             session = self.connect()
-        except sqlite3.Error as error:
+        except self.errors as error:
             raise StartError(self.start_advice(error)) from error
         try:
             problems = [row[0] for row in session.script("PRAGMA quick_check(1)") if row[0] != "ok"]
             tables = self.tables(session)
-        except sqlite3.Error as error:
+        except self.errors as error:
             raise StartError(self.start_advice(error)) from error
         finally:
             session.close()
@@ -335,6 +360,15 @@ def _require_wal(mode: str) -> None:
     """Some file systems cannot share memory, and then SQLite quietly keeps another journal."""
     if mode != "wal":
         raise sqlite3.OperationalError(f"write-ahead logging is not possible here (got {mode!r})")
+
+
+def _is_damage(error: Exception) -> bool:
+    code: int = getattr(error, "sqlite_errorcode", None) or 0
+    return code & 0xFF in _DAMAGED or isinstance(error, UnicodeDecodeError)
+
+
+def _damage(error: Exception) -> str:
+    return "its schema is not valid text" if isinstance(error, UnicodeDecodeError) else one_line(error)
 
 
 def _moved(name: str) -> sqlite3.OperationalError:

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from nexusd.core.errors import ConfigError, StartError
 from nexusd.ports import Transaction
@@ -116,6 +117,31 @@ async def test_the_file_is_its_owners_only(tmp_path: Path) -> None:
     assert modes.keys() >= {"nexusd.db", "nexusd.db-wal", "nexusd.db.lock"}
     assert set(modes.values()) == {0o600}
     await store.close()
+
+
+@pytest.mark.parametrize(("mode", "warned"), [(0o666, True), (0o640, True), (0o600, False)])
+async def test_a_file_that_others_may_read_or_change_is_warned_of(
+    tmp_path: Path, mode: int, warned: bool
+) -> None:
+    path = tmp_path / "nexusd.db"
+    await opened(url_of(path)).close()
+    path.chmod(mode)
+    with capture_logs() as logs:
+        await opened(url_of(path)).close()
+    found = [entry for entry in logs if entry["event"] == "store_accessible_to_others"]
+    assert [entry["mode"] for entry in found] == [f"{mode:04o}"] * warned
+
+
+async def test_a_damaged_schema_is_one_line_with_advice(tmp_path: Path) -> None:
+    """SQLite quotes the damaged bytes, which are no text: there was a traceback."""
+    path = tmp_path / "nexusd.db"
+    await opened(url_of(path)).close()
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"CREATE TABLE instances", b"CREATE TABLE \xff\xa3st\xf0nces"))
+    message = refusal(url_of(path))
+    assert "is damaged or not a database" in message
+    assert "restore it from a backup" in message
+    assert message.isprintable()
 
 
 def test_a_missing_folder_is_named_with_what_to_do(tmp_path: Path) -> None:

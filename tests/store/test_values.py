@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import random
+import shutil
+from pathlib import Path
 
 import pytest
 
 from nexusd.core.cooling import CoolingOff
-from nexusd.core.errors import StartError
+from nexusd.core.errors import StartError, StoreError
 from nexusd.core.lifecycle import Placement, State
 from nexusd.core.notifications import MAX_GROUP_KEY_BYTES, LoggedNotification
 from nexusd.core.placement import PlacementRequest, Spread
-from nexusd.core.records import MAX_STRING_LENGTH, Instance, Region
+from nexusd.core.records import MAX_STRING_LENGTH, Instance, Region, Specs
 from nexusd.core.regions import KnownRegion, RegionSnapshot
 from nexusd.ports import Transaction
 from nexusd.store.executors import InlineExecutor
@@ -20,6 +22,7 @@ from nexusd.store.store import SqlStore
 from tests.fakes import FakeClock
 from tests.store.cluster import Cluster
 
+SPECS = Specs(1.0, 2.0, 3.0)
 MAX_NAME = 255
 """Characters of a name, plan or group in a request."""
 
@@ -64,3 +67,26 @@ def test_a_database_of_another_encoding_is_refused_with_advice(cluster: Cluster,
     with pytest.raises(StartError, match=rf"encoding {encoding}.*createdb --encoding UTF8") as caught:
         open_store(StoreOptions(cluster.url(name), "me"), FakeClock(), InlineExecutor())
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE instances SET name = CAST(x'ff1b' AS TEXT)",
+        "UPDATE instances SET specs = '{'",
+        "UPDATE instances SET specs = '[]'",
+    ],
+)
+async def test_a_stored_value_that_cannot_be_read_gets_advice(
+    tmp_path: Path, migrated_file: Path, change: str
+) -> None:
+    path = Path(shutil.copy(migrated_file, tmp_path))
+    store = open_store(StoreOptions(f"sqlite:///{path}", "me"), FakeClock(), InlineExecutor())
+    await store.run(
+        lambda tx: tx.instances.save([Instance("i", "web", "running", "eu-1", specs=SPECS)], {}, [])
+    )
+    await store.run(lambda tx: tx.session.script(change))  # type: ignore[attr-defined]
+    with pytest.raises(StoreError, match=r"restore the (file|database) from a backup") as caught:
+        await store.run(lambda tx: tx.instances.load())
+    assert str(caught.value).isprintable()
+    await store.close()
