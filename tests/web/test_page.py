@@ -322,7 +322,7 @@ async def test_what_the_page_links_to_is_there(site: Site) -> None:
 
 async def test_without_scripts_the_page_renews_itself(site: Site) -> None:
     text = (await site.get("/")).text
-    assert '<noscript><meta http-equiv="refresh" content="15"></noscript>' in text
+    assert '<noscript><meta http-equiv="refresh" content="10"></noscript>' in text
 
 
 async def test_static_files_are_cached_by_what_is_in_them_and_nothing_else_is_served(site: Site) -> None:
