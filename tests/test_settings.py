@@ -502,6 +502,7 @@ MISTAKES = [
     ("fleets: [{name: 'web 1', count: 1, plan: pro}]", "FILE:1: fleets[0].name: expected letters, digits and single punctuation, as the reference says, got 'web 1'"),
     ("fleets: [{name: web, count: 1, plan: pro, regions: []}]", "FILE:1: fleets[0].regions: expected a list of at least 1, got 0"),
     ("fleets:\n  - {name: web, count: 1, plan: pro}\n  - {name: web-ab12c, count: 1, plan: pro}", "FILE:3: fleets[1].name: 'web-ab12c' is the name of a member of 'web'"),
+    ("fleets:\n  - {name: web, count: 1, plan: pro}\n  - {name: Web, count: 1, plan: pro}", "FILE:3: fleets[1].name: 'Web' differs only in case from 'web', and CloudNexus may store both as one"),
     ("fleets:\n  - {name: web-ab12c, count: 1, plan: pro}\n  - {name: web, count: 1, plan: pro}", "FILE:2: fleets[0].name: 'web-ab12c' is the name of a member of 'web'"),
     ("fleets:\n  - name: web\n    count: 1\n    plan: pro\n    where: region.latency < 80.0", "FILE:5: fleets[0].where: unknown field region.latency; did you mean region.latency_ms?"),
     ("metrics: {per_instance: maybe}", "FILE:1: metrics.per_instance: expected true or false, got 'maybe'"),

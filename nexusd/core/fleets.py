@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from nexusd.core.identifiers import fleet_of
 from nexusd.core.inventory import Inventory, distrust
 from nexusd.core.lifecycle import UNDER_WAY, Placement, State
-from nexusd.core.names import MIN_CUT_BYTES, is_cut_form
+from nexusd.core.names import MIN_CUT_BYTES, canonical, is_cut_form
 from nexusd.core.placement import DEFAULT_IMAGE, PlacementRequest, Spread
 from nexusd.core.records import RUNNING, STARTING, STOPPED, TERMINATED, Fleet
 from nexusd.core.sweeps import Delta
@@ -26,8 +26,10 @@ QUEUED_AT_MOST = 100
 """Placements of one fleet that wait in the queue at once; more follow as these leave it."""
 FIRST_WAIT_S = 60.0
 LONGEST_WAIT_S = 1800.0
-LONGEST_AFTER = 6
-"""From this many failures in a row on the wait is the longest."""
+FIRST_WAIT_UNLISTED_S = 3600.0
+LONGEST_WAIT_UNLISTED_S = 86_400.0
+"""The same where the last create was answered and its instance never listed: each may cost an instance."""
+MAX_DOUBLINGS = 16
 TRIED_LOOKED_AT = 32
 """How many of a fleet's failed and running placements, the newest, tell how many failed in a row."""
 
@@ -237,7 +239,7 @@ def _adopted(spec: FleetSpec, existing: int, placements: FleetPlacements) -> int
 
 
 def _uncounted(spec: FleetSpec, placements: FleetPlacements, inventory: Inventory) -> str | None:
-    """Return why members cannot be counted: CloudNexus cuts their names so short that the fleet is lost.
+    """Return why members cannot be counted: CloudNexus cuts their names too short, or as another fleet's.
 
     Without this a fleet would create instances without end.
     """
@@ -246,10 +248,12 @@ def _uncounted(spec: FleetSpec, placements: FleetPlacements, inventory: Inventor
         if instance is None or not instance.live:
             continue
         name = placement.request.name
-        if is_cut_form(instance.name, name) and inventory.fleet_names.fleet_of(instance.name) != spec.name:
+        if inventory.fleet_names.fleet_of(instance.name) == spec.name:
+            continue
+        if is_cut_form(instance.name, name) or canonical(instance.name) == canonical(name):
             return (
                 f"CloudNexus lists {name} ({instance.id}) as {instance.name}, so the members cannot be "
-                "counted; use a shorter fleet name"
+                "counted; rename the fleet"
             )
     return None
 
@@ -287,8 +291,11 @@ class _Streak:
         """When the fleet may try again. A failure ahead of `now` was told before the clock was set back."""
         if self.last is None or self.last.updated_at > now:
             return now
-        step = min(self.failures, LONGEST_AFTER)
-        return self.last.updated_at + min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** (step - 1))
+        first_s, longest_s = FIRST_WAIT_S, LONGEST_WAIT_S
+        if self.last.was_never_listed:
+            first_s, longest_s = FIRST_WAIT_UNLISTED_S, LONGEST_WAIT_UNLISTED_S
+        doublings = min(self.failures - 1, MAX_DOUBLINGS)
+        return self.last.updated_at + min(longest_s, first_s * 2.0**doublings)
 
     def since(self, state: FleetState, now: float) -> list[Placement]:
         """The fleet's own in flight that were asked for knowing of the last failure; all of them where it was

@@ -78,6 +78,7 @@ class Verdict(StrEnum):
 BY_OPERATOR = "resolved by an operator"
 MAX_UNNAMED = 1000
 """Instances without a name that an attempt remembers as older than itself."""
+NEVER_LISTED = "never listed"
 _NO_REGION = frozenset({"", "unknown"})
 """How a region reads that CloudNexus does not state."""
 
@@ -99,6 +100,11 @@ class Placement:
     instance_id: str | None = None
     attempts: int = 0
     provisioning_at: float | None = None
+
+    @property
+    def was_never_listed(self) -> bool:
+        """Whether it failed although its create was answered: its instance may exist all the same."""
+        return self.state is State.FAILED and (self.reason or "").startswith(NEVER_LISTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,7 +284,7 @@ def followed(
         since = term_began_at
     if inventory.began_at is None or inventory.began_at < since + timeout_s:
         return None
-    what = f"still {instance.status}" if instance is not None else "never listed"
+    what = f"still {instance.status}" if instance is not None else NEVER_LISTED
     return fail(placement, f"{what} {timeout_s:.0f}s after it was created", now)
 
 

@@ -10,6 +10,7 @@ from nexusd.core import expressions
 from nexusd.core.errors import InputError
 from nexusd.core.identifiers import fleet_of
 from nexusd.core.matchers import parse_matchers
+from nexusd.core.names import canonical
 from nexusd.core.spelling import nearest
 from nexusd.settings.alerting import (
     RULE_NAMES,
@@ -69,7 +70,12 @@ def _unique(key: str, names: Iterable[str], field: str = "name") -> Iterator[Pro
 def _fleets(settings: Settings) -> Iterator[Problem]:
     names = [fleet.name for fleet in settings.fleets]
     yield from _unique("fleets", names)
+    forms: dict[str, str] = {}
     for number, name in enumerate(names):
+        earlier = forms.setdefault(canonical(name), name)
+        if earlier != name:
+            text = f"{name!r} differs only in case from {earlier!r}, and CloudNexus may store both as one"
+            yield Problem(("fleets", number, "name"), text)
         other = fleet_of(name)
         if other in names:
             yield Problem(("fleets", number, "name"), f"{name!r} is the name of a member of {other!r}")

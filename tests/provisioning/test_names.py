@@ -284,3 +284,17 @@ async def test_a_fleet_whose_members_cannot_be_counted_stops(tmp_path: Path) -> 
         state = await here.fleet("a-fleet-of-many-words")
         assert len(here.cloud.requests) <= 3
         assert "so the members cannot be counted" in (state.reason or "")
+
+
+@in_virtual_time
+async def test_a_fleet_whose_answered_creates_are_never_listed_waits_for_hours(tmp_path: Path) -> None:
+    follow = FollowOptions(settle_s=SETTLE_S, provisioning_timeout_s=120.0)
+    options = replace(OPTIONS, follow=follow)
+    async with fleets.site(tmp_path, FleetSpec("web", 1, "pro"), options=options) as here:
+        here.cloud.script_creates(*[Create(listed_after_s=1e9)] * 9)
+        await asyncio.sleep(3000.0)
+        state = await here.fleet()
+        assert len(here.cloud.requests) == 1
+        assert state.reason == "1 in a row failed, the last: never listed 120s after it was created"
+        assert state.next_try_at is not None
+        assert 600.0 < state.next_try_at - here.clock.now() < 3600.0
