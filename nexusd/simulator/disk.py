@@ -118,7 +118,7 @@ class MortalSession(SqliteSession):
     def commit(self) -> None:
         self._life.crossed(Crossing.BEFORE_COMMIT)
         self._fail_in_bad_weather()
-        super().commit()
+        Session.commit(self)
         self._disk.ledger.commit()
         self._life.crossed(Crossing.AFTER_COMMIT)
 

@@ -95,11 +95,18 @@ class SqliteSession(Session):
         self._tidied_at += written
 
     def begin(self) -> None:
-        # With a write-ahead log SQLite itself does not notice, and what it commits is gone with the file.
+        self._check_files()
+        super().begin()
+
+    def commit(self) -> None:
+        super().commit()
+        self._check_files()  # no caller may rely on what went to files that are no longer there
+
+    def _check_files(self) -> None:
+        """With a write-ahead log SQLite itself does not notice, and what it commits is gone with the file."""
         changed = find_changed(self.files)
         if changed is not None:
             raise _moved(changed)
-        super().begin()
 
     def close(self) -> None:
         self.open = False

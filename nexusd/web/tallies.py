@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 FRESH_FOR_S = 1.0
 """Counts younger than this are served again: any number of readers costs one read a second."""
-WAIT_S = 0.25
+WAIT_S = 0.08
 """How long a caller waits for newer counts."""
 FIRST_WAIT_S = 1.0
 """How long one waits when there are none yet."""

@@ -219,6 +219,14 @@ async def test_changed_files_break_the_store_for_every_caller(
         await store.health.wait_broken()
 
 
+async def test_a_file_that_is_replaced_during_a_commit_confirms_nothing(
+    store: SqlStore, database: FaultyDatabase, path: Path
+) -> None:
+    database.before_commit = lambda: replace(path)
+    with pytest.raises(StoreBrokenError, match="moved, deleted or replaced"):
+        await store.run(lambda tx: write(tx, "A"))
+
+
 async def test_a_new_connection_to_another_log_is_refused(database: FaultyDatabase, path: Path) -> None:
     """SQLite itself would make a new log beside the one that the other connection writes."""
     database.claim()
