@@ -34,6 +34,7 @@ VALUES: Mapping[tuple[str, str], Schema] = {
         "pattern": rf"^[hH][tT][tT][pP]([sS]://[^\s/?#@]+|://{_LOOPBACK})(/[^\s?#]*)?$"
     },
     ("CloudNexus", "api_key"): _TOKEN,
+    ("CloudNexus", "proxy"): {"pattern": rf"^{_ENDS}[hH][tT][tT][pP]://[^\s/?#]+/?{_ENDS}$"},
     ("Server", "write_token"): _TOKEN,
     ("Server", "read_token"): _TOKEN,
     ("Server", "listen"): {"pattern": r"^[^\s/@]*:[0-9]{1,5}$"},

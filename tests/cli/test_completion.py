@@ -39,14 +39,14 @@ def test_a_shell_is_offered_what_may_follow(line: str, offered: list[str]) -> No
 @pytest.mark.slow
 def test_zsh_is_offered_the_help_beside_it() -> None:
     ran = nexusd(_NEXUSD_COMPLETE="complete_zsh", _TYPER_COMPLETE_ARGS="nexusd outbox ")
-    assert '"replay":"Try a dead notification again' in ran.stdout
+    assert '"replay":"Send a dead notification again' in ran.stdout
 
 
 @pytest.mark.slow
 def test_fish_is_offered_the_help_beside_it() -> None:
     action = {"_TYPER_COMPLETE_FISH_ACTION": "get-args", "_TYPER_COMPLETE_ARGS": "nexusd outbox "}
     ran = nexusd(_NEXUSD_COMPLETE="complete_fish", **action)
-    assert "list\tNotifications, newest first." in ran.stdout.splitlines()
+    assert "list\tList notifications, newest first." in ran.stdout.splitlines()
 
 
 @pytest.mark.slow
