@@ -45,7 +45,8 @@ class Silencing:
             return silence
 
         silence = await self._store.run(transaction)
-        log.info("silence_taken_in", silence=silence.id, matchers=_written(silence), by=silence.created_by)
+        name = "silence_created" if silence.id == new_id else "silence_changed"
+        log.info(name, silence=silence.id, matchers=_written(silence), by=silence.created_by)
         self._changed()
         return silence
 

@@ -317,7 +317,7 @@ def test_a_hundred_kills_while_a_thousand_alerts_fire_lose_nothing(tmp_path: Pat
 def test_who_marks_before_sending_or_adds_rows_later_is_caught(
     broken: dict[str, type[Mortal]], tmp_path: Path
 ) -> None:
-    _, lacking = run_virtual(killed_often(tmp_path, alerts=30, kills=10, most_steps=40, **broken))
+    _, lacking = run_virtual(killed_often(tmp_path, alerts=60, kills=20, most_steps=40, **broken))
     assert lacking != set()
 
 
