@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
-from nexusd.core.errors import NexusdError
+from nexusd.core.errors import ConfigError, NexusdError
 from nexusd.core.recordings import RecordedAnswer
+from nexusd.core.region_names import describe_unlisted
 from nexusd.core.replay import NO_CONSTRAINTS, Constraints, Past, Replayed, Variant, ticks
 from nexusd.core.replay import replay as replayed
 from nexusd.settings import load_sections, parts
@@ -60,7 +61,10 @@ class Report:
 
 
 def make_report(config: Path | None, store_url: str | None, asked: Asked) -> Report:
-    """Raises `ConfigError`, `StartError`, `StoreError`, `ReplayError`."""
+    """Replay what the store has of that time.
+
+    Raises `ConfigError`, `StartError`, `StoreError`, `ReplayError`.
+    """
     given = {"store.url": store_url} if store_url is not None else {}
     settings = load_sections(config, SECTIONS, given)
     before = Variant(parts.placement_policy(settings), settings.placement.smoothing_s)
@@ -81,8 +85,25 @@ def make_report(config: Path | None, store_url: str | None, asked: Asked) -> Rep
     past = placements[-MOST_PLACEMENTS:]
     if every_s is not None:
         past = _synthetic(max(asked.since, first.at), asked.until, every_s)
-    rows = tuple(replayed(chain([first], answers), past, [before, after]))
+    seen: set[str] = set()
+    rows = tuple(replayed(_collect_slugs(chain([first], answers), seen), past, [before, after]))
+    _check_regions(asked.constraints, seen)
     return Report(asked.since, asked.until, before, after, every_s, len(placements) > len(past), rows)
+
+
+def _collect_slugs(answers: Iterable[RecordedAnswer], seen: set[str]) -> Iterator[RecordedAnswer]:
+    for answer in answers:
+        seen.update(region.slug for region in answer.regions)
+        yield answer
+
+
+def _check_regions(constraints: Constraints, seen: set[str]) -> None:
+    """Raise `ConfigError` for a region that was not listed in that time: it may be a typo."""
+    given = {"--regions": constraints.regions or (), "--avoid-regions": constraints.avoid_regions}
+    for option, slugs in given.items():
+        unknown = [slug for slug in slugs if slug not in seen]
+        if unknown:
+            raise ConfigError(f"{option}: in that time {describe_unlisted(unknown, sorted(seen))}")
 
 
 def _changed(before: Variant, asked: Asked) -> Variant:

@@ -187,3 +187,18 @@ def test_a_person_at_a_terminal_sees_a_table(recorded: str) -> None:
     assert code == 0
     assert "\x1b[1mconfigured" in shown
     assert "eu-west-2 45 ms" in shown
+
+
+@pytest.mark.parametrize("option", ["--regions", "--avoid-regions"])
+def test_a_region_that_was_not_listed_is_an_error(run: Run, recorded: str, option: str) -> None:
+    ran = run("replay", "--store", recorded, option, "us-eats-1")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err == (
+        f"nexusd: {option}: in that time CloudNexus does not list region us-eats-1; did you mean us-east-1?\n"
+    )
+
+
+def test_the_end_may_be_a_duration_ago(run: Run, recorded: str) -> None:
+    assert run("replay", "--store", recorded, "--until", "1ms").code == 0
+    ran = run("replay", "--store", recorded, "--since", "1h", "--until", "2h")
+    assert (ran.code, "--since" in ran.err) == (2, True)
