@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from nexusd.core.regions import NO_REGIONS
+from nexusd.core.retry_after import MOST_S
 from nexusd.passes import Observed, begin_term
+from nexusd.runtime.clock import SystemClock
+from nexusd.store.executors import InlineExecutor
 from nexusd.store.instants import bounded_instants
+from nexusd.store.opening import StoreOptions, open_store
 from nexusd.store.schema import INSTANT, metadata
 from nexusd.store.statements import Insert
 from nexusd.store.store import SqlStore
-from tests.fakes import FakeClock
+from tests.fakes import FakeClock, outbox_page
 
 HOUR = 3600.0
 NOTHING = Observed(NO_REGIONS, (), {}, (), None)
@@ -80,3 +85,30 @@ async def test_what_a_clock_that_was_ahead_wrote_is_moved_back(
     late = {str(c): limit for c, limit in bounded if ahead[str(c)] > limit}
     assert late == {}
     assert await store.run(lambda tx: begin_term(tx, NOTHING, now)) == 0
+
+
+async def test_a_message_that_a_clock_ahead_wrote_keeps_the_time_it_is_tried(
+    store: SqlStore, clock: FakeClock
+) -> None:
+    now, day = clock.now(), 24 * HOUR
+    row = _row(metadata.tables["outbox"], now + 2 * HOUR) | {"expires_at": now + 2 * HOUR + day}
+    await store.run(lambda tx: tx.session.many(Insert(metadata.tables["outbox"]), [row]))  # type: ignore[attr-defined]  # the store's own transaction
+    await store.run(lambda tx: begin_term(tx, NOTHING, now))
+    [message] = await store.run(lambda tx: outbox_page(tx, None, 1, 0)[0])
+    assert message.created_at == now
+    assert message.expires_at == now + day
+    assert message.next_try_at == now + MOST_S
+
+
+async def test_replicas_on_one_postgresql_have_its_time_whatever_their_own_clocks_say(
+    postgres_url: str,
+) -> None:
+    clocks = [SystemClock(lambda ahead_s=ahead_s: time.time() + ahead_s) for ahead_s in (-600.0, 600.0)]  # type: ignore[misc]  # mypy infers no type for a lambda's default
+    assert clocks[1].now() - clocks[0].now() > 1000.0
+    stores = [
+        open_store(StoreOptions(postgres_url, str(n)), clock, InlineExecutor(), clock.follow)
+        for n, clock in enumerate(clocks)
+    ]
+    assert abs(clocks[1].now() - clocks[0].now()) < 100.0
+    for store in stores:
+        await store.close()
