@@ -67,12 +67,15 @@ def api_unauthorized(facts: Facts, _rule: Rule) -> Judgement:
 def snapshot_stale(facts: Facts, _rule: Rule) -> Judgement:
     """Data grows old though the API answers; false while the API does not answer at all.
 
+    Unknown while nothing has answered for long but only one kind has failed: the API may be unreachable.
     A resource that has not answered itself is given as long again: after an outage the first kind to answer
     must not convict the other, whose turn to be read has not come.
     """
     polls = tuple(facts.polls.values())
     if not polls or unreachable(polls, facts.now) or unauthorized(polls):
         return NOTHING_FOUND
+    if silent_s(polls, facts.now) > shortest_patience_s(polls):
+        return UNKNOWN
     old = [p for p in polls if p.awake_age_s(facts.now) > p.patience_s]
     if not old:
         due = facts.now + min(p.patience_s - p.awake_age_s(facts.now) for p in polls) + _JUST_AFTER_S

@@ -19,3 +19,13 @@ def test_stale_at_once_only_if_the_last_reading_was_answered(failure: str, wait_
     facts = Facts(131.0, {REGIONS: regions, INSTANCES: broken}, NO_REGIONS, Inventory())
     [finding] = snapshot_stale(facts, DEFAULT_RULES["SnapshotStale"]).findings
     assert finding.wait_s == wait_s
+
+
+def test_data_is_not_called_stale_while_it_is_undecided_whether_the_api_answers() -> None:
+    """Both kinds are silent, and the poll of one has not ended yet."""
+    failed = PollState(
+        REGIONS, 10.0, 0.0, answered_at=100.0, succeeded_at=100.0, failure="timeout", failed_began_at=110.0
+    )
+    polled = PollState(INSTANCES, 10.0, 0.0, answered_at=100.0, succeeded_at=100.0)
+    facts = Facts(131.0, {REGIONS: failed, INSTANCES: polled}, NO_REGIONS, Inventory())
+    assert not snapshot_stale(facts, DEFAULT_RULES["SnapshotStale"]).known
