@@ -29,7 +29,7 @@ from nexusd.web.options import WebOptions
 from nexusd.web.shapes import Shaper
 from nexusd.web.silence_bodies import read_silence
 from nexusd.web.status import started_at
-from nexusd.web.tallies import within
+from nexusd.web.tallies import committed, within
 
 T = TypeVar("T")
 
@@ -91,7 +91,7 @@ class AlertmanagerRoutes:
         return answer([silence_shape(silence, shaper) for silence in wanted])
 
     async def put_silence(self, request: web.Request) -> web.Response:
-        silence = await self._silences.put(await read_silence(request, self._clock))
+        silence = await committed(self._silences.put(await read_silence(request, self._clock)))
         content: schemas.SilenceId = {"silenceID": silence.id}
         return answer(content)
 
@@ -103,7 +103,7 @@ class AlertmanagerRoutes:
         return answer(silence_shape(found, self._shaper()))
 
     async def expire_silence(self, request: web.Request) -> web.Response:
-        await self._silences.expire(_silence_id(request))
+        await committed(self._silences.expire(_silence_id(request)))
         return web.Response(headers={"Cache-Control": "no-store"})
 
     async def _shown(self, request: web.Request, form: _Form) -> web.Response:

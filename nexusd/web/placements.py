@@ -20,7 +20,7 @@ from nexusd.web.bodies import idempotency_key, read_placement, read_verdict
 from nexusd.web.options import WebOptions
 from nexusd.web.queries import match_text, page, text
 from nexusd.web.shapes import Shaper, list_shape
-from nexusd.web.tallies import within
+from nexusd.web.tallies import committed, within
 
 T = TypeVar("T")
 
@@ -68,7 +68,7 @@ class PlacementRoutes:
         """202 means that it is durable (promise 2)."""
         body = await read_placement(request)
         key = idempotency_key(request, body)
-        placement = await self._placements.accept(body.request(self._clock), key)
+        placement = await committed(self._placements.accept(body.request(self._clock), key))
         whole = await self._whole(placement)
         return answer(
             self._shaper().whole_placement(*whole, self._warnings(_open_request(placement))),
@@ -93,13 +93,14 @@ class PlacementRoutes:
         return answer(self._shaper().whole_placement(placement, attempts, decisions, warnings))
 
     async def cancel(self, request: web.Request) -> web.Response:
-        placement = await self._placements.cancel(_placement_id(request))
+        placement = await committed(self._placements.cancel(_placement_id(request)))
         return answer(self._shaper().placement(placement))
 
     async def resolve(self, request: web.Request) -> web.Response:
         placement_id = _placement_id(request)
         verdict = await read_verdict(request)
-        return answer(self._shaper().placement(await self._placements.resolve(placement_id, verdict)))
+        placement = await committed(self._placements.resolve(placement_id, verdict))
+        return answer(self._shaper().placement(placement))
 
     async def plan(self, request: web.Request) -> web.Response:
         wanted = (await read_placement(request)).request(self._clock)

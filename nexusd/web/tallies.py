@@ -22,6 +22,9 @@ T = TypeVar("T")
 
 FRESH_FOR_S = 1.0
 """Counts younger than this are served again: any number of readers costs one read a second."""
+COMMIT_TIMEOUT_S = 15.0
+"""How long a request that changes something waits for the store, which bounds its own waits except for a
+server that goes silent."""
 WAIT_S = 0.08
 """How long a caller waits for newer counts."""
 FIRST_WAIT_S = 1.0
@@ -48,6 +51,23 @@ async def within(timeout_s: float, asked: Awaitable[T]) -> T:
             return await asked
     except TimeoutError as error:
         raise StoreUnavailableError("the store did not answer in time") from error
+
+
+async def committed(asked: Awaitable[T]) -> T:
+    """Return the result of a request that changes something.
+
+    Raises `StoreUnavailableError` when it takes longer than `COMMIT_TIMEOUT_S`, and what it raises. A
+    transaction that has not begun by then is dropped; a commit under way may still succeed.
+    """
+    try:
+        return await within(COMMIT_TIMEOUT_S, asked)
+    except StoreUnavailableError as error:
+        if isinstance(error.__cause__, TimeoutError):
+            raise StoreUnavailableError(
+                f"the store did not commit within {COMMIT_TIMEOUT_S:g} s: the request may still take effect; "
+                "look it up, or repeat it with the same Idempotency-Key"
+            ) from error
+        raise
 
 
 class TallyReader:

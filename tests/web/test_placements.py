@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -374,6 +375,20 @@ async def test_a_store_that_hangs_is_a_503_in_bounded_time() -> None:
         site.store.hangs = True
         answer = await site.get("/api/v1/placements")
     assert (answer.status, answer.error["code"]) == (503, "STORE_UNAVAILABLE")
+
+
+async def test_a_placement_that_no_store_confirms_is_a_503_in_bounded_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def hang(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("nexusd.web.tallies.COMMIT_TIMEOUT_S", 0.02)
+    async with Site().running() as site:
+        monkeypatch.setattr(site.placements, "accept", hang)
+        answer = await site.post("/api/v1/placements", BODY)
+    assert (answer.status, answer.error["code"]) == (503, "STORE_UNAVAILABLE")
+    assert "Idempotency-Key" in answer.error["message"]
 
 
 async def test_cancelling_answers_the_cancelled_placement(site: Site) -> None:

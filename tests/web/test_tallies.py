@@ -11,7 +11,7 @@ import pytest
 from nexusd.core.errors import StoreUnavailableError
 from nexusd.core.lifecycle import State
 from nexusd.web.page.reading import STORE_TIMEOUT_S, Reading
-from nexusd.web.tallies import FIRST_WAIT_S, WAIT_S, TallyReader
+from nexusd.web.tallies import COMMIT_TIMEOUT_S, FIRST_WAIT_S, WAIT_S, TallyReader, committed
 from tests.virtual_time import VirtualClock, in_virtual_time
 from tests.web.fakes import FakeDaemon, FakeStore, placement
 
@@ -86,3 +86,12 @@ async def test_a_page_waits_for_a_store_that_hangs_no_longer_than_it_says() -> N
     assert clock.now() - began_at == STORE_TIMEOUT_S
     await asyncio.sleep(60)
     assert await elapsed_s(clock, (reading.view() for _ in range(5))) == [0.0] * 5
+
+
+@in_virtual_time
+async def test_a_request_that_changes_something_waits_in_bounds_for_a_silent_store() -> None:
+    clock = VirtualClock()
+    began_at = clock.now()
+    with pytest.raises(StoreUnavailableError, match="may still take effect"):
+        await committed(asyncio.Event().wait())
+    assert clock.now() - began_at == COMMIT_TIMEOUT_S
