@@ -17,6 +17,7 @@ import structlog
 from nexusd.beside import Beside
 from nexusd.core.after_sweep import NO_SWEEP, AfterSweep, after
 from nexusd.core.alerting import Alerting, AlertMemory, AlertPass, judge
+from nexusd.core.alerts import Alert
 from nexusd.core.backlog import Backlog
 from nexusd.core.comparing import compare, compared
 from nexusd.core.cooling import within_reach
@@ -34,6 +35,7 @@ from nexusd.core.sweeps import Delta, SweepPolicy
 from nexusd.core.world import World
 from nexusd.pass_log import log_alerts, log_changes
 from nexusd.passes import (
+    NO_PASS,
     News,
     Observed,
     Pressing,
@@ -125,6 +127,8 @@ class Cycle:
         self._backlog: tuple[Backlog, ...] | None = None
         self._backlog_read_of = -1
         self._memory = AlertMemory()
+        self._leader_alerts: dict[str, Alert] | None = None
+        self._shown_pass = NO_PASS
         self._writer = PassWriter(store, clock)
         self._reader = PatientReader()
         self._next_due = clock.now() + LONGEST_WAIT_S
@@ -269,8 +273,7 @@ class Cycle:
         polls = {**self._world.polls, news.poll.resource: news.poll} if news.poll else self._world.polls
         polls = self._world.with_suspensions(polls)
         facts = self._facts(news, polls, await self._fleets(news.delta), now)
-        size = len(facts.looked_at) + len(self._memory.alerts)
-        judged = await beside(size, judge, self._parts.alerting, facts, self._memory)
+        judged = await self._judged(facts)
         swept = await self._after_sweep(news.delta)
         messages = await self._composed(judged.messages, now)
         write = write_of(news, judged, messages, swept.first_running, now)
@@ -284,6 +287,14 @@ class Cycle:
         self._log_pass(news, judged, messages)
         await self._save()
         self.progressed_at = self._clock.now()
+
+    async def _judged(self, facts: Facts) -> AlertPass:
+        """Evaluate the rules; a follower shows the alerts of the leader."""
+        if self._leader_alerts is not None and not self._store.leading:
+            alerts = self._leader_alerts
+            return AlertPass(await beside(len(alerts), self._memory.following, alerts, facts))
+        size = len(facts.looked_at) + len(self._memory.alerts)
+        return await beside(size, judge, self._parts.alerting, facts, self._memory)
 
     async def _composed(self, messages: Sequence[Message], now: float) -> list[OutboxMessage]:
         rows = []
@@ -390,6 +401,7 @@ class Cycle:
         """
         query = PressingQuery(now - self._parts.alerting.failed_for_s, self._parts.limits, self._plans_since)
         leading = self._store.leading
+        shown = None if leading else self._shown_pass
         old = not leading or now >= self._placements_read_at + self._read_again_s
         changes = self._parts.outbox_changes()
         placements = self._placements if not (old or self._placements_changed) else None
@@ -399,9 +411,7 @@ class Cycle:
         self._placements_read_at = now if placements is None else self._placements_read_at
         try:
             found = await self._reader.read(
-                lambda: self._store.read(
-                    lambda tx: read_facts(tx, now, query, placements, backlog, leading=leading)
-                )
+                lambda: self._store.read(lambda tx: read_facts(tx, now, query, placements, backlog, shown))
             )
         except StoreUnavailableError as error:
             log.warning("store_unavailable", waiting="silences, facts for alerts", error=str(error))
@@ -412,7 +422,11 @@ class Cycle:
             self._world.add_placed_plans(found.placements.plans)
             self._plans_since = now - PLANS_OVERLAP_S
         self._memory = self._memory.silenced({silence.id: silence for silence in found.silences})
-        if found.leader is not None and not self._store.leading:
+        if found.leader is None or self._store.leading:
+            self._leader_alerts, self._shown_pass = None, NO_PASS
+        else:
+            if found.leader.alerts is not None:
+                self._leader_alerts, self._shown_pass = found.leader.alerts, found.leader.last_pass
             self._world.cooling_off = within_reach(found.leader.cooling_off, now)
             self._world.pause = found.leader.pause
 

@@ -32,6 +32,10 @@ SMALLEST_STEP_S = 1.0
 MOST_PRESSING = 1_000
 """Placements of one state that alerts look at: with more, one more alert says nothing new."""
 
+PassNumber = tuple[int, int]
+"""Lease term of a pass, and its number there."""
+NO_PASS: PassNumber = (-1, -1)
+
 Write = Callable[[Transaction], list[Event]]
 """Writes what a pass has decided, but for the events, which it gives back."""
 
@@ -209,10 +213,15 @@ def pressing(tx: Transaction, query: PressingQuery) -> Pressing:
 
 @dataclass(frozen=True, slots=True)
 class LeaderState:
-    """What the leader decides by, for the followers, which show the same decisions."""
+    """What the leader decides by, for the followers, which show the same decisions.
+
+    `alerts` as of `last_pass`; None: these are shown already.
+    """
 
     cooling_off: Coolings
     pause: Pause
+    last_pass: PassNumber
+    alerts: dict[str, Alert] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,16 +240,23 @@ def read_facts(
     query: PressingQuery,
     placements: Pressing | None,
     backlog: tuple[Backlog, ...] | None,
-    *,
-    leading: bool,
+    shown: PassNumber | None,
 ) -> StoredFacts:
-    """`placements`, `backlog`: None to read them again."""
+    """`placements`, `backlog`: None to read them again. `shown`: the pass of the leader whose alerts a
+    follower shows; None on the leader.
+    """
     return StoredFacts(
         tx.silences.open(now),
         placements if placements is not None else pressing(tx, query),
         backlog if backlog is not None else tuple(tx.outbox.backlog()),
-        None if leading else LeaderState(tx.regions.cooling_off(), tx.queue.pause()),
+        None if shown is None else _read_leader(tx, shown),
     )
+
+
+def _read_leader(tx: Transaction, shown: PassNumber) -> LeaderState:
+    last = tx.passes.last()
+    alerts = {alert.fingerprint: alert for alert in tx.alerts.load()} if last != shown else None
+    return LeaderState(tx.regions.cooling_off(), tx.queue.pause(), last, alerts)
 
 
 def _full(found: list[Placement]) -> bool:

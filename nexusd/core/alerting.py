@@ -80,6 +80,14 @@ class AlertMemory:
         until = observed_until if observed_until is not None else now
         return cls(known, log, silencing, muting, counted(known, muting), observed_until=until)
 
+    def following(self, alerts: Mapping[str, Alert], facts: Facts) -> AlertMemory:
+        """Return the memory of a follower, which shows the leader's alerts and notifies nobody."""
+        muting = mute(alerts.values(), self.silences.values(), facts.now, facts.evaluated_from)
+        counts = counted(alerts, muting)
+        return AlertMemory(
+            alerts, {}, self.silences, muting, counts, tracked=Tracked(None), observed_until=facts.now
+        )
+
     def replanned(self) -> AlertMemory:
         """The same, with messages planned at the next pass: somebody else is to be told, or otherwise."""
         return replace(self, plan_at=AT_ONCE)

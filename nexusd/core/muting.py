@@ -86,12 +86,17 @@ class Muting:
 UNMUTED = Muting()
 
 
-def mute(alerts: Iterable[Alert], silences: Iterable[Silence], now: float) -> Muting:
+def mute(
+    alerts: Iterable[Alert],
+    silences: Iterable[Silence],
+    now: float,
+    evaluated_from: float = NEVER_EVALUATED,
+) -> Muting:
     """What is muted now, be it pending, firing or ended. Inhibition asks only for what fires: an alert that
     is itself muted still inhibits, as in Alertmanager.
     """
     known = {alert.fingerprint: alert for alert in alerts}
-    muting, _ = Mutes(known.values()).mute({}, known, silences, UNMUTED, now)
+    muting, _ = Mutes(known.values()).mute({}, known, silences, UNMUTED, now, evaluated_from)
     return muting
 
 

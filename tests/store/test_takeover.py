@@ -160,10 +160,37 @@ async def test_a_follower_shows_what_the_leader_decides_by(start: Start, clock: 
     await follower.poll()
     assert follower.world.cooling_off == {cooling.place: cooling}
     assert follower.world.pause == pause
-    clock.advance(601.0)
+    assert follower.world.alerts == {}  # the leader has not evaluated anything yet
+
+
+async def test_a_follower_shows_the_alerts_of_the_leader(
+    start: Start, cloud: FakeCloudApi, clock: FakeClock
+) -> None:
+    leader, follower = start("leader"), start("follower")
+    await leader.lead()
+    await leader.poll()
+    cloud.change("inst_1", status="stopped")  # the follower never saw it running
+    await leader.store.run_leading(lambda tx: tx.placements.insert(QUEUED))
+    clock.advance(30.0)
+    leader.cycle.wake()
+    await leader.poll()
+    await follower.cycle.restore()
     await follower.poll()
     names = {alert.name for alert in follower.world.alerts.values()}
-    assert {"PlacementDelayed", "CloudAPIUnauthorized"} <= names
+    assert {"InstanceStopped", "PlacementDelayed", "Watchdog"} <= names
+    assert follower.world.alerts == leader.world.alerts
+    assert follower.world.alert_counts == leader.world.alert_counts
+    cloud.change("inst_1", status="running")
+    clock.advance(30.0)
+    await follower.poll()
+    assert follower.world.alerts == leader.world.alerts
+    await leader.poll()
+    await follower.poll()
+    assert follower.world.alerts == leader.world.alerts
+    await leader.store.release_lease()
+    await follower.lead()
+    await follower.poll()
+    assert {alert.name for alert in follower.world.alerts.values()} >= {"PlacementDelayed", "Watchdog"}
 
 
 async def _unavailable(transaction: object) -> None:
