@@ -13,7 +13,7 @@ result by compare and swap on the state, so a transition from a state that is no
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -333,19 +333,24 @@ def find_namesakes(request: PlacementRequest, inventory: Inventory) -> list[str]
     return [i.id for i in (*similar, *inventory.named("")[:MAX_UNNAMED])]
 
 
-def similar_instances(placement: Placement, attempt: Attempt, inventory: Inventory) -> list[Instance]:
+def similar_instances(
+    placement: Placement, attempt: Attempt, inventory: Inventory, placed: Container[str] = ()
+) -> list[Instance]:
     """Return the instances in the attempt's region that appeared since, and whose names are similar.
 
-    Their plan and image do not matter. A name or region that CloudNexus does not state may be any.
+    Their plan and image do not matter. A name or region that CloudNexus does not state may be any. `placed`:
+    ids of instances that placements made. One of them with a shorter name was not cut: it is another's.
     """
-    region = canonical(attempt.region)
+    form, region = canonical(placement.request.name), canonical(attempt.region)
     return [
         instance
         for instance in (
             *inventory.similar(placement.request.name, MIN_SUSPECTED_CUT_BYTES),
             *inventory.named(""),
         )
-        if instance.id not in attempt.namesakes and canonical(instance.region) in {region, *_NO_REGION}
+        if instance.id not in attempt.namesakes
+        and canonical(instance.region) in {region, *_NO_REGION}
+        and (instance.id not in placed or canonical(instance.name) == form)
     ]
 
 

@@ -87,6 +87,9 @@ class Follower:
         )
         self._look_at = now + LOOK_EVERY_S
         self.following = bool(placements)
+        self._world.add_placed_plans(
+            {p.instance_id: p.request.plan for p in placements if p.instance_id is not None}
+        )
         in_doubt = {(p.id, p.attempts) for p in placements if p.state is not State.PROVISIONING}
         self._doubts = {key: doubt for key, doubt in self._doubts.items() if key in in_doubt}
         vanished = {i for i in self._vanished if i not in self._world.inventory}
@@ -152,7 +155,8 @@ class Follower:
             return
         quiet_until = self._quiet_until(attempt)
         doubt = self._doubts.setdefault((placement.id, attempt.number), Doubt())
-        similar = lifecycle.similar_instances(placement, attempt, self._world.inventory)
+        world = self._world
+        similar = lifecycle.similar_instances(placement, attempt, world.inventory, world.placed_plans)
         doubt.similar = next(iter(similar), doubt.similar)
         if self._absences(doubt, quiet_until, now) >= ABSENCES_NEEDED:
             reason = lifecycle.not_absent_reason(placement, attempt, doubt.similar)

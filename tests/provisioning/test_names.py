@@ -151,6 +151,17 @@ def test_a_listed_instance_of_the_name_is_not_absent_whatever_else_differs(
 
 
 @in_virtual_time
+async def test_a_shorter_name_of_another_placement_is_not_a_cut_one(tmp_path: Path) -> None:
+    async with site(tmp_path) as here:
+        here.cloud.script_creates(NEVER_ARRIVED)
+        lost = await here.place("production-web-server-10")
+        await here.until(lost, State.VERIFYING)
+        await here.until(await here.place("production-web-server-1"), State.PROVISIONING)
+        await here.until(lost, State.PROVISIONING, within_s=LONG_S)
+        assert [outcome for _, outcome in await here.outcomes(lost)] == [Outcome.ABSENT, Outcome.CREATED]
+
+
+@in_virtual_time
 async def test_one_that_left_the_listing_again_is_still_no_proof_of_absence(tmp_path: Path) -> None:
     async with site(tmp_path) as here:
         here.cloud.stored_name = str.lower
