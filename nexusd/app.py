@@ -74,7 +74,7 @@ def run(config: Path | None, overrides: Mapping[str, object]) -> None:
     threads.check_limit()
     with logs_configured(LogOptions(loaded.log.level, loaded.log.format)):
         file = config if config is not None else settings.find_file(os.environ)
-        loop.run(serve(loaded, load, file=file))
+        loop.run(serve(loaded, load, file=file.absolute() if file is not None else None))
 
 
 async def serve(
