@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import struct
@@ -100,6 +101,8 @@ class DaemonLock:
 
 def unusable(path: Path, error: OSError) -> StartError:
     """Return the error for a file that cannot be written."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StartError(f"cannot write {path}: {error.strerror}: free some space, or set another store.url")
     return StartError(
         f"cannot write {path}: {error.strerror}: make it and its folder writable for "
         f"user {os.geteuid()}, or set another store.url"

@@ -39,6 +39,10 @@ _UNAVAILABLE = frozenset(
 )
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _BROKEN = frozenset({sqlite3.SQLITE_IOERR})
+_ADVICE = {
+    sqlite3.SQLITE_BUSY: "end the program that locks it, such as a backup",
+    sqlite3.SQLITE_FULL: "free some space",
+}
 _UNDECODABLE = "Could not decode to UTF-8"
 """How the sqlite3 module begins the message about a stored text that is not valid UTF-8."""
 _IO_BUT_PASSING = frozenset({sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_NOMEM})
@@ -249,10 +253,9 @@ class SqliteDatabase:
     def start_advice(self, error: Exception) -> str:
         if _is_damage(error):
             return self._damaged(_damage(error))
-        return (
-            f"cannot use the {self.label}: {one_line(error)}: check the file and its folder, "
-            "or set another store.url"
-        )
+        code: int = getattr(error, "sqlite_errorcode", None) or 0
+        advice = _ADVICE.get(code & 0xFF, "check the file and its folder")
+        return f"cannot use the {self.label}: {one_line(error)}: {advice}, or set another store.url"
 
     def migration_lock(self) -> None:
         return None  # the file lock is held already

@@ -15,9 +15,11 @@ from nexusd.core.errors import ConflictError, LeaseLostError, StoreError, StoreU
 from nexusd.store.commits import Job, Kind
 from nexusd.store.executors import StoreThread
 from nexusd.store.health import Progress
-from nexusd.store.opening import StoreOptions, open_on
+from nexusd.store.opening import StoreOptions, open_on, open_store
 from nexusd.store.store import SqlStore
 from tests.fakes import FakeClock
+from tests.store.cluster import Cluster
+from tests.store.conftest import SHARED
 from tests.store.test_sqlite_faults import FaultyDatabase, failure
 from tests.store.test_transactions import write
 
@@ -181,3 +183,26 @@ async def test_a_commit_that_hangs_is_noticed_while_it_does(
     leave.set()
     await running
     assert store.health.not_committing(45) is None
+
+
+async def test_a_follower_is_judged_by_its_tries_for_the_lease(postgres_url: str, cluster: Cluster) -> None:
+    """It commits nothing of its own while another replica leads."""
+    clock = FakeClock()
+    leader, follower = (
+        open_store(StoreOptions(postgres_url, name, lock_timeout_s=0.05), clock) for name in "ab"
+    )
+    try:
+        assert await leader.acquire_lease()
+        cluster.execute("BEGIN; LOCK TABLE leases, events IN ACCESS EXCLUSIVE MODE", SHARED)
+        with pytest.raises(StoreUnavailableError):
+            await follower.run(lambda tx: write(tx, "A"))
+        with pytest.raises(StoreUnavailableError):
+            await follower.acquire_lease()
+        clock.advance(60)
+        assert "has not" in str(follower.health.not_committing(45))
+        cluster.execute("ROLLBACK", SHARED)
+        assert not await follower.acquire_lease()
+        assert follower.health.not_committing(45) is None
+    finally:
+        await follower.close()
+        await leader.close()

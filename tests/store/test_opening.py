@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sqlite3
@@ -16,6 +17,7 @@ from structlog.testing import capture_logs
 from nexusd.core.errors import ConfigError, StartError
 from nexusd.ports import Transaction
 from nexusd.store.executors import InlineExecutor
+from nexusd.store.files import unusable
 from nexusd.store.opening import StoreOptions, database_for, open_store
 from nexusd.store.postgres import PostgresDatabase
 from nexusd.store.sqlite import SqliteDatabase
@@ -142,6 +144,21 @@ async def test_a_damaged_schema_is_one_line_with_advice(tmp_path: Path) -> None:
     assert "is damaged or not a database" in message
     assert "restore it from a backup" in message
     assert message.isprintable()
+
+
+async def test_a_file_that_another_program_locks_is_refused_with_advice(tmp_path: Path) -> None:
+    path = tmp_path / "nexusd.db"
+    await opened(url_of(path)).close()
+    backup = sqlite3.connect(path, isolation_level=None)
+    backup.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StartError, match="database is locked: end the program that locks it"):
+        open_store(StoreOptions(url_of(path), "me", lock_timeout_s=0.01), FakeClock(), InlineExecutor())
+    backup.close()
+
+
+def test_a_full_disk_is_refused_with_advice(tmp_path: Path) -> None:
+    error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert "No space left on device: free some space" in str(unusable(tmp_path / "nexusd.db", error))
 
 
 def test_a_missing_folder_is_named_with_what_to_do(tmp_path: Path) -> None:
