@@ -20,8 +20,8 @@ from nexusd.emulator.server import EmulatorServer
 from tests.e2e.browser import Axe, BrowserContext, Page, Seen, browser, expect
 from tests.e2e.daemon import KEY, DaemonProcess, environment, free_port
 from tests.e2e.proxies import proxy
-from tests.e2e.relay import Relay
 from tests.requirements import need
+from tests.silent_proxy import SilentProxy
 
 pytestmark = pytest.mark.slow
 
@@ -247,13 +247,13 @@ async def test_a_killed_daemon_leaves_no_claim_and_one_that_is_back_is_followed_
 async def test_a_connection_that_falls_silent_without_an_end_leaves_no_claim(tmp_path: Path) -> None:
     async with (
         watched(tmp_path) as (_, daemon),
-        Relay(daemon.port) as relay,
+        SilentProxy(daemon.port) as network,
         browser(tmp_path / "browser", viewport=WIDE) as context,
     ):
-        page, _ = await opened(context, f"http://127.0.0.1:{relay.port}/")
-        relay.silent = True
+        page, _ = await opened(context, f"http://127.0.0.1:{network.port}/")
+        network.silence()
         await check_lost(page)
-        relay.silent = False
+        network.restore()
         await expect(page.locator("h1")).to_have_text("All is well", timeout=15_000)
 
 

@@ -17,7 +17,7 @@ from nexusd.emulator.cloud import Cloud
 from nexusd.emulator.options import EmulatorOptions
 from nexusd.emulator.server import EmulatorServer
 from tests.e2e.daemon import KEY, DaemonProcess
-from tests.replicas.proxy import SilentProxy
+from tests.silent_proxy import SilentProxy
 from tests.store.cluster import Cluster, running_cluster
 
 pytestmark = pytest.mark.slow

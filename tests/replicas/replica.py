@@ -15,7 +15,7 @@ import aiohttp
 import yaml
 
 from tests.e2e.daemon import KEY, environment, free_port
-from tests.replicas.proxy import SilentProxy
+from tests.silent_proxy import SilentProxy
 
 POLL_S = 2.0
 SETTLE_S = 8.0

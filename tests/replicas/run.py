@@ -22,10 +22,10 @@ from nexusd.emulator.faults import Fault, Match, Schedule
 from nexusd.emulator.options import EmulatorOptions
 from nexusd.emulator.server import EmulatorServer
 from tests.e2e.daemon import KEY
-from tests.replicas.proxy import SilentProxy
 from tests.replicas.replica import POLL_S, SETTLE_S, FaultKind, Replica
 from tests.replicas.report import UNREACHABLE_GRACE_S, Report
 from tests.replicas.scraping import Scraper
+from tests.silent_proxy import SilentProxy
 from tests.store.cluster import running_cluster
 
 INSTANCES = 300
