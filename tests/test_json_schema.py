@@ -90,6 +90,7 @@ BEYOND_A_SCHEMA = (
     "expected at least 100ms, got 1ms",  # arithmetic
     "got '1.2.3.4:99999'",
     "is the name of a member of",  # what other entries say
+    "differs only in case from",
     "no receiver",
     "unknown field",  # CEL
 )
