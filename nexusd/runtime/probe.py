@@ -46,7 +46,7 @@ def health_url(environment: Mapping[str, str]) -> str:
 
 
 def complaint_of(url: str) -> str | None:
-    """Why the daemon is not healthy, or None."""
+    """Return why the daemon is not healthy, or None."""
     parts = urlsplit(url)
     try:
         connection = _connection(parts.scheme, parts.hostname or "", parts.port)
@@ -56,8 +56,12 @@ def complaint_of(url: str) -> str | None:
             body = answer.read(4096)
         finally:
             connection.close()
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        return f"{type(error).__name__}: {error}"
+    except TimeoutError:
+        return f"no response within {TIMEOUT_S:g} s"
+    except OSError as error:
+        return (error.strerror or "connection failed").lower()
+    except (http.client.HTTPException, ValueError):
+        return "no valid HTTP response"
     if answer.status != http.HTTPStatus.OK:
         return f"{answer.status} {body.decode('utf-8', 'replace').strip()!r}"
     return None

@@ -98,5 +98,21 @@ async def test_503_is_not_and_the_reason_is_said() -> None:
 
 async def test_a_closed_port_is_not() -> None:
     complaint = await asyncio.to_thread(probe.complaint_of, "http://127.0.0.1:1/-/healthy")
+    assert complaint == "connection refused"
+
+
+async def test_what_is_no_http_is_not() -> None:
+    async def answer(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"SSH-2.0-OpenSSH\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        complaint = await asyncio.to_thread(probe.complaint_of, f"http://127.0.0.1:{port}/-/healthy")
+    assert complaint == "no valid HTTP response"
+
+
+async def test_a_host_that_does_not_exist_is_not() -> None:
+    complaint = await asyncio.to_thread(probe.complaint_of, "http://nowhere.invalid:1/-/healthy")
     assert complaint is not None
-    assert "refused" in complaint
+    assert "Errno" not in complaint
