@@ -48,6 +48,12 @@ class PollState:
         """Whether the last complete reading began before the process was last suspended."""
         return self.read_began_at is not None and self.read_began_at < self.suspensions.resumed_at
 
+    @property
+    def failed_since_success(self) -> bool:
+        """Whether a poll failed that began after the last complete reading."""
+        since = self.succeeded_at if self.succeeded_at is not None else self.known_since
+        return self.failed_began_at is not None and self.failed_began_at >= since
+
     def age_s(self, now: float) -> float:
         """Seconds since the data was complete."""
         return now - (self.succeeded_at if self.succeeded_at is not None else self.known_since)

@@ -69,7 +69,8 @@ def snapshot_stale(facts: Facts, _rule: Rule) -> Judgement:
 
     Unknown while nothing has answered for long but only one kind has failed: the API may be unreachable.
     A resource that has not answered itself is given as long again: after an outage the first kind to answer
-    must not convict the other, whose turn to be read has not come.
+    must not convict the other, whose turn to be read has not come. Unknown also until a poll has failed: one
+    that is late, on an overloaded machine, proves nothing.
     """
     polls = tuple(facts.polls.values())
     if not polls or unreachable(polls, facts.now) or unauthorized(polls):
@@ -81,6 +82,9 @@ def snapshot_stale(facts: Facts, _rule: Rule) -> Judgement:
         due = facts.now + min(p.patience_s - p.awake_age_s(facts.now) for p in polls) + _JUST_AFTER_S
         read = all(p.succeeded_at is not None for p in polls)
         return Judgement(known=read, due=due)
+    old = [p for p in old if p.failed_since_success]
+    if not old:
+        return UNKNOWN
     waits = [0.0 if _answers(p, facts.now) else p.patience_s for p in old]
     ages = " and ".join(f"{p.resource} were last read {p.age_s(facts.now):.0f}s ago" for p in old)
     reasons = "".join(f" Last failure: {p.failure_message or p.failure}." for p in old if p.failure)

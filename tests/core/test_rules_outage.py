@@ -7,7 +7,7 @@ import pytest
 from nexusd.core.inventory import Inventory
 from nexusd.core.polls import INSTANCES, REGIONS, PollState
 from nexusd.core.regions import NO_REGIONS
-from nexusd.core.rules import Facts
+from nexusd.core.rules import UNKNOWN, Facts
 from nexusd.core.rules_cloud import snapshot_stale
 from nexusd.core.rules_default import DEFAULT_RULES
 
@@ -15,7 +15,9 @@ from nexusd.core.rules_default import DEFAULT_RULES
 @pytest.mark.parametrize(("failure", "wait_s"), [("connect", 30.0), ("timeout", 30.0), ("partial", 0.0)])
 def test_stale_at_once_only_if_the_last_reading_was_answered(failure: str, wait_s: float) -> None:
     regions = PollState(REGIONS, 10.0, 0.0, answered_at=125.0, succeeded_at=125.0)
-    broken = PollState(INSTANCES, 10.0, 0.0, answered_at=110.0, succeeded_at=100.0, failure=failure)
+    broken = PollState(
+        INSTANCES, 10.0, 0.0, answered_at=110.0, succeeded_at=100.0, failure=failure, failed_began_at=105.0
+    )
     facts = Facts(131.0, {REGIONS: regions, INSTANCES: broken}, NO_REGIONS, Inventory())
     [finding] = snapshot_stale(facts, DEFAULT_RULES["SnapshotStale"]).findings
     assert finding.wait_s == wait_s
@@ -29,3 +31,10 @@ def test_data_is_not_called_stale_while_it_is_undecided_whether_the_api_answers(
     polled = PollState(INSTANCES, 10.0, 0.0, answered_at=100.0, succeeded_at=100.0)
     facts = Facts(131.0, {REGIONS: failed, INSTANCES: polled}, NO_REGIONS, Inventory())
     assert not snapshot_stale(facts, DEFAULT_RULES["SnapshotStale"]).known
+
+
+def test_data_that_grows_old_without_a_failed_poll_proves_nothing() -> None:
+    regions = PollState(REGIONS, 10.0, 0.0, answered_at=125.0, succeeded_at=125.0)
+    late = PollState(INSTANCES, 10.0, 0.0, answered_at=100.0, succeeded_at=100.0)
+    facts = Facts(131.0, {REGIONS: regions, INSTANCES: late}, NO_REGIONS, Inventory())
+    assert snapshot_stale(facts, DEFAULT_RULES["SnapshotStale"]) == UNKNOWN
