@@ -7,6 +7,7 @@ before COMMIT has returned (I2). Called by an executor (`executors.py`), always 
 from __future__ import annotations
 
 import asyncio
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from enum import Enum
@@ -32,6 +33,8 @@ log = structlog.get_logger()
 
 MAX_RUNS = 3
 """How often a transaction runs before its caller gets the error of a deadlock."""
+DEADLOCK_PAUSE_S = 0.05
+"""Pause before a transaction that a deadlock rolled back runs again. Without it both may meet again."""
 
 
 class Kind(Enum):
@@ -214,6 +217,7 @@ class GroupCommit:
         for job in deadlocked:
             if job.runs < MAX_RUNS:
                 job.error = None
+                time.sleep(DEADLOCK_PAUSE_S)  # let the other transaction take the lock that it waits for
                 self.process(iter((job,)))
 
     def _read_again(self, innocent: list[Job], ran: list[Job]) -> None:
