@@ -59,7 +59,7 @@ def events(
 ) -> None:
     """Show event history, oldest first, or follow it live. Without --since: the newest events."""
     daemon, wanted = Daemon(url, token), _checked_types(types or ())
-    if since is not None and not since.isdecimal():
+    if since is not None:
         since = ago(since, "--since")
     if follow:
         _print_as_they_come(_followed(daemon, since), wanted, limit, output)

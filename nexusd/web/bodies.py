@@ -26,6 +26,7 @@ from nexusd.ports import Clock, IdempotencyKey
 from nexusd.web import schemas
 from nexusd.web.answers import Handler, RequestError
 from nexusd.web.auth import SAFE_METHODS
+from nexusd.web.body_errors import describe
 from nexusd.web.options import WebOptions
 from nexusd.web.queries import parse_time
 
@@ -251,8 +252,7 @@ def _detail(error: ErrorDetails, model: type[BaseModel]) -> schemas.FieldError:
         return {"field": field, "message": f"{field}: no such field; there are {known}"}
     if error["type"] == "value_error":
         return {"field": field, "message": f"{field}: {error['ctx']['error']}"}
-    reason = error["msg"][:1].lower() + error["msg"][1:]
-    return {"field": field, "message": f"{field}: {reason}"}
+    return {"field": field, "message": f"{field}: {describe(error)}"}
 
 
 def _field(location: tuple[int | str, ...]) -> str:

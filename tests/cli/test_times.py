@@ -22,7 +22,6 @@ SILENCES = "/api/v2/silences"
         ("0", "0"),
         ("17", "17"),
         ("2030-01-01T00:00:00Z", "2030-01-01T00:00:00Z"),
-        ("yesterday", "yesterday"),
     ],
 )
 @pytest.mark.parametrize("more", [[], ["--type", "AlertFired"]])
@@ -33,6 +32,18 @@ def test_events_since_a_duration_are_those_since_that_time(
     with time_machine.travel(NOW, tick=False):
         assert run("events", "--since", since, *more).code == 0
     assert daemon.requests[0].query["since"] == sent
+
+
+@pytest.mark.parametrize(
+    "since", ["yesterday", "1x", "-5m", "", "1000000000000h", "2030-01-01", "2030-13-01T00:00:00Z"]
+)
+def test_events_since_other_text_is_refused_and_durations_are_named(
+    run: Run, daemon: FakeDaemon, since: str
+) -> None:
+    ran = run("events", "--since", since)
+    assert ran.code == 2
+    assert "is not an event ID, a duration such as 1h, or an RFC 3339 time" in ran.err
+    assert not daemon.requests
 
 
 @pytest.mark.parametrize(

@@ -439,6 +439,32 @@ async def test_a_resolution_that_is_no_object_is_a_400(site: Site, body: object)
     assert (answer.status, answer.error["message"]) == (400, "the body must be a JSON object")
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("name", 5, "name: a string is expected"),
+        ("name", "", "name: at least 1 character is expected"),
+        ("name", "x" * 256, "name: at most 255 characters are expected"),
+        ("ssh_keys", "key", "ssh_keys: a list is expected"),
+        ("ssh_keys", [None], "ssh_keys[0]: a string is expected"),
+        ("regions", [], "regions: at least 1 item is expected"),
+        ("avoid_regions", ["x"] * 1001, "avoid_regions: at most 1000 items are expected"),
+        ("spread", "web", "spread: an object is expected"),
+        ("spread", {}, "spread.group: is missing"),
+        ("priority", "high", "priority: a whole number is expected"),
+        ("priority", 10**7, "priority: at most 1000000 is expected"),
+        ("priority", -(10**7), "priority: at least -1000000 is expected"),
+    ],
+)
+async def test_a_refused_value_is_described_without_python_terms(
+    site: Site, field: str, value: object, message: str
+) -> None:
+    body = {"name": "w1", "plan": "pro", field: value}
+    for path in ("/api/v1/placements", "/api/v1/plan"):
+        answer = await site.post(path, body)
+        assert (answer.status, answer.error["message"]) == (400, message)
+
+
 async def test_an_unknown_field_of_a_resolution_is_told_with_those_there_are(site: Site) -> None:
     answer = await site.post(f"/api/v1/placements/{placement().id}/resolve", {"outcome": "absent", "x": 1})
     assert answer.error["message"] == "x: no such field; there are outcome"
