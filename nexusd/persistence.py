@@ -87,8 +87,8 @@ class PassWriter:
     async def save(self, epoch: int) -> bool:
         """Commit all that is queued, in its order; False when that has not happened yet.
 
-        A commit that is late goes on in the background, together with what is queued until it ends. Raises
-        what a transaction raised, even if it ended after the call that began it.
+        A commit that is late goes on in the background, together with what is queued until it ends or the
+        term does. Raises what a transaction raised, even if it ended after the call that began it.
         """
         if self._commit is not None and self._commit.done():
             self._commit.result()
@@ -114,7 +114,12 @@ class PassWriter:
 
     async def _commit_all(self, epoch: int) -> bool:
         while self._pending:
+            if self._store.epoch != epoch:
+                return (
+                    False  # the term ended while a commit was late; `cycle` drops or commits what is queued
+                )
             passes, deliver = tuple(self._pending), self.deliver
+            self._began_at = self._clock.now()
             try:
                 saved = await self._store.run_leading(lambda tx, passes=passes: save(tx, passes, epoch))  # type: ignore[misc]  # mypy infers no type for a lambda's default
             except StoreBrokenError:

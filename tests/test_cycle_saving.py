@@ -321,3 +321,43 @@ async def test_a_value_that_the_database_refuses_does_not_end_the_daemon(tmp_pat
         _, events = await written(here)
         assert events == []
         assert (await here.store.run(lambda tx: tx.instances.load()))[0] == {SEEN.id: SEEN}
+
+
+@in_virtual_time
+async def test_a_late_commit_is_not_followed_by_passes_of_an_earlier_term(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another replica may have led meanwhile: they were decided from what it has changed since."""
+    async with watch(tmp_path) as here:
+        await stopped(here)
+        lease = Led(here, monkeypatch)
+        run_leading = here.store.run_leading
+        here.store.run_leading = delayed(run_leading, 10.0)  # type: ignore[method-assign,assignment]
+        await here.cycle.poll_regions()
+        await here.cycle.poll_instances()
+        lease.epoch += 1
+        await asyncio.sleep(30.0)
+        assert await written(here) == ([], [])
+
+
+@in_virtual_time
+async def test_passes_of_a_new_term_are_written_although_a_commit_of_the_last_term_was_late(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As passes of the earlier term they would have been taken for written, since others follow that term."""
+    async with watch(tmp_path) as here:
+        outbox = await stopped(here)
+        lease = Led(here, monkeypatch)
+        run_leading = here.store.run_leading
+        here.store.run_leading = delayed(run_leading, 10.0)  # type: ignore[method-assign,assignment]
+        await here.cycle.poll_regions()
+        here.store.run_leading = run_leading  # type: ignore[method-assign]
+        lease.epoch += 2
+        await here.store.run_leading(lambda tx: tx.passes.save(lease.epoch - 1, 1))
+        await here.cycle.restore()
+        await here.cycle.poll_instances()
+        await asyncio.sleep(30.0)
+        await here.poll()
+        rows, events = await written(here)
+        assert (len(rows), sorted(events)) == (1, ["AlertFired", "InstanceStatusChanged"])
+        assert outbox.told == rows
