@@ -341,7 +341,7 @@ def similar_instances(
     Their plan and image do not matter. A name or region that CloudNexus does not state may be any. `placed`:
     ids of instances that placements made. One of them with a shorter name was not cut: it is another's.
     """
-    form, region = canonical(placement.request.name), canonical(attempt.region)
+    region = canonical(attempt.region)
     return [
         instance
         for instance in (
@@ -350,8 +350,13 @@ def similar_instances(
         )
         if instance.id not in attempt.namesakes
         and canonical(instance.region) in {region, *_NO_REGION}
-        and (instance.id not in placed or canonical(instance.name) == form)
+        and not is_of_another(placement, instance, placed)
     ]
+
+
+def is_of_another(placement: Placement, instance: Instance, placed: Container[str]) -> bool:
+    """Return whether a similar instance is another placement's: its name is shorter, but was not cut."""
+    return instance.id in placed and canonical(instance.name) != canonical(placement.request.name)
 
 
 def identify(placement: Placement, attempt: Attempt, inventory: Inventory) -> Instance | None:

@@ -157,7 +157,10 @@ class Follower:
         doubt = self._doubts.setdefault((placement.id, attempt.number), Doubt())
         world = self._world
         similar = lifecycle.similar_instances(placement, attempt, world.inventory, world.placed_plans)
-        doubt.similar = next(iter(similar), doubt.similar)
+        before = doubt.similar
+        if before is not None and lifecycle.is_of_another(placement, before, world.placed_plans):
+            before = None  # it was listed before the placement that made it had its id
+        doubt.similar = next(iter(similar), before)
         if self._absences(doubt, quiet_until, now) >= ABSENCES_NEEDED:
             reason = lifecycle.not_absent_reason(placement, attempt, doubt.similar)
             if reason is None:

@@ -162,6 +162,19 @@ async def test_a_shorter_name_of_another_placement_is_not_a_cut_one(tmp_path: Pa
 
 
 @in_virtual_time
+async def test_of_two_lost_creates_the_shorter_name_is_not_a_cut_one(tmp_path: Path) -> None:
+    """It is listed before its own placement has its id."""
+    async with site(tmp_path) as here:
+        here.cloud.script_creates(NEVER_ARRIVED, LOST)
+        longer = await here.place("production-web-server-10")
+        await here.until(longer, State.VERIFYING)
+        shorter = await here.place("production-web-server-1")
+        await here.until(shorter, State.PROVISIONING, within_s=LONG_S)
+        await here.until(longer, State.PROVISIONING, within_s=LONG_S)
+        assert [outcome for _, outcome in await here.outcomes(longer)] == [Outcome.ABSENT, Outcome.CREATED]
+
+
+@in_virtual_time
 async def test_one_that_left_the_listing_again_is_still_no_proof_of_absence(tmp_path: Path) -> None:
     async with site(tmp_path) as here:
         here.cloud.stored_name = str.lower
