@@ -125,6 +125,11 @@ def test_whatever_else_comes_back_after_sending_is_unknown(answer: Reply) -> Non
         Reply(raw=b"HTTP/1.1 201 Created\r\n" + b"X: y\r\n" * 10_000, close=True),
         Reply(raw=b"HTTP/1.1 201 Created\r\nno colon\r\n\r\n", close=True),
         Reply(raw=b"HTTP/1.1 200 OK\r\n", close=True),
+        Reply(
+            raw=b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 201 Created\r\nContent-Length: 9\r\n\r\n{",
+            close=True,
+        ),
+        Reply(raw=b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 201 Created\r\nno colon\r\n\r\n", close=True),
     ],
 )
 def test_a_2xx_that_cannot_be_read_is_known_to_have_made_something(answer: Reply) -> None:
