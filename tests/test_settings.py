@@ -323,7 +323,7 @@ def test_a_proxy_may_be_given_by_file(write: Write, tmp_path: Path) -> None:
 )
 def test_a_proxy_that_is_none_is_refused_and_not_repeated(write: Write, proxy: str) -> None:
     message = complaint(write(f"cloudnexus: {{proxy: '{proxy}'}}"))
-    assert "cloudnexus.proxy" in message
+    assert "cloudnexus.proxy: expected an HTTP proxy such as http://proxy.example.com:3128" in message
     assert "s3cret" not in message
 
 

@@ -53,6 +53,7 @@ def check(
 
 def _check_parts(settings: Any) -> None:
     """Check what only the parts can: addresses, secrets, certificates, drivers, extras."""
+    from nexusd.cloud.http import Tls
     from nexusd.delivery.deliveries import check as check_deliveries
     from nexusd.runtime.clock import SystemClock
     from nexusd.settings.parts import web_options
@@ -60,6 +61,7 @@ def _check_parts(settings: Any) -> None:
     from nexusd.store.opening import StoreOptions, database_for
     from nexusd.web.tls import tls_context
 
+    Tls(settings.cloudnexus.ca_file)
     check_deliveries(delivery_options(settings), SystemClock())
     database_for(StoreOptions(settings.store.url.get_secret_value(), "nobody"))
     tls = web_options(settings).tls

@@ -5,6 +5,7 @@ aiohttp's own errors are not chained: some carry the request's headers, the key 
 
 from __future__ import annotations
 
+import os
 import ssl
 import zlib
 
@@ -47,7 +48,7 @@ def _reason(error: BaseException) -> tuple[str, str]:
         case TimeoutError():
             return "timeout", "no complete answer in time"
         case aiohttp.ClientConnectorError():
-            return "connect", f"cannot connect ({error.os_error.strerror or 'refused'})"
+            return "connect", f"cannot connect ({_connect_reason(error.os_error)})"
         case aiohttp.ClientPayloadError():
             return "invalid", "the answer ended early or is garbled"
         case aiohttp.ClientResponseError():
@@ -63,7 +64,12 @@ def _reason(error: BaseException) -> tuple[str, str]:
 def _proxy_reason(error: aiohttp.ClientHttpProxyError | aiohttp.ClientProxyConnectionError) -> str:
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return f"the proxy refuses the connection ({error.status})"
-    return f"cannot connect to the proxy ({(error.os_error.strerror or 'refused').lower()})"
+    return f"cannot connect to the proxy ({_connect_reason(error.os_error)})"
+
+
+def _connect_reason(error: OSError) -> str:
+    """Return the system's text for the error; asyncio's own has the address as Python prints it."""
+    return os.strerror(error.errno).lower() if error.errno else "connection failed"
 
 
 def _verdict(error: object) -> str:

@@ -223,7 +223,8 @@ def _trusting(ca_file: Path) -> ssl.SSLContext:
     try:
         context.load_verify_locations(ca_file)
     except OSError as error:
-        why = (error.strerror or "not a certificate").lower()
+        unreadable = None if isinstance(error, ssl.SSLError) else (error.strerror or "").lower()
+        why = unreadable or "it holds no certificate in PEM format"
         raise ConfigError(f"cloudnexus: cannot use the CA file {ca_file}: {why}") from error
     return context
 

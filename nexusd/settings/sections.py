@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic_core import PydanticCustomError
 
 from nexusd.core.answers import Kind, Scope
 from nexusd.core.placement import DEFAULT_IMAGE
@@ -57,10 +58,13 @@ def _base_url(text: str) -> str:
 
 
 def _proxy_url(url: SecretUrl) -> SecretUrl:
-    check_http_url(url.get_secret_value())
-    parts = urlsplit(url.get_secret_value())
+    expected = refused("expected an HTTP proxy such as http://proxy.example.com:3128")
+    try:
+        parts = urlsplit(check_http_url(url.get_secret_value()))
+    except PydanticCustomError:
+        raise expected from None
     if parts.scheme != "http" or parts.path not in ("", "/") or parts.query or parts.fragment:
-        raise refused("expected an HTTP proxy such as http://proxy.example.com:3128")
+        raise expected
     return url
 
 

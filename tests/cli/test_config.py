@@ -197,6 +197,15 @@ def test_check_refuses_what_the_daemon_would_refuse(run: Run, write: Write, text
     assert said in ran.err
 
 
+def test_check_refuses_a_ca_file_without_a_certificate(run: Run, write: Write) -> None:
+    path = write("cloudnexus: {api_key: k, ca_file: nexusd.yaml}")
+    ran = run("config", "check", "--config", path)
+    assert (ran.code, ran.err) == (
+        2,
+        f"nexusd: cloudnexus: cannot use the CA file {path}: it holds no certificate in PEM format\n",
+    )
+
+
 def test_check_claims_no_store(run: Run, write: Write, tmp_path: Path) -> None:
     path = write(f"cloudnexus: {{api_key: k}}\nstore: {{url: 'sqlite:///{tmp_path}/x.db'}}")
     assert run("config", "check", "--config", path).code == 0

@@ -245,7 +245,7 @@ async def test_a_refused_connection_is_an_unavailable_api() -> None:
     async with cloud(always(Reply()), base_url=c.server.base_url, **ONCE) as other:
         failed = await failure(other)
     assert failed.reason == "connect"
-    assert "GET /regions" in str(failed)
+    assert str(failed) == "GET /regions: cannot connect (connection refused)"
 
 
 # instances that do not fit
