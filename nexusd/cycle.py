@@ -246,7 +246,9 @@ class Cycle:
             self._parts.observers.swept(delta.vanished)
 
     def _succeeded(self, resource: str, ended_at: float, began_at: float) -> PollState:
-        duration_s = self._clock.now() - began_at
+        now = self._clock.now()
+        self._world.observe(now)
+        duration_s = now - began_at
         self._metrics.poll_ended(resource, None, duration_s)
         return self._world.polls[resource].succeeded(ended_at, duration_s, began_at)
 

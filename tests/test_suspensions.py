@@ -50,7 +50,8 @@ LONGEST_S = 6 * 3600.0
 class SteadyCloud:
     """`ports.CloudApi` whose state depends on the time alone: short blips, instances that boot and stay.
 
-    `down`: it answers nothing. `violations`: creates sent before regions and instances were read again.
+    `down`: it answers nothing. `latency_s`: of readings, from and to. `violations`:
+    creates sent before regions and instances were read again.
     """
 
     def __init__(self, clock: VirtualClock, rng: random.Random) -> None:
@@ -61,6 +62,7 @@ class SteadyCloud:
         self._read_since: set[str] = set()
         self.resumed_at = float("-inf")
         self.down = False
+        self.latency_s = (0.1, 2.0)
         self.stopped: set[str] = set()
         self.created = 0
         self.violations: list[str] = []
@@ -108,7 +110,7 @@ class SteadyCloud:
 
     async def _exchange(self, resource: str) -> float:
         began_at = self._clock.now()
-        await asyncio.sleep(self._rng.uniform(0.1, 2.0))
+        await asyncio.sleep(self._rng.uniform(*self.latency_s))
         if self.down or (self._clock.now() > began_at + TIMEOUT_S and self._rng.random() < 0.5):
             raise UnavailableError("no answer within 10s", "timeout")
         self._answered_at[resource] = self._clock.now()
@@ -282,3 +284,22 @@ async def test_an_outage_that_began_before_or_during_a_suspension_is_reported(
         daemon.cloud.down = False
         await asyncio.sleep(60.0)
         assert await daemon.events("AlertResolved") == ["CloudAPIUnreachable"]
+
+
+@pytest.mark.parametrize(("down", "alert"), [(True, "CloudAPIUnreachable"), (False, "SnapshotStale")])
+@in_virtual_time
+async def test_a_daemon_that_is_blocked_all_the_time_says_so(
+    tmp_path: Path,
+    down: bool,  # noqa: FBT001 - a parametrized case
+    alert: str,
+) -> None:
+    """No reading ends without an interruption, so nothing would ever be placed, or reported as an outage."""
+    async with running(tmp_path) as daemon:
+        daemon.cloud.down, daemon.cloud.latency_s = down, (3.0, 4.0)
+        for _ in range(150):
+            daemon.suspend(5.0, machine=False)
+            await asyncio.sleep(2.0)
+        assert await daemon.events("AlertFired") == [alert]
+        daemon.cloud.down = False
+        await asyncio.sleep(120.0)
+        assert await daemon.events("AlertResolved") == [alert]

@@ -19,6 +19,8 @@ class PollState:
     `answered_at`: last time the API gave any usable answer of this kind, be it one page of a partial listing.
     `succeeded_at`: end of the last complete reading, `read_began_at` its start. `failure`: the reason label
     of the last poll, None if it succeeded; `failed_began_at`: start of the last poll that failed.
+    `interrupted_since`: end of the last complete reading during which the process was not suspended, None if
+    that is the last one.
     `known_since`: start of this process; ages count from there while nothing was read.
     """
 
@@ -32,6 +34,7 @@ class PollState:
     duration_s: float | None = None
     read_began_at: float | None = None
     failed_began_at: float | None = None
+    interrupted_since: float | None = None
     suspensions: Suspensions = NOT_SUSPENDED
 
     @property
@@ -54,20 +57,36 @@ class PollState:
         since = self.succeeded_at if self.succeeded_at is not None else self.known_since
         return self.failed_began_at is not None and self.failed_began_at >= since
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether the process was suspended during the last complete reading."""
+        return self.interrupted_since is not None
+
     def age_s(self, now: float) -> float:
         """Seconds since the data was complete."""
         return now - (self.succeeded_at if self.succeeded_at is not None else self.known_since)
 
     def awake_age_s(self, now: float) -> float:
-        """Return the age without the time in which the process was suspended."""
-        since = self.succeeded_at if self.succeeded_at is not None else self.known_since
-        return self.suspensions.awake_s(since, now)
+        """Return for how long the process has run since the last reading that no suspension interrupted.
+
+        Data of an interrupted reading is stale, so a process that is suspended or blocked again and again has
+        none, however young it is.
+        """
+        return self.suspensions.awake_s(self._uninterrupted_at, now)
+
+    @property
+    def _uninterrupted_at(self) -> float:
+        if self.interrupted_since is not None:
+            return self.interrupted_since
+        return self.succeeded_at if self.succeeded_at is not None else self.known_since
 
     def stale(self, now: float) -> bool:
         return self.succeeded_at is None or self.predates_suspension or self.age_s(now) > self.patience_s
 
     def succeeded(self, ended_at: float, duration_s: float, began_at: float | None = None) -> PollState:
         """Return the state after a complete reading. `began_at` defaults to `duration_s` before the end."""
+        began_at = began_at if began_at is not None else ended_at - duration_s
+        interrupted = began_at < self.suspensions.resumed_at
         return replace(
             self,
             answered_at=ended_at,
@@ -75,7 +94,8 @@ class PollState:
             failure=None,
             failure_message=None,
             duration_s=duration_s,
-            read_began_at=began_at if began_at is not None else ended_at - duration_s,
+            read_began_at=began_at,
+            interrupted_since=self._uninterrupted_at if interrupted else None,
         )
 
     def failed(
@@ -110,11 +130,15 @@ def unreachable(polls: tuple[PollState, ...], now: float) -> bool:
 
     Time in which no request was made proves nothing: suspensions do not count, and of each kind a poll must
     have failed that began after the last answer and the last suspension. A kind that is polled rarely, or
-    whose long listing is still being read, is not unanswered.
+    whose long listing is still being read, is not unanswered. Once the process has run for twice as long
+    without an answer, between suspensions or in a blocked event loop, it has asked often enough.
     """
-    if silent_s(polls, now) <= shortest_patience_s(polls):
+    silence_s, patience_s = silent_s(polls, now), shortest_patience_s(polls)
+    if silence_s <= patience_s:
         return False
-    since = max(max(p.last_answer_at, p.suspensions.resumed_at) for p in polls)
+    since = max(p.last_answer_at for p in polls)
+    if silence_s <= 2 * patience_s:
+        since = max(since, *(p.suspensions.resumed_at for p in polls))
     return all(p.failed_began_at is not None and p.failed_began_at >= since for p in polls)
 
 

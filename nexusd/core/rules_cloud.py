@@ -69,8 +69,8 @@ def snapshot_stale(facts: Facts, _rule: Rule) -> Judgement:
 
     Unknown while nothing has answered for long but only one kind has failed: the API may be unreachable.
     A resource that has not answered itself is given as long again: after an outage the first kind to answer
-    must not convict the other, whose turn to be read has not come. Unknown also until a poll has failed: one
-    that is late, on an overloaded machine, proves nothing.
+    must not convict the other, whose turn to be read has not come. Unknown also until a poll has failed, or a
+    suspension interrupted the last reading: a poll that is late, on an overloaded machine, proves nothing.
     """
     polls = tuple(facts.polls.values())
     if not polls or unreachable(polls, facts.now) or unauthorized(polls):
@@ -82,17 +82,23 @@ def snapshot_stale(facts: Facts, _rule: Rule) -> Judgement:
         due = facts.now + min(p.patience_s - p.awake_age_s(facts.now) for p in polls) + _JUST_AFTER_S
         read = all(p.succeeded_at is not None for p in polls)
         return Judgement(known=read, due=due)
-    old = [p for p in old if p.failed_since_success]
+    old = [p for p in old if p.failed_since_success or p.interrupted]
     if not old:
         return UNKNOWN
-    waits = [0.0 if _answers(p, facts.now) else p.patience_s for p in old]
-    ages = " and ".join(f"{p.resource} were last read {p.age_s(facts.now):.0f}s ago" for p in old)
+    waits = [0.0 if _answers(p, facts.now) and not p.interrupted else p.patience_s for p in old]
+    ages = " and ".join(_last_read(p, facts.now) for p in old)
     reasons = "".join(f" Last failure: {p.failure_message or p.failure}." for p in old if p.failure)
     return _one(
         "Data from CloudNexus is stale although the API answers",
         f"Complete readings fail: {ages}. Nothing is decided on data this old.{reasons}",
         wait_s=min(waits),
     )
+
+
+def _last_read(poll: PollState, now: float) -> str:
+    if poll.interrupted:
+        return f"nexusd was suspended or blocked during each reading of {poll.resource}"
+    return f"{poll.resource} were last read {poll.age_s(now):.0f}s ago"
 
 
 def mass_disappearance(facts: Facts, _rule: Rule) -> Judgement:

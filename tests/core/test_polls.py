@@ -99,6 +99,28 @@ class TestSuspension:
         assert not unreachable((failed,), START + 1000.0 + 45.0)
         assert unreachable((failed,), START + 1000.0 + 45.1)
 
+    def test_a_process_that_is_suspended_again_and_again_notices_an_outage(self) -> None:
+        """A blocked event loop looks like suspensions: one hid an outage for as long as it lasted."""
+        failing = poll().succeeded(START, 0.1)
+        found = []
+        for at in range(20, 220, 10):
+            now = START + at
+            failing = failing.failed("timeout", "", None, 8.0, now - 8.0)
+            found.append(unreachable((failing,), now))
+            suspensions = failing.suspensions.extended(Suspension(now, now + 5.0))
+            failing = replace(failing, suspensions=suspensions)
+        assert found[-1]
+        assert found == sorted(found)
+
+    def test_interrupted_readings_do_not_make_the_data_young(self) -> None:
+        read = poll().succeeded(START, 0.1)
+        for at in range(10, 210, 10):
+            now = START + at
+            read = replace(read, suspensions=read.suspensions.extended(Suspension(now - 5.0, now)))
+            read = read.succeeded(now, 8.0)
+            assert read.stale(now)
+        assert read.awake_age_s(START + 200.0) == 100.0
+
 
 def test_one_kind_that_answers_keeps_the_api_reachable() -> None:
     answering = poll(INSTANCES, 30.0).succeeded(START + 100.0, 0.1)
