@@ -163,11 +163,17 @@ class App:
 
     @property
     def _resumed_at(self) -> float:
-        """When this process was last suspended and resumed: earlier silence is its own."""
+        """Time at which this process last resumed after a suspension.
+
+        Earlier silence is its own.
+        """
         return self.world.activity.suspensions.resumed_at
 
     def not_healthy(self) -> str | None:
-        """Why `/-/healthy` is 503. A follower writes little but tries for the lease: that counts for it."""
+        """Return why `/-/healthy` is 503, or None.
+
+        A follower writes little but tries for the lease: that counts for it.
+        """
         interval_s = min(poll.interval_s for poll in self.world.polls.values())
         patience_s = max(STORE_PATIENCE_S, UNCOMMITTED_INTERVALS * interval_s)
         stalled = self._lasting.store.health.not_committing(patience_s, self._resumed_at)
@@ -176,7 +182,7 @@ class App:
         now = self._lasting.clock.now()
         uncommitted_s = now - max(self._cycle.uncommitted_since or now, self._resumed_at)
         if uncommitted_s > patience_s and not self._stop.is_set():
-            return f"no snapshot could be committed for {uncommitted_s:.0f} s: the log says why"
+            return f"no snapshot could be committed for {uncommitted_s:.0f} s: see the log for the reason"
         for name, moved_at in self._engine.progress(self._cycle).items():
             progressed_at = max(moved_at, self._resumed_at)
             if now - progressed_at > STUCK_AFTER_S and not self._stop.is_set():

@@ -1,4 +1,6 @@
-"""One pass: an answer → snapshot → changes → alerts → one commit → publish. Built by `app`, run by its tasks.
+"""One pass: an answer → snapshot → changes → alerts → one commit → publish.
+
+Built by `app`, run by its tasks.
 
 A pass decides from the world as it was and from what is new, and writes all that follows in one transaction.
 While the store does not commit, polls and the world go on, so that pages and metrics stay live, and
@@ -86,7 +88,7 @@ async def nobody_is_told(_messages: Sequence[Message], _now: float) -> list[Outb
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a configuration shapes of the cycle.
+    """Parts of the cycle that depend on the configuration.
 
     `compose` makes the outbox rows of messages, with their ids and rendered bodies, at an instant.
     `intervals_s`: how often each resource is polled. `smoothing_s`: half-life of the moving average over
@@ -137,11 +139,13 @@ class Cycle:
 
     @property
     def uncommitted_since(self) -> float | None:
-        """Since when passes wait for a commit that none of them gets; None while none waits."""
+        """Start of the time in which passes wait for a commit; None while none waits."""
         return self._writer.pending_since
 
     async def restore(self) -> None:
-        """Begin where an earlier process, or the replica that led before, ended. Raises `StoreError`.
+        """Begin where an earlier process, or the replica that led before, ended.
+
+        Raises `StoreError`.
 
         What this replica observed while another led is dropped: the next answers differ from what is stored
         by just that, and so it is written. What it observed before any replica led is stored first.
@@ -306,7 +310,7 @@ class Cycle:
         return rows
 
     def _log_pass(self, news: News, judged: AlertPass, messages: list[OutboxMessage]) -> None:
-        """Log one line about the poll and, on the replica that notifies, its changes and alerts."""
+        """Log one line about the poll and, on the leader, its changes and alerts."""
         if self._store.leading:
             log_changes(news.changes)
             log_alerts(judged.events, judged.memory.alerts, judged.memory.muting)
@@ -397,9 +401,11 @@ class Cycle:
         return min(LONGEST_WAIT_S, max(SHORTEST_WAIT_S, self._parts.alerting.delayed_after_s))
 
     async def _read_store(self, now: float) -> None:
-        """Read what a pass needs: silences, which any replica may create, always; placements and the outbox
-        when they changed or the last read is old. A follower, which no change wakes, reads them always, and
-        what the leader decides by. What cannot be read stays as it was.
+        """Read the stored data that a pass needs.
+
+        Silences, which any replica may create, are read always, and placements and the outbox when they
+        changed or the last read is old. A follower, which no change wakes, always reads them and the leader's
+        state. Data that cannot be read stays as it was.
         """
         query = PressingQuery(now - self._parts.alerting.failed_for_s, self._parts.limits, self._plans_since)
         leading = self._store.leading
@@ -433,7 +439,10 @@ class Cycle:
             self._world.pause = found.leader.pause
 
     async def _save(self) -> bool:
-        """Commit what passes have decided. False when it is not committed yet; the next pass tries again."""
+        """Commit what passes have decided.
+
+        False when it is not committed yet; the next pass tries again.
+        """
         epoch = self._store.epoch
         if not self._store.leading or self.restored_epoch != epoch:
             self._writer.clear()  # the leader writes what it sees

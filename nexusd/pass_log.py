@@ -1,4 +1,6 @@
-"""Log lines of a pass: alerts that fired or resolved, changes of instances and regions. Used by `cycle`.
+"""Log lines of a pass about alerts, and about changes of instances and regions.
+
+Used by `cycle`.
 
 A pass logs at most `MAX_LINES` lines about alerts and as many about changes. What is beyond is counted in
 one more line, so that an outage of ten thousand instances does not flood the log.
@@ -43,7 +45,10 @@ _NOT_MUTED = Muted()
 
 
 def log_alerts(events: Sequence[Event], alerts: Mapping[str, Alert], muting: Muting) -> None:
-    """Log the alerts that fired, resolved, or began or ended flapping. `alerts`: all after the pass."""
+    """Log the alerts that fired, resolved, or began or ended flapping.
+
+    `alerts`: all after the pass.
+    """
     changed = [event for event in events if event.type in ALERT_LINES]
     for event in islice(changed, MAX_LINES):
         alert = alerts.get(event.subject.id)

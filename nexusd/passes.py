@@ -92,7 +92,10 @@ class News:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What the store remembers of an earlier process. `written_at`: when that last stored a pass."""
+    """Stored state of an earlier process.
+
+    `written_at`: when that last stored a pass.
+    """
 
     written_at: float | None
     inventory: tuple[dict[str, Instance], dict[str, int], float | None]
@@ -124,7 +127,10 @@ def restored(tx: Transaction, now: float) -> Restored:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What a replica has observed while no replica led. `ran`: instances that were seen running."""
+    """Observations of a replica while no replica led.
+
+    `ran`: instances that were seen running.
+    """
 
     regions: RegionSnapshot
     instances: Collection[Instance]
@@ -141,7 +147,9 @@ class Observed:
 
 
 def begin_term(tx: Transaction, observed: Observed, now: float) -> int:
-    """Correct what is stored before a new leader reads it; return how many rows a wrong clock had written.
+    """Correct stored times before a new leader reads them.
+
+    Returns the number of rows that a wrong clock had written.
 
     If the last pass was stored in the future, the clock was ahead by at least as much, and everything later
     than now moves back by that. First snapshots are stored unless some are: else what changed since they were
@@ -174,7 +182,9 @@ def remembered(restored: Restored, fleets: Fleets) -> Inventory:
 
 @dataclass(frozen=True, slots=True)
 class Pressing:
-    """The placements that alerts look at. `unlooked`: how many there are beyond these, by state.
+    """The placements that alerts look at.
+
+    `unlooked`: how many there are beyond these, by state.
 
     `under_way`: the open ones past the queue, read where instances are limited. `plans`: the plans of listed
     instances that placements made, read where plans are limited.
@@ -188,7 +198,7 @@ class Pressing:
 
 @dataclass(frozen=True, slots=True)
 class PressingQuery:
-    """Which placements to read: those that failed since, and of closed ones, the plans of instances."""
+    """Query for recently failed placements, and the plans of closed ones' instances."""
 
     failed_since: float
     limits: InstanceLimits
@@ -213,7 +223,7 @@ def pressing(tx: Transaction, query: PressingQuery) -> Pressing:
 
 @dataclass(frozen=True, slots=True)
 class LeaderState:
-    """What the leader decides by, for the followers, which show the same decisions.
+    """The leader's state for decisions, by which followers show the same ones.
 
     `alerts` as of `last_pass`; None: these are shown already.
     """
@@ -226,7 +236,7 @@ class LeaderState:
 
 @dataclass(frozen=True, slots=True)
 class StoredFacts:
-    """What a pass needs of the store. `leader` None: this replica leads."""
+    """Stored data that a pass needs; `leader` is None if this replica leads."""
 
     silences: list[Silence]
     placements: Pressing
@@ -242,8 +252,11 @@ def read_facts(
     backlog: tuple[Backlog, ...] | None,
     shown: PassNumber | None,
 ) -> StoredFacts:
-    """`placements`, `backlog`: None to read them again. `shown`: the pass of the leader whose alerts a
-    follower shows; None on the leader.
+    """Read the stored data of a pass.
+
+    `placements`, `backlog`: None to read them again.
+
+    `shown`: the pass of the leader whose alerts a follower shows; None on the leader.
     """
     return StoredFacts(
         tx.silences.open(now),

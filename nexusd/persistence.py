@@ -1,4 +1,6 @@
-"""Commits what passes decided, in order, without holding up the passes that follow. Used by `cycle`.
+"""Commits the results of passes in order, without delaying later passes.
+
+Used by `cycle`.
 
 A store may take minutes to fail: packets are dropped without a reset, a table is locked, an fsync takes
 seconds. Polls and the state in memory must go on meanwhile, so a pass waits for the store `PATIENCE_S` at
@@ -50,8 +52,10 @@ class PatientReader:
 
 
 class PassWriter:
-    """Passes that are not committed yet. `deliver` gets the messages of a commit; `recorded` is called when a
-    commit had events. Outlives a reload, which may replace both.
+    """Passes that are not committed yet.
+
+    `deliver` gets the messages of a commit; `recorded` is called when a commit had events. Outlives a reload,
+    which may replace both.
     """
 
     def __init__(self, store: Store, clock: Clock) -> None:
@@ -70,7 +74,7 @@ class PassWriter:
 
     @property
     def pending_since(self) -> float | None:
-        """When the queue was last empty, or last shrank; None while it is empty."""
+        """Time at which the queue was last empty, or last shrank; None while it is empty."""
         return self._pending_since if self._pending else None
 
     def add(self, write: Write, messages: list[OutboxMessage]) -> None:
@@ -141,8 +145,10 @@ class PassWriter:
         return True
 
     async def _hand_over(self, saved: Saved, deliver: Added) -> None:
-        """Messages of an earlier commit whose result was lost go to the workers that reserved them, if those
-        still run: a reload's successors find them in the outbox.
+        """Hand committed messages to the workers that reserved them.
+
+        This includes messages of an earlier commit whose result was lost. After a reload, new workers find
+        them in the outbox.
         """
         if saved.recorded:
             self.recorded()

@@ -140,7 +140,10 @@ class PlacementsTable(Protocol):
         ...
 
     def find(self, match: str, state: State | None, limit: int, offset: int) -> tuple[list[Placement], int]:
-        """Return those whose ID begins with `match` or whose name is `match`, newest first, and the total."""
+        """Return the matching placements, newest first, and their total.
+
+        The ID begins with `match`, or the name is `match`.
+        """
         ...
 
     def newest(self, limit: int) -> list[Placement]: ...
@@ -160,7 +163,7 @@ class PlacementsTable(Protocol):
     def counts(self) -> dict[State, int]: ...
 
     def plans_of_instances(self, closed_since: float) -> dict[str, str]:
-        """The plan of each listed instance that a placement closed since then has made, by instance id."""
+        """Return the plans of listed instances made by placements closed since, by id."""
         ...
 
     def open_name(self, name: str) -> Placement | None: ...
@@ -212,7 +215,7 @@ class PlacementsTable(Protocol):
         ...
 
     def claim_key(self, key: str, digest: str, placement_id: str, at: float) -> bool:
-        """Store the key for this placement and return True, or return False if the key is already stored.
+        """Store the key for this placement; return False if it is already stored.
 
         Waits for a transaction of another replica that is claiming the same key: after False,
         `idempotent` returns what that replica stored.
@@ -252,7 +255,10 @@ class QueueTable(Protocol):
     def save_budget(self, tokens: float, at: float) -> None: ...
 
     def pause(self) -> Pause:
-        """Why the leader sends no creates now. For followers: the next leader begins without a pause."""
+        """Reason for which the leader sends no creates now.
+
+        For followers: the next leader begins without a pause.
+        """
         ...
 
     def save_pause(self, pause: Pause) -> None: ...
@@ -433,7 +439,7 @@ class PassesTable(Protocol):
 
 
 class InstantsTable(Protocol):
-    """Stored instants, which an earlier process may have written by a clock that was wrong."""
+    """Stored instants, which an earlier process may have written by a wrong clock."""
 
     def written(self, at: float) -> None:
         """Store when a pass was stored."""
@@ -442,7 +448,10 @@ class InstantsTable(Protocol):
     def written_at(self) -> float | None: ...
 
     def bound(self, now: float, shift_s: float) -> int:
-        """Move what lies ahead of now by `shift_s` (0 or less), and bound the rest; return the rows moved."""
+        """Move instants ahead of now by `shift_s` (0 or less), and bound the rest.
+
+        Returns the number of rows moved.
+        """
         ...
 
 

@@ -1,4 +1,6 @@
-"""Status lines of responses that the parser rejects, read off the connection. Used by `delivery` and `cloud`.
+"""Status lines of responses that the parser rejects, read off the connection.
+
+Used by `delivery` and `cloud`.
 
 A receiver that responds 2xx has the message, and a create that was answered 2xx made an instance, even when a
 header exceeds the parser's limits, is malformed, or the connection breaks before the last header. The parser
@@ -20,7 +22,7 @@ _MAX_INTERIM_BYTES = 16 * 1024
 
 
 class StatusTap(asyncio.Protocol):
-    """Forwards everything to the protocol behind it, and keeps the first bytes since `reset`."""
+    """Forwards everything to the wrapped protocol, and keeps the bytes since `reset`."""
 
     def __init__(self, behind: asyncio.Protocol) -> None:
         self._behind = behind

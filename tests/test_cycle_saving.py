@@ -300,7 +300,10 @@ async def test_polls_go_on_while_a_new_leader_waits_for_what_the_last_one_left(t
 
 @in_virtual_time
 async def test_a_value_that_the_database_refuses_does_not_end_the_daemon(tmp_path: Path) -> None:
-    """It would be refused again after each restart. The passes wait, and the daemon is not healthy."""
+    """It would be refused again after each restart.
+
+    The passes wait, and the daemon is not healthy.
+    """
     async with watch(tmp_path) as here:
         run_leading = here.store.run_leading
 

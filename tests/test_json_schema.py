@@ -1,4 +1,4 @@
-"""The JSON Schema of the configuration: what it accepts and refuses, and that strict validators take it."""
+"""The JSON Schema of the configuration: validity, and strict validators."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def documents(texts: list[str]) -> list[Any]:
 
 
 def mistakes() -> Iterator[str]:
-    """Those of the tests of the configuration that are YAML, and that a schema can express."""
+    """Return the mistakes of the configuration's tests that a schema can express."""
     for text, error in MISTAKES:
         if any(part in error for part in BEYOND_A_SCHEMA):
             continue

@@ -1,4 +1,4 @@
-"""What `/-/healthy` and `/-/ready` say of the store."""
+"""State of the store in `/-/healthy` and `/-/ready`."""
 
 from __future__ import annotations
 

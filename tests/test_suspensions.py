@@ -1,4 +1,6 @@
-"""A suspended process blames nobody: SIGSTOP, a suspended VM, a blocked event loop (architecture.md, Time).
+"""Suspensions of the process do not raise alerts (architecture.md, Time).
+
+Causes are SIGSTOP, a suspended VM, or a blocked event loop.
 
 The daemon's parts poll, place and alert in virtual time. The cloud goes on while they are suspended, and does
 nothing that lasts long enough for an alert, so that every alert is false.
@@ -48,7 +50,9 @@ LONGEST_S = 6 * 3600.0
 
 
 class SteadyCloud:
-    """`ports.CloudApi` whose state depends on the time alone: short blips, instances that boot and stay.
+    """`ports.CloudApi` whose state depends on the time alone.
+
+    It has short blips, and instances that boot and stay.
 
     `down`: it answers nothing. `latency_s`: of readings, from and to. `violations`:
     creates sent before regions and instances were read again.
@@ -78,7 +82,7 @@ class SteadyCloud:
         return RegionList(began_at, self._clock.now(), regions)
 
     def _region(self, slug: str, n: int) -> Region:
-        """A blip is degraded for two regions, and without capacity for the third, at the same time."""
+        """Return a region: during a blip two are degraded, the third has no capacity."""
         blip = self._clock.now() % BLIP_EVERY_S < BLIP_S
         return Region(slug, slug, "degraded" if blip and n else "healthy", 12.0 + n, capacity=not blip)
 
@@ -207,7 +211,7 @@ async def running(folder: Path, seed: int = 1) -> AsyncIterator[Daemon]:
 
 
 async def suspend_often(folder: Path, seed: int, times: int) -> list[str]:
-    """Return what went wrong in as many suspensions of random length, from 5 s to hours."""
+    """Return failures of suspensions of random length, from 5 s to hours."""
     async with running(folder, seed) as daemon:
         rng = daemon.rng
         for _ in range(times):

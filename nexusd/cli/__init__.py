@@ -125,7 +125,7 @@ _UsageError: Any = typer.BadParameter.__mro__[1]
 
 
 def _ready_streams() -> None:
-    """Discard what is written to closed streams, and escape characters that the encoding lacks."""
+    """Discard output to closed streams, and escape characters that the encoding lacks."""
     if sys.stdin is None:
         sys.stdin = open(os.devnull)  # noqa: PTH123, SIM115 - open until the end
     for name in ("stdout", "stderr"):
@@ -159,6 +159,6 @@ def _misused(error: Any) -> int:
 
 
 def _closed_pipe() -> int:
-    """End quietly, as other tools do, when the reader of a pipe has closed it (`nexusd metrics | head`)."""
+    """End quietly when the reader of a pipe has closed it (`nexusd metrics | head`)."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0

@@ -28,7 +28,10 @@ def check(
     ] = False,
     output: Format = Output.TABLE,
 ) -> None:
-    """Check the configuration as the daemon reads it: exit code 2 if the daemon would refuse it."""
+    """Check the configuration as the daemon reads it.
+
+    The exit code is 2 if the daemon would refuse it.
+    """
     from nexusd.settings import load_with_origins, warnings
 
     loaded = load_with_origins(config)
@@ -52,7 +55,7 @@ def check(
 
 
 def _check_parts(settings: Any) -> None:
-    """Check what only the parts can: addresses, secrets, certificates, drivers, extras."""
+    """Check addresses, secrets, certificates, drivers and extras."""
     from nexusd.cloud.http import Tls
     from nexusd.delivery.deliveries import check as check_deliveries
     from nexusd.runtime.clock import SystemClock
@@ -70,7 +73,7 @@ def _check_parts(settings: Any) -> None:
 
 
 def _check_live(settings: Any) -> tuple[list[str], list[str]]:
-    """Return the regions that CloudNexus lists, and warnings about region names in fleets and routes."""
+    """Return the listed regions, and warnings about region names in fleets and routes."""
     from nexusd.cli.live import list_regions, region_warnings
 
     try:
@@ -82,7 +85,10 @@ def _check_live(settings: Any) -> tuple[list[str], list[str]]:
 
 @app.command()
 def show(config: ConfigFile = None, output: Format = Output.TABLE) -> None:
-    """Print the effective configuration, with the source of each non-default value. Secrets are masked."""
+    """Print the effective configuration, with the source of each non-default value.
+
+    Secrets are masked.
+    """
     from nexusd.settings import load_with_origins
     from nexusd.settings.showing import as_plain, as_yaml
 

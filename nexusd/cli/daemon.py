@@ -112,7 +112,9 @@ class Daemon:
                 return {"data": rows, "meta": {"total": total, "limit": limit or total, "offset": 0}, **extra}
 
     def lines(self, path: str, query: Mapping[str, Any], headers: Mapping[str, str]) -> Iterator[str]:
-        """The lines of a stream as they come, until it ends. Raises `DaemonError` or `AnsweredError`.
+        """Yield the lines of a stream as they arrive, until it ends.
+
+        Raises `DaemonError` or `AnsweredError`.
 
         The daemon sends a heartbeat every 4 s, so `TIMEOUT_S` ends only a connection that is dead.
         """

@@ -16,7 +16,9 @@ def demo(
         typer.Option(metavar="DURATION", show_default=False, help="Stop after this time; else at Ctrl-C."),
     ] = None,
 ) -> None:
-    """Try nexusd without an account: everything runs on loopback, with a database in a temporary folder.
+    """Try nexusd without an account.
+
+    Everything runs on loopback, with a database in a temporary folder.
 
     The demo prints each step and the URL to open. Press Ctrl-C to stop it.
     """

@@ -135,7 +135,9 @@ def _url(host: str, port: int) -> str:
 async def _together(
     daemon: Coroutine[Any, Any, None], audience: Coroutine[Any, Any, None], stop: asyncio.Event
 ) -> None:
-    """Run both until one ends, then stop the other: neither uses the folder after this returns.
+    """Run both until one ends, then stop the other.
+
+    Neither uses the folder after this returns.
 
     Raises the error of the daemon, else that of an audience that ended first.
     """

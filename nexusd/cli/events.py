@@ -57,7 +57,10 @@ def events(
     token: Token = None,
     output: Format = Output.TABLE,
 ) -> None:
-    """Show event history, oldest first, or follow it live. Without --since: the newest events."""
+    """Show event history, oldest first, or follow it live.
+
+    Without --since: the newest events.
+    """
     daemon, wanted = Daemon(url, token), _checked_types(types or ())
     if since is not None:
         since = ago(since, "--since")

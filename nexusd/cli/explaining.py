@@ -25,7 +25,10 @@ def explain(
     token: Token = None,
     output: Format = Output.TABLE,
 ) -> None:
-    """Explain where a placement went, or why it waits: all decisions, regions and attempts."""
+    """Explain where a placement went, or why it waits.
+
+    Shows all decisions, regions and attempts.
+    """
     daemon = Daemon(url, token)
     placement = daemon.get(f"{PATH}/{segment(lookup.placement_id(daemon, placement_id))}")
     note_warnings(placement)

@@ -1,4 +1,4 @@
-"""`nexusd config check --live`: one request to CloudNexus, through the daemon's own client."""
+"""`nexusd config check --live`: one request to CloudNexus by the daemon's client."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ TRIES = 2
 
 
 def list_regions(settings: Settings) -> list[str]:
-    """Return the slugs of the regions that CloudNexus lists for the configured key. Raises `ApiError`."""
+    """Return the slugs of the regions that CloudNexus lists for the configured key.
+
+    Raises `ApiError`.
+    """
     return asyncio.run(_list_regions(settings))
 
 
@@ -31,7 +34,7 @@ async def _list_regions(settings: Settings) -> list[str]:
 
 
 def region_warnings(settings: Settings, listed: Sequence[str]) -> list[str]:
-    """Return a warning for each key of fleets and routes that names a region CloudNexus does not list."""
+    """Return a warning for each unlisted region that fleets and routes name."""
     return [*_fleet_warnings(settings, listed), *_route_warnings(settings, listed)]
 
 

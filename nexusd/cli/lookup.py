@@ -1,4 +1,4 @@
-"""Finds what an argument names: a whole ID, a placement's name, or the unique beginning of an ID.
+"""Finds objects by ID, by its unique beginning, or by a placement's name.
 
 A whole ID is used as it is, without a request. An argument that matches several is an error that lists them.
 """

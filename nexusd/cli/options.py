@@ -60,7 +60,10 @@ EVENT_TYPES = (
 
 
 def one_of(*values: str) -> Callable[[str], list[str]]:
-    """Complete a value. The daemon checks it: a daemon of another version may have other values."""
+    """Complete a value.
+
+    The daemon checks it: a daemon of another version may have other values.
+    """
     return lambda incomplete: [value for value in values if value.startswith(incomplete)]
 
 

@@ -1,4 +1,6 @@
-"""Prints results: JSON for programs, fields for people; with colours on a terminal, plain in a pipe.
+"""Prints results as JSON or as fields.
+
+Output has colours on a terminal, and none in a pipe.
 
 Control characters in names and messages are escaped wherever they are shown: the name of an instance must not
 control a terminal. Tables are in `tables.py`.
@@ -27,7 +29,10 @@ _UNITS_S = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
 
 
 def printable(text: str) -> str:
-    """Return the text with everything that is not visible written as an escape. Spaces stay."""
+    """Return the text with everything that is not visible written as an escape.
+
+    Spaces stay.
+    """
     if text.isprintable():
         return text
     return "".join(c if unicodedata.category(c) not in _HIDDEN else _escape(c) for c in text)
@@ -80,8 +85,9 @@ def duration(seconds: float) -> str:
 
 
 def print_json(value: Any) -> None:
-    """Print JSON, indented on a terminal and one line in a pipe. ASCII only, so that it cannot control a
-    terminal.
+    """Print JSON, indented on a terminal and one line in a pipe.
+
+    ASCII only, so that it cannot control a terminal.
     """
     print(to_json(value, indent=2 if on_terminal() else None))
 

@@ -70,7 +70,10 @@ def place(
     token: Token = None,
     output: Format = Output.TABLE,
 ) -> None:
-    """Create an instance in the best region: allowed, healthy, with capacity and the lowest latency."""
+    """Create an instance in the best region.
+
+    The region is allowed, healthy, has capacity, and has the lowest latency.
+    """
     if max_skew is not None and spread_group is None:
         raise typer.BadParameter("needs --spread-group", param_hint="--max-skew")
     if timeout is not None and not wait:
@@ -187,7 +190,10 @@ def cancel(
     token: Token = None,
     output: Format = Output.TABLE,
 ) -> None:
-    """Cancel a queued placement. A placement that is being created cannot be cancelled."""
+    """Cancel a queued placement.
+
+    A placement that is being created cannot be cancelled.
+    """
     daemon = Daemon(url, token)
     placement = daemon.delete(f"{PATH}/{segment(lookup.placement_id(daemon, placement_id))}")
     if output is Output.JSON:

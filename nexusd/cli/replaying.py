@@ -98,7 +98,7 @@ def _collect_slugs(answers: Iterable[RecordedAnswer], seen: set[str]) -> Iterato
 
 
 def _check_regions(constraints: Constraints, seen: set[str]) -> None:
-    """Raise `ConfigError` for a region that was not listed in that time: it may be a typo."""
+    """Raise `ConfigError` for a region that was not listed in that time (a typo)."""
     given = {"--regions": constraints.regions or (), "--avoid-regions": constraints.avoid_regions}
     for option, slugs in given.items():
         unknown = [slug for slug in slugs if slug not in seen]

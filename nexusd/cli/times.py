@@ -14,7 +14,9 @@ EXPECTED_PAST = "an event ID, a duration such as 1h, or an RFC 3339 time such as
 
 
 def ago(text: str, option: str) -> str:
-    """Return the time that a duration was ago, as RFC 3339; an event ID or an RFC 3339 time unchanged.
+    """Return the time that a duration was ago, as RFC 3339.
+
+    An event ID or an RFC 3339 time is returned unchanged.
 
     Raises typer's usage error for other text, and for a duration that leads before the calendar.
     """
@@ -28,7 +30,10 @@ def ago(text: str, option: str) -> str:
 
 
 def from_now(text: str, option: str, now: datetime) -> datetime:
-    """Return the time after a duration, or the RFC 3339 time. Raises typer's usage error."""
+    """Return the time after a duration, or the RFC 3339 time.
+
+    Raises typer's usage error.
+    """
     try:
         return shifted(now, parse_duration(text), text, option)
     except ValueError:
@@ -49,7 +54,10 @@ def _moment(text: str) -> datetime | None:
 
 
 def shifted(moment: datetime, seconds: float, text: str, option: str) -> datetime:
-    """Return the time so many seconds later. Raises typer's usage error beyond the calendar."""
+    """Return the time so many seconds later.
+
+    Raises typer's usage error beyond the calendar.
+    """
     try:
         return moment + timedelta(seconds=seconds)
     except OverflowError:

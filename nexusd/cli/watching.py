@@ -116,8 +116,9 @@ def _waits_for(fleet: dict[str, Any]) -> str | None:
 
 
 def metrics(url: Url = DEFAULT_URL, token: Token = None, output: Format = Output.TABLE) -> None:
-    """Print the daemon's metrics in Prometheus's text format. On a terminal, control characters in names are
-    escaped.
+    """Print the daemon's metrics in Prometheus's text format.
+
+    On a terminal, control characters in names are escaped.
     """
     text = Daemon(url, token).text("/metrics")
     if output is Output.JSON:

@@ -56,7 +56,9 @@ _UNHELPED_REASONS = frozenset({"circuit_open", "tls", "redirect", "too_large", "
 
 
 class CloudNexus:
-    """The CloudNexus API. One per process: limits and `Retry-After` apply to the API as a whole.
+    """The CloudNexus API.
+
+    One per process: limits and `Retry-After` apply to the API as a whole.
 
     Each endpoint has a circuit breaker of its own, so that a failing `/instances` does not stop `/regions`.
     """
@@ -200,7 +202,7 @@ class CloudNexus:
         return result
 
     def _create_forbidden(self) -> str | None:
-        """Return why no create may be sent: the key was refused the last time that it read something."""
+        """Return why no create may be sent: the key was refused for the last read."""
         if not self._refused_paths:
             return None
         return f"{POST_INSTANCES}: CloudNexus refuses the key for {' and '.join(sorted(self._refused_paths))}"
@@ -253,7 +255,7 @@ class CloudNexus:
         decode: Callable[[bytes], T],
         ends_s: float,
     ) -> T:
-        """Send the request once, when the rate limit, `Retry-After` and the circuit allow it."""
+        """Send the request once, when rate limit, `Retry-After` and circuit allow it."""
         request = f"GET {path}"
         circuit = self._circuits[request]
         async with self._slots:
@@ -305,7 +307,10 @@ class CloudNexus:
         headers: dict[str, str],
         timeout_s: float,
     ) -> Answer:
-        """Send one request and return its response of any status. Raises `ApiError` without a response."""
+        """Send one request and return its response of any status.
+
+        Raises `ApiError` without a response.
+        """
         http = self._http
         try:
             async with session.get(
@@ -376,7 +381,10 @@ class CloudNexus:
 
 
 def _is_available(post: Post, result: CreateAnswer) -> bool:
-    """Return whether a POST shows an available endpoint: it created, or refused for a documented reason."""
+    """Return whether the result of a POST shows an available endpoint.
+
+    It does if it created an instance, or refused for a documented reason.
+    """
     if post.answer is None:
         return isinstance(post.error, UnauthorizedError)
     return 200 <= post.answer.status < 300 or not isinstance(result, Unknown)

@@ -26,12 +26,12 @@ REQUEST = "POST /instances"
 
 
 def nothing_forbids() -> str | None:
-    """A `SendGuard`'s `forbidden` that lets every request out."""
+    """Allow every request: a `SendGuard`'s `forbidden` that never objects."""
     return None
 
 
 class SendGuard:
-    """Lets the request out at most once, and not after `deadline` (an instant of `now`).
+    """Sends the request at most once, and not after `deadline` (an instant of `now`).
 
     `forbidden` returns why nothing may be sent now, or None. `status`: that of the response, once its status
     line was read.
@@ -72,7 +72,7 @@ class SendGuard:
         self.sent = True
 
     def watch(self, writer: AbstractStreamWriter) -> None:
-        """Read the status line of the response off the connection that the request goes out on."""
+        """Read the response's status line off the connection of the request."""
         transport = writer.transport if isinstance(writer, StreamWriter) else None
         if transport is not None:
             self._tap = tap(transport)
@@ -140,7 +140,10 @@ def judge(
     rules: tuple[RefusalRule, ...],
     guard: SendGuard,
 ) -> CreateAnswer:
-    """Return the outcome. `said`: what an answer other than a 2xx says, None if there is none."""
+    """Return the outcome.
+
+    `said`: what an answer other than a 2xx says, None if there is none.
+    """
     if not post.sent:
         not_sent = guard.refusal or post.error or f"{REQUEST}: answered before it was sent"
         return NotSent(str(not_sent))
@@ -159,5 +162,8 @@ def _created(answer: Answer, request: CreateRequest) -> CreateAnswer:
 
 
 def unknown(reason: str, guard: SendGuard) -> Unknown:
-    """Return the outcome of a POST without a complete answer: after the status line of a 2xx it was made."""
+    """Return the outcome of a POST without a complete response.
+
+    After the status line of a 2xx, the instance was made.
+    """
     return Unknown(f"{reason} after a {guard.status}", kind=MADE) if guard.succeeded else Unknown(reason)

@@ -1,4 +1,6 @@
-"""HTTP exchanges with the API: sessions, key and TLS. Used by `client` and `create`.
+"""HTTP exchanges with the API: sessions, key and TLS.
+
+Used by `client` and `create`.
 
 Each read (a poll of the regions, a listing of the instances) opens its own connections and closes them at its
 end, and each POST opens one. No address is cached. So a listing that proves an instance absent comes from an
@@ -45,7 +47,10 @@ _KNOWN_STATUSES = frozenset(int(status) for status in HTTPStatus)
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A response: `body` decompressed; `retry_after` and `date` are the headers as they were sent."""
+    """A response of the API.
+
+    `body` is decompressed; `retry_after` and `date` are the headers as sent.
+    """
 
     status: int
     body: bytes
@@ -54,7 +59,10 @@ class Answer:
 
 
 class Http:
-    """The sessions of the API. They open inside the loop; `close` closes them permanently."""
+    """The sessions of the API.
+
+    They open inside the loop; `close` closes them permanently.
+    """
 
     def __init__(self, options: CloudOptions, key: KeySource) -> None:
         self._options = options
@@ -83,7 +91,9 @@ class Http:
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[aiohttp.ClientSession]:
-        """Open a session for one read or POST. All its connections are newer than its start.
+        """Open a session for one read or POST.
+
+        All its connections are newer than its start.
 
         Raises `UnavailableError` after `close`.
         """
@@ -139,7 +149,7 @@ class Http:
 
 
 def _proxy(text: str | None) -> tuple[URL | None, dict[str, str]]:
-    """Return the proxy's URL without user and password, and the headers to send to the proxy."""
+    """Return the proxy's URL without credentials, and the headers to send to it."""
     if text is None:
         return None, {}
     url = URL(text)
@@ -186,7 +196,9 @@ async def read_answer(response: aiohttp.ClientResponse, max_bytes: int, request:
 
 
 class Tls:
-    """The trusted certificates: the system's, or those of a CA file, read again when it changes.
+    """Trusted certificates: the system's, or a CA file's.
+
+    A CA file is read again when it changes.
 
     A file that goes away or cannot be used later changes nothing but a warning in the log. Raises
     `ConfigError` for one that cannot be used at the start.

@@ -1,4 +1,7 @@
-"""Sources of the API key. A key file is checked on each request, so rotation needs no restart."""
+"""Sources of the API key.
+
+A key file is checked on each request, so rotation needs no restart.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,7 @@ class LiteralKey:
 
 
 class KeyFile:
-    """A key in a file, read again when the file's inode, size or modification time changes.
+    """A key in a file, read again when inode, size or modification time change.
 
     A file that is removed, emptied or does not hold a key leaves the last good key in use, with a warning in
     the log. `initial`: the key that was read from the file before, if any. `current` raises

@@ -174,7 +174,7 @@ def _region(slug: str, fields: Fields | None) -> Region:
 
 
 def decode_created(body: bytes, asked: CreateRequest) -> Instance | None:
-    """Return the instance that a 2xx to `POST /instances` describes, or None if it has no id.
+    """Return the instance in a 2xx to `POST /instances`, or None if it has no id.
 
     What it leaves out is filled in from the request. CloudNexus may store the name or region in another form,
     so neither has to be the requested one. Raises `ValueError` if it is no JSON object.
@@ -215,7 +215,10 @@ def encode_create(request: CreateRequest) -> bytes:
 
 
 def decode_error(body: bytes) -> ErrorBody:
-    """Return the contents of an error response; empty if unreadable, because the status alone counts."""
+    """Return the contents of an error response.
+
+    They are empty if unreadable, because the status alone counts.
+    """
     if is_too_deep(body):
         return ErrorBody()
     try:
@@ -236,7 +239,10 @@ def _as_text(details: object) -> str:
 
 
 def _check_text(body: bytes, request: str) -> None:
-    """Raises `UnicodeDecodeError`, and `BadAnswerError` (`invalid`) for a body that is nested too deeply."""
+    """Check the encoding and nesting of a body.
+
+    Raises `UnicodeDecodeError`, and `BadAnswerError` (`invalid`) for a body that is nested too deeply.
+    """
     if not body.isascii():
         body.decode()
     if is_too_deep(body):
@@ -257,7 +263,7 @@ def _parse(decode: Callable[[bytes], T], body: bytes, request: str, mismatch: st
 
 
 def repair_text(body: bytes) -> bytes:
-    """Replace each escape of a lone surrogate or a NUL in a JSON document by that of U+FFFD."""
+    """Replace escapes of lone surrogates and NUL in a JSON document by U+FFFD's."""
     if rb"\ud" not in body and rb"\uD" not in body and _NUL not in body:
         return body
     return _UNSTORABLE.sub(lambda found: found[1] + (_REPLACEMENT if found[2] else b""), body)
@@ -320,7 +326,7 @@ def _text_or_number(fields: Fields | None, name: str) -> str | None:
 
 
 def _bounded(text: str) -> str:
-    """Return a text of at most `MAX_STRING_LENGTH` characters, different for different texts."""
+    """Return a text cut to `MAX_STRING_LENGTH`, different for different texts."""
     if len(text) <= MAX_STRING_LENGTH:
         return text
     suffix = hashlib.sha256(text.encode()).hexdigest()[:_HASH_LENGTH]

@@ -45,7 +45,7 @@ class Alerting:
 
 @dataclass(frozen=True, slots=True)
 class AlertMemory:
-    """What alerting knows between two passes; the store has it, too.
+    """State of alerting between two passes, which is also stored.
 
     `alerts` by fingerprint, `said` by receiver and group, `silences` by id (those that are not over).
     `muting`: what was muted at the last pass, `counts`: how many alerts there were of each kind. `plan_at`:
@@ -81,7 +81,7 @@ class AlertMemory:
         return cls(known, log, silencing, muting, counted(known, muting), observed_until=until)
 
     def following(self, alerts: Mapping[str, Alert], facts: Facts) -> AlertMemory:
-        """Return the memory of a follower, which shows the leader's alerts and notifies nobody."""
+        """Return the memory of a follower, which shows the leader's alerts only."""
         muting = mute(alerts.values(), self.silences.values(), facts.now, facts.evaluated_from)
         counts = counted(alerts, muting)
         return AlertMemory(
@@ -159,7 +159,10 @@ class Tracked:
 
 
 def judge(alerting: Alerting, facts: Facts, memory: AlertMemory) -> AlertPass:
-    """Evaluate all rules once, after prolonging waits by suspensions since the last evaluation."""
+    """Evaluate all rules once.
+
+    Waits are prolonged by suspensions since the last evaluation before.
+    """
     memory, prolonged = _prolonged(memory, facts.suspensions, facts.now)
     result = _judge(alerting, facts, memory)
     if not prolonged:
@@ -172,7 +175,7 @@ def judge(alerting: Alerting, facts: Facts, memory: AlertMemory) -> AlertPass:
 def _prolonged(
     memory: AlertMemory, suspensions: Suspensions, now: float
 ) -> tuple[AlertMemory, dict[str, Alert]]:
-    """Return the memory after suspensions that it does not account for yet, and the alerts that changed."""
+    """Return the memory prolonged by new suspensions, and the alerts that changed."""
     suspended_s = suspensions.suspended_s(memory.observed_until, now)
     if not suspended_s:
         return memory, {}

@@ -1,4 +1,4 @@
-"""Alerts: from what rules find to pending, firing and resolved (product.md, section 4).
+"""Alerts: from findings of rules to pending, firing and resolved.
 
 (none) ──found──▶ pending ──held for `for`──▶ firing ──ended, or `resolve_after`──▶ resolved ──told──▶ settled
   └──▶ latent ──▶ ┘  └──ended──▶ (none)          └── stays through `keep_firing_for`, and while flapping
@@ -26,8 +26,10 @@ from nexusd.core.rules import Facts, Finding, Judgement, Rule
 
 
 class AlertState(StrEnum):
-    """`LATENT`: the condition holds, but not yet for the first half of a threshold that is a wait. A latent
-    alert is stored, and otherwise invisible: no event, no count, on no page.
+    """State of an alert.
+
+    `LATENT`: the condition has not held for half of a threshold that is a wait. A latent alert is stored, and
+    otherwise invisible: no event, no count, on no page.
     """
 
     LATENT = "latent"
@@ -136,14 +138,16 @@ def settle(alert: Alert) -> Alert:
 
 
 def not_ahead(alert: Alert, now: float) -> Alert:
-    """Return the alert without changes in the future, which an earlier process stored by a wrong clock."""
+    """Return the alert without changes in the future, stored by a wrong clock."""
     if not alert.changes or alert.changes[-1] <= now:
         return alert
     return replace(alert, changes=tuple(min(at, now) for at in alert.changes))
 
 
 def delayed(alert: Alert, seconds: float) -> Alert:
-    """Return the alert with its unfinished waits (`for`, `keep_firing_for`) prolonged by unobserved time.
+    """Return the alert with its waits prolonged by unobserved time.
+
+    The waits are `for` and `keep_firing_for`, if unfinished.
 
     As Prometheus does for its downtime: a condition counts as held only while it was observed.
     """
@@ -308,7 +312,10 @@ def _end_counted(alert: Alert) -> bool:
 
 
 def _expires_at(alert: Alert, rule: Rule, facts: Facts) -> float | None:
-    """Return when `resolve_after` ends; time in which nobody observed the condition does not count."""
+    """Return when `resolve_after` ends.
+
+    Time in which the condition was not observed does not count.
+    """
     if alert.state is not AlertState.FIRING or alert.fired_at is None or rule.condition.timed:
         return None
     if rule.resolve_after_s is None:

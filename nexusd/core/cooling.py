@@ -116,8 +116,9 @@ def places(region: str, plan: str) -> Iterator[Place]:
 
 
 def within_reach(coolings: Coolings, now: float) -> Coolings:
-    """Return them with none further ahead than its own longest wait: an earlier process may have stored them
-    by a clock that was ahead.
+    """Return the cooldowns, each no further ahead than its own longest wait.
+
+    An earlier process may have stored them by a clock that was ahead.
     """
     return {
         place: replace(c, until=min(c.until, now + max(_wait_s(c.step), retry_after.MOST_S)))

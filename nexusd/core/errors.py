@@ -62,7 +62,7 @@ class StoreUnavailableError(StoreError):
 
 
 class StoreDeadlockError(StoreUnavailableError):
-    """The database rolled the transaction back to end a deadlock with another replica's."""
+    """The database rolled the transaction back to end a deadlock with another one."""
 
 
 class StoreBrokenError(StoreError):

@@ -126,9 +126,11 @@ def _record(spec: FleetSpec, counts: Counter[str]) -> Fleet:
 
 @dataclass(frozen=True, slots=True)
 class FleetPlacements:
-    """What the store has of one fleet. `open`: all that are named like members, whoever asked for them,
-    oldest first. `tried`: the newest that the fleet asked for and that failed or reached running, newest
-    first. `made`: how many listed instances closed placements of the fleet have made; None if not counted.
+    """Stored placements of one fleet.
+
+    `open`: all that are named like members, whoever asked for them, oldest first. `tried`: the newest that
+    the fleet asked for and that failed or reached running, newest first. `made`: how many listed instances
+    closed placements of the fleet have made; None if not counted.
     """
 
     open: Sequence[Placement] = ()
@@ -239,7 +241,9 @@ def _adopted(spec: FleetSpec, existing: int, placements: FleetPlacements) -> int
 
 
 def _uncounted(spec: FleetSpec, placements: FleetPlacements, inventory: Inventory) -> str | None:
-    """Return why members cannot be counted: CloudNexus cuts their names too short, or as another fleet's.
+    """Return why members cannot be counted, or None.
+
+    CloudNexus cuts their names too short, or to those of another fleet.
 
     Without this a fleet would create instances without end.
     """
@@ -259,7 +263,9 @@ def _uncounted(spec: FleetSpec, placements: FleetPlacements, inventory: Inventor
 
 
 def _without_instance(placement: Placement, spec: FleetSpec, inventory: Inventory) -> bool:
-    """Return whether an open placement counts for the fleet by itself: none of its instances is listed.
+    """Return whether none of an open placement's instances is listed.
+
+    Then the placement counts for the fleet by itself.
 
     An instance of the same name counts only in the placement's region: elsewhere it is another's.
     """

@@ -91,7 +91,7 @@ class Inventory:
         return [self._instances[i] for i in self._by_name.ids(name)]
 
     def similar(self, name: str, min_cut_bytes: int) -> list[Instance]:
-        """Return all instances whose name is this one in whatever form it is stored (`core.names`).
+        """Return all instances of this name in any form of storage (`core.names`).
 
         `min_cut_bytes`: the shortest name that is taken for one that was cut.
         """

@@ -103,7 +103,10 @@ class Placement:
 
     @property
     def was_never_listed(self) -> bool:
-        """Whether it failed although its create was answered: its instance may exist all the same."""
+        """Whether it failed although its create was answered.
+
+        Its instance may exist.
+        """
         return self.state is State.FAILED and (self.reason or "").startswith(NEVER_LISTED)
 
 
@@ -207,7 +210,10 @@ def hold(placement: Placement, reason: str, now: float) -> Placement:
 def hold_as_made(
     placement: Placement, attempt: Attempt, reason: str, now: float
 ) -> tuple[Placement, Attempt]:
-    """verifying or held → held: something was made, so only an operator or an exact match decides."""
+    """Hold a verifying or held placement whose instance was made.
+
+    Only an operator or an exact match decides.
+    """
     made = replace(attempt, outcome=attempt.outcome or Outcome.UNKNOWN, kind=MADE)
     if placement.state is State.HELD:
         return replace(placement, reason=reason, updated_at=now), made
@@ -215,7 +221,7 @@ def hold_as_made(
 
 
 def not_absent_reason(placement: Placement, attempt: Attempt, similar: Instance | None) -> str | None:
-    """Return why complete listings without the instance do not prove that it is absent, or None if they do.
+    """Return why complete listings do not prove absence, or None if they do.
 
     `similar`: an instance that may be the attempt's (`similar_instances`).
     """
@@ -325,7 +331,7 @@ def match_instances(placement: Placement, attempt: Attempt, inventory: Inventory
 
 
 def find_namesakes(request: PlacementRequest, inventory: Inventory) -> list[str]:
-    """Return the ids of the instances that cannot be the result of an attempt that is made now.
+    """Return the ids of instances that cannot result from an attempt made now.
 
     Of unnamed instances, `MAX_UNNAMED` at most: any others count as new, so absence is not proven.
     """
@@ -336,7 +342,7 @@ def find_namesakes(request: PlacementRequest, inventory: Inventory) -> list[str]
 def similar_instances(
     placement: Placement, attempt: Attempt, inventory: Inventory, placed: Container[str] = ()
 ) -> list[Instance]:
-    """Return the instances in the attempt's region that appeared since, and whose names are similar.
+    """Return instances with similar names that appeared in the attempt's region since.
 
     Their plan and image do not matter. A name or region that CloudNexus does not state may be any. `placed`:
     ids of instances that placements made. One of them with a shorter name was not cut: it is another's.
@@ -355,7 +361,10 @@ def similar_instances(
 
 
 def is_of_another(placement: Placement, instance: Instance, placed: Container[str]) -> bool:
-    """Return whether a similar instance is another placement's: its name is shorter, but was not cut."""
+    """Return whether a similar instance is another placement's.
+
+    Its name is shorter, but was not cut.
+    """
     return instance.id in placed and canonical(instance.name) != canonical(placement.request.name)
 
 
@@ -373,7 +382,7 @@ def identify(placement: Placement, attempt: Attempt, inventory: Inventory) -> In
 
 
 def _made_as(instance: Instance, request: PlacementRequest) -> bool:
-    """Whether its plan and image, where they are stated, are the requested ones."""
+    """Return whether plan and image, where stated, are the requested ones."""
     return instance.plan in {None, request.plan} and instance.image in {None, request.image}
 
 

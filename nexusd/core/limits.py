@@ -1,4 +1,4 @@
-"""Limits on how many instances may exist (product.md, section 3), and how much of them is used.
+"""Limits on the number of instances, and their usage.
 
 Counted are live instances, and open placements past the queue for what they may have made. A placement whose
 instance is listed counts once. CloudNexus does not state the plan of a listed instance, so an instance counts
@@ -21,7 +21,7 @@ NEAR = 0.8
 
 @dataclass(frozen=True, slots=True)
 class InstanceLimits:
-    """How many instances may exist in total, and of each plan; None: any number."""
+    """Maximum number of instances in total and of each plan; None: no limit."""
 
     total: int | None = None
     per_plan: int | None = None
@@ -40,7 +40,7 @@ NO_LIMITS = InstanceLimits()
 
 @dataclass(slots=True)
 class InstanceUsage:
-    """How many instances exist or may come into existence, in total and by plan."""
+    """Number of instances that exist or may be created, in total and by plan."""
 
     total: int = 0
     by_plan: Counter[str] = field(default_factory=Counter)
@@ -75,7 +75,10 @@ def measure_usage(
 
 
 def limit_reason(limits: InstanceLimits, usage: InstanceUsage, plan: str) -> str | None:
-    """Return why no more instance of the plan may be created, or None. `plan` "": of any plan."""
+    """Return why no more instance of the plan may be created, or None.
+
+    `plan` "": of any plan.
+    """
     if limits.total is not None and usage.total >= limits.total:
         return (
             f"placement.max_instances: {usage.total} instances exist or are being created, at most "
@@ -91,7 +94,10 @@ def limit_reason(limits: InstanceLimits, usage: InstanceUsage, plan: str) -> str
 
 
 def nearly_reached(limits: InstanceLimits, usage: InstanceUsage) -> list[tuple[str, int, int]]:
-    """Return each limit of which more than `NEAR` is used: plan ("" for the total), used, and limit."""
+    """Return plan, usage and limit wherever more than `NEAR` of a limit is used.
+
+    The plan is "" for the total.
+    """
     used = [("", usage.total, limits.total)]
     used += [(plan, count, limits.per_plan) for plan, count in sorted(usage.by_plan.items())]
     return [(plan, count, limit) for plan, count, limit in used if limit is not None and count > NEAR * limit]

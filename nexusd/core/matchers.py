@@ -1,4 +1,6 @@
-"""Alertmanager's label matchers: `=`, `!=`, `=~`, `!~`, in routes, silences and filters.
+"""Alertmanager's label matchers (`=`, `!=`, `=~`, `!~`).
+
+Routes, silences and filters use them.
 
 The syntax is that of Alertmanager 0.27 and later: one matcher (`severity="critical"`), or several in braces
 (`{"my label"="x", foo=~"a|b"}`). A name is quoted where it has spaces or characters of the syntax.
@@ -89,7 +91,10 @@ def parse_matcher(text: str) -> Matcher:
 
 
 def matcher(name: str, operator: str, value: str) -> Matcher:
-    """Build a matcher from its parts. Raises `InputError` for an unknown operator or a bad pattern."""
+    """Build a matcher from its parts.
+
+    Raises `InputError` for an unknown operator or a bad pattern.
+    """
     if operator not in OPERATORS:
         near = get_close_matches(operator, OPERATORS, 1)
         hint = f", did you mean {near[0]}?" if near else ""
@@ -100,7 +105,10 @@ def matcher(name: str, operator: str, value: str) -> Matcher:
 
 
 def stored_matcher(name: str, operator: str, value: str) -> Matcher:
-    """Build a matcher that was validated before it was stored; its pattern is compiled on first use."""
+    """Build a matcher that was validated before.
+
+    Its pattern is compiled on first use.
+    """
     return Matcher(name, operator, value, LazyPattern(value) if operator in ("=~", "!~") else None)
 
 

@@ -1,4 +1,4 @@
-"""Muting: firing alerts that send no notification: inhibited or silenced (product.md, section 4).
+"""Muting: firing alerts that send no notification, inhibited or silenced.
 
 Used by `alerting`. The inhibitions are built in; `/api/v2/status` lists them in Alertmanager's form.
 """
@@ -67,8 +67,10 @@ class Muted:
 
 @dataclass(frozen=True, slots=True)
 class Muting:
-    """`muted` by fingerprint. `next_due`: when time alone changes it. `grace_since`: when the first of the
-    resolved alerts that still inhibit resolved; a snapshot begun later ends its inhibition.
+    """`muted` by fingerprint.
+
+    `next_due`: when time alone changes it. `grace_since`: when the first of the resolved alerts that still
+    inhibit resolved; a snapshot begun later ends its inhibition.
     """
 
     muted: Mapping[str, Muted] = field(default_factory=dict)
@@ -76,7 +78,7 @@ class Muting:
     grace_since: float | None = None
 
     def ended_by(self, evaluated_from: float) -> bool:
-        """Whether an inhibition ends because snapshots begun at this instant were evaluated."""
+        """Return whether evaluated snapshots that began at this instant end an inhibition."""
         return self.grace_since is not None and self.grace_since < evaluated_from
 
     def __contains__(self, alert: Alert) -> bool:
@@ -118,8 +120,9 @@ class Mutes:
         now: float,
         evaluated_from: float = NEVER_EVALUATED,
     ) -> tuple[Muting, list[str]]:
-        """As `mute`, and of whom that differs from before. `changed`: of `alerts`, since then; None: gone.
-        `evaluated_from`: as in `Facts`.
+        """As `mute`, and of whom that differs from before.
+
+        `changed`: of `alerts`, since then; None: gone. `evaluated_from`: as in `Facts`.
         """
         silences = tuple(silences)
         for mark, alert in changed.items():

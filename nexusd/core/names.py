@@ -29,7 +29,7 @@ def canonical(name: str) -> str:
 
 
 def cut_forms(form: str, min_bytes: int) -> Iterator[str]:
-    """Yield each proper prefix of a canonical name that has at least `min_bytes` bytes in UTF-8."""
+    """Yield each proper prefix of a canonical name of at least `min_bytes` bytes."""
     size = 0
     for end, character in enumerate(form):
         if size >= min_bytes:
@@ -38,13 +38,16 @@ def cut_forms(form: str, min_bytes: int) -> Iterator[str]:
 
 
 def is_cut_form(listed: str, requested: str) -> bool:
-    """Return whether a listed name is a proper prefix of the requested one, of whatever length."""
+    """Return whether a listed name is a proper prefix of the requested one."""
     form, whole = canonical(listed), canonical(requested)
     return 0 < len(form) < len(whole) and whole.startswith(form)
 
 
 class FleetNames:
-    """Finds the declared fleet whose members bear a name, also where the name is stored in another form."""
+    """Finds the declared fleet of a member's name.
+
+    The name may be stored in another form.
+    """
 
     def __init__(self, names: Iterable[str]) -> None:
         self.names = tuple(names)
@@ -71,7 +74,10 @@ class FleetNames:
 
 
 def _is_cut_member(form: str, fleet: str) -> bool:
-    """Whether it is a member's name with fewer letters, or none, or even less of the fleet's name."""
+    """Return whether a name is a cut form of a member's.
+
+    It has fewer letters, or none, or even less of the fleet's name.
+    """
     start = f"{fleet}-"
     if start.startswith(form):
         return True

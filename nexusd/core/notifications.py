@@ -186,7 +186,7 @@ def _group_labels(alert: Alert, route: Route) -> Labels:
 
 
 def _bounded(key: str) -> str:
-    """Return a group key that every database can index, different for different groups."""
+    """Return a group key that every database can index, unique for each group."""
     encoded = key.encode(errors="replace")
     if len(encoded) <= MAX_GROUP_KEY_BYTES:
         return key

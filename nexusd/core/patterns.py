@@ -41,7 +41,10 @@ def pattern(text: str) -> Pattern:
 
 
 class LazyPattern:
-    """A pattern that is compiled on first use: most stored patterns are read far more often than used."""
+    """A pattern that is compiled on first use.
+
+    Most stored patterns are read far more often than used.
+    """
 
     __slots__ = ("_compiled", "_text")
 

@@ -122,10 +122,12 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class PlacementPolicy:
-    """Seconds and counts. `max_data_age_s`: region data older than this decides nothing.
-    `max_inventory_age_s`: likewise for the instances, which hold the names. `max_per_region` None: no cap.
-    `switch_margin_ms`: how much lower a latency must be to take over from the region chosen last.
-    `max_instances`, `max_instances_per_plan` (`core.limits`) None: no limit.
+    """Seconds and counts.
+
+    `max_data_age_s`: region data older than this decides nothing. `max_inventory_age_s`: likewise for the
+    instances, which hold the names. `max_per_region` None: no cap. `switch_margin_ms`: how much lower a
+    latency must be to take over from the region chosen last. `max_instances`, `max_instances_per_plan`
+    (`core.limits`) None: no limit.
     """
 
     max_data_age_s: float = 45.0
@@ -426,7 +428,9 @@ def _unlisted(request: PlacementRequest, snapshot: RegionSnapshot) -> Iterator[t
 
 
 def _why_none(considered: tuple[Considered, ...]) -> str:
-    """Return `no region is eligible: no capacity (2), status is degraded (1)`, the commonest reason first.
+    """Return why no region is eligible, the commonest reason first.
+
+    For example `no region is eligible: no capacity (2), status is degraded (1)`.
 
     Unlisted regions that the request names come before all else, by name: they may be typos.
     """
@@ -444,6 +448,9 @@ def _why_none(considered: tuple[Considered, ...]) -> str:
 
 
 def _unlisted_avoided(request: PlacementRequest, supply: Supply) -> str:
-    """Return an addition to the reason for unlisted `avoid_regions`: one may be a typo of a listed region."""
+    """Return an addition to the reason that names unlisted `avoid_regions`.
+
+    One may be a typo of a listed region.
+    """
     slugs = unlisted_regions(request.avoid_regions, supply.regions)
     return f"; avoid_regions has {UNKNOWN_REGION}: {enumerate_names(slugs)}" if slugs else ""

@@ -84,7 +84,10 @@ class PollState:
         return self.succeeded_at is None or self.predates_suspension or self.age_s(now) > self.patience_s
 
     def succeeded(self, ended_at: float, duration_s: float, began_at: float | None = None) -> PollState:
-        """Return the state after a complete reading. `began_at` defaults to `duration_s` before the end."""
+        """Return the state after a complete reading.
+
+        `began_at` defaults to `duration_s` before the end.
+        """
         began_at = began_at if began_at is not None else ended_at - duration_s
         interrupted = began_at < self.suspensions.resumed_at
         return replace(
@@ -126,7 +129,9 @@ def shortest_patience_s(polls: Iterable[PollState]) -> float:
 
 
 def unreachable(polls: tuple[PollState, ...], now: float) -> bool:
-    """Return whether no usable answer of either kind came for 3 intervals of the more frequent poll.
+    """Return whether no usable answer of either kind came for 3 intervals.
+
+    The intervals are those of the more frequent poll.
 
     Time in which no request was made proves nothing: suspensions do not count, and of each kind a poll must
     have failed that began after the last answer and the last suspension. A kind that is polled rarely, or
@@ -143,7 +148,7 @@ def unreachable(polls: tuple[PollState, ...], now: float) -> bool:
 
 
 def needs_early_poll(poll: PollState, polls: Iterable[PollState], now: float) -> bool:
-    """Return whether to poll this kind before its time, because the other kind is not answered.
+    """Return whether to poll this kind early because the other is not answered.
 
     Otherwise an API that is away would be noticed only when the rarer poll is due.
     """

@@ -1,4 +1,4 @@
-"""What CloudNexus has, as records that `cloud/` decodes straight from the wire; and what a fleet comes to.
+"""Records of CloudNexus, as `cloud/` decodes them, and the counts of a fleet.
 
 Read liberally (product.md, first page): ids are opaque, missing optional fields are None, unknown fields are
 ignored, and an unknown status is kept as it is and is never healthy or running. A record that does not meet

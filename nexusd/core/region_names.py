@@ -1,4 +1,4 @@
-"""Region names that a person wrote, compared with the regions that CloudNexus lists.
+"""Configured or requested region names, compared with the listed regions.
 
 An unlisted region is accepted, because CloudNexus may list it later, and reported: a typo would wait forever.
 """
@@ -32,7 +32,7 @@ def constraint_warnings(
 
 
 def describe_unlisted(slugs: list[str], listed: list[str]) -> str:
-    """Return a sentence that names unlisted regions and a listed one that may be meant."""
+    """Return a sentence that names unlisted regions, and suggests a listed one."""
     noun = "region" if len(slugs) == 1 else "regions"
     close = nearest(slugs[0], listed) if len(slugs) == 1 else None
     hint = f"did you mean {close}?" if close else f"it lists {enumerate_names(listed) or 'none'}"

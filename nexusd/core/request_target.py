@@ -16,7 +16,7 @@ _AS_WRITTEN = string.punctuation
 
 
 def request_target(url: str) -> str:
-    """Return path and query of an absolute URL, without its fragment (RFC 9112, 3.2.1)."""
+    """Return path and query of an absolute URL, without fragment (RFC 9112, 3.2.1)."""
     found = _AFTER_AUTHORITY.match(url)
     target = quote(found[1], safe=_AS_WRITTEN) if found is not None else ""
     return target if target.startswith("/") else f"/{target}"

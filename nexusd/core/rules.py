@@ -65,7 +65,7 @@ class Facts:
 
     @property
     def suspensions(self) -> Suspensions:
-        """When this process did not run, so that nothing was observed."""
+        """Suspensions of this process, in which nothing was observed."""
         return next((poll.suspensions for poll in self.polls.values()), NOT_SUSPENDED)
 
     @property
@@ -109,7 +109,7 @@ class Facts:
 
 
 def evaluated_from(*began_at: float | None) -> float:
-    """Return the start of the oldest of these snapshots, -inf while one was never evaluated."""
+    """Return the start of the oldest snapshot, -inf while one was never evaluated."""
     return min(at if at is not None else float("-inf") for at in began_at)
 
 
@@ -152,7 +152,7 @@ UNKNOWN = Judgement(known=False)
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """How a rule judges.
+    """A rule's condition.
 
     `subject_label`: the label that names what an alert is about, "" when there is but one. `continues`:
     whether a firing alert goes on though its finding is no longer made. `momentary`: the finding is made
@@ -193,7 +193,10 @@ class Rule:
 
     @property
     def latent_s(self) -> float:
-        """How long a finding must hold before its alert is pending: half of a threshold that is a wait."""
+        """Seconds a finding must hold before its alert is pending.
+
+        It is half of a threshold that is a wait.
+        """
         return self.threshold / 2 if self.condition.threshold_is_wait and self.threshold is not None else 0.0
 
     @property

@@ -26,7 +26,10 @@ READING_FAILURES = frozenset({None, BadAnswerError.reason, "partial", "too_large
 
 
 def api_unreachable(facts: Facts, _rule: Rule) -> Judgement:
-    """Unknown until the first answer, and while no request was made: suspended, or no poll failed yet."""
+    """Evaluate `CloudAPIUnreachable`.
+
+    Unknown until the first answer, and while no request was made: suspended, or no poll failed yet.
+    """
     polls = tuple(facts.polls.values())
     if not polls:
         return UNKNOWN
@@ -65,7 +68,9 @@ def api_unauthorized(facts: Facts, _rule: Rule) -> Judgement:
 
 
 def snapshot_stale(facts: Facts, _rule: Rule) -> Judgement:
-    """Data grows old though the API answers; false while the API does not answer at all.
+    """Evaluate `SnapshotStale`: data grows old although the API responds.
+
+    False while the API does not respond at all.
 
     Unknown while nothing has answered for long but only one kind has failed: the API may be unreachable.
     A resource that has not answered itself is given as long again: after an outage the first kind to answer

@@ -98,7 +98,10 @@ def _judged(
 
 
 def instance_labels(instance: Instance) -> dict[str, str]:
-    """Return the labels of an alert about one instance. Many receivers show and group by `instance`."""
+    """Return the labels of an alert about one instance.
+
+    Many receivers show and group by `instance`.
+    """
     return {
         "instance_id": instance.id,
         "instance": instance.display_name,

@@ -12,8 +12,10 @@ NOTIFICATIONS_FAILING = "NotificationsFailing"
 
 
 def notifications_failing(facts: Facts, rule: Rule) -> Judgement:
-    """One alert per receiver. A dead message counts for `resolve_after`, or until it is replayed. Time in
-    which nexusd was suspended does not make a message late.
+    """Evaluate `NotificationsFailing`: one alert per receiver.
+
+    A dead message counts for `resolve_after`, or until it is replayed. Time in which nexusd was suspended
+    does not make a message late.
     """
     if facts.backlog is None:
         return UNKNOWN

@@ -54,8 +54,9 @@ def placement_held(facts: Facts, _rule: Rule) -> Judgement:
 
 
 def placement_delayed(facts: Facts, rule: Rule) -> Judgement:
-    """Queued longer than the threshold, attempts included. Time in which nexusd was suspended does not count:
-    only a nexusd that runs can place.
+    """Queued longer than the threshold, attempts included.
+
+    Time in which nexusd was suspended does not count: only a nexusd that runs can place.
     """
     if facts.placements is None:
         return UNKNOWN
@@ -96,7 +97,10 @@ def duplicate_name(facts: Facts, _rule: Rule) -> Judgement:
 
 
 def instance_limit_near(facts: Facts, _rule: Rule) -> Judgement:
-    """Instances can be created and not deleted, so a limit that is nearly reached needs attention first."""
+    """Evaluate `InstanceLimitNear`.
+
+    Instances can be created and not deleted, so a limit that is nearly reached needs attention first.
+    """
     if not facts.limits.any:
         return NOTHING_FOUND
     if facts.usage is None or not facts.instances_known:

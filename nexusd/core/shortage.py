@@ -1,4 +1,4 @@
-"""Errors that mean that the process lacks memory or threads, not that it has a defect."""
+"""Errors that mean a lack of memory or threads, and no defect."""
 
 from __future__ import annotations
 

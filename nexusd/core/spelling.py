@@ -10,7 +10,10 @@ MAX_COMPARED = 100
 
 
 def nearest(name: str, known: Sequence[str], cutoff: float = 0.6) -> str | None:
-    """Return the known name most similar to `name`, ignoring case, or None below the cutoff (0 to 1)."""
+    """Return the candidate most similar to `name`, ignoring case.
+
+    None if the similarity is below the cutoff (0 to 1).
+    """
     by_folded = {candidate.casefold(): candidate for candidate in known}
     found = difflib.get_close_matches(name.casefold()[:MAX_COMPARED], list(by_folded), n=1, cutoff=cutoff)
     return by_folded[found[0]] if found else None

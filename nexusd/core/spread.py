@@ -53,7 +53,10 @@ def count_members(group: Group, inventory: Inventory, fleets: Collection[str] = 
 
 
 def _listed(member: Member, inventory: Inventory) -> bool:
-    """Return whether its instance is listed. One of the same name in another region is another's."""
+    """Return whether its instance is listed.
+
+    One of the same name in another region is another's.
+    """
     similar = inventory.similar(member.name, MIN_CUT_BYTES)
     return any(i.live and i.region == member.region for i in similar)
 

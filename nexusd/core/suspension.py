@@ -1,4 +1,6 @@
-"""Suspensions of this process: SIGSTOP, a paused container, a suspended VM, a blocked event loop.
+"""Suspensions of this process.
+
+Causes are SIGSTOP, a paused container, a suspended VM, or a blocked event loop.
 
 While the process does not run it sends no requests, so that time proves nothing about the cloud. Rules
 subtract it from ages and waits, and data whose reading began earlier is stale. `runtime.suspension` calls
@@ -17,7 +19,7 @@ MAX_REMEMBERED = 64
 
 @dataclass(frozen=True, slots=True)
 class Suspension:
-    """Instants between which the process did not run: suspended, or before it was started."""
+    """Time in which the process did not run: suspended, or not yet started."""
 
     began_at: float
     ended_at: float
@@ -31,7 +33,7 @@ class Suspensions:
 
     @property
     def resumed_at(self) -> float:
-        """When the last suspension ended, -inf if there was none."""
+        """End of the last suspension, -inf if there was none."""
         return max((s.ended_at for s in self.recent), default=float("-inf"))
 
     def suspended_s(self, since: float, until: float) -> float:
@@ -44,7 +46,10 @@ class Suspensions:
         return until - since - self.suspended_s(since, until)
 
     def awake_until(self, since: float, seconds: float, now: float) -> float:
-        """Return when the process will have run for `seconds` since an instant, if not suspended again."""
+        """Return when the process will have run for `seconds` since an instant.
+
+        It assumes no further suspension.
+        """
         return since + seconds + self.suspended_s(since, now)
 
     def extended(self, suspension: Suspension) -> Suspensions:
@@ -55,7 +60,10 @@ NOT_SUSPENDED = Suspensions()
 
 
 class Activity:
-    """Detects suspensions. Until the first tick, and after `stop`, no gap is a suspension."""
+    """Detects suspensions.
+
+    Until the first tick, and after `stop`, no gap is a suspension.
+    """
 
     def __init__(self) -> None:
         self._last_at: float | None = None

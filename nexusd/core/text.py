@@ -17,5 +17,8 @@ def one_line(text: str, most: int) -> str:
 
 
 def strip_secret(text: str) -> str:
-    """Return a secret without the white space and byte-order marks that editors and shells add around it."""
+    """Return a secret without surrounding white space and byte-order marks.
+
+    Editors and shells add them.
+    """
     return text.strip().strip("\ufeff").strip()

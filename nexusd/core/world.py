@@ -30,7 +30,9 @@ PLACED_PLANS_SPARE = 10_000
 
 @dataclass(slots=True)
 class World:
-    """Replaced piece by piece after each commit, on the event loop: no reader sees half a pass.
+    """State of the daemon, replaced after each commit on the event loop.
+
+    No reader sees half a pass.
 
     `restored`: the regions as an earlier process left them; how old they are its clock told, not this one.
 
@@ -63,12 +65,18 @@ class World:
     activity: Activity = field(default_factory=Activity)
 
     def observe(self, now: float) -> None:
-        """Detect whether the process was suspended until now: then what was read before is stale."""
+        """Detect whether the process was suspended until now.
+
+        Data read before a suspension is stale.
+        """
         self.activity.observe(now)
         self.polls = self.with_suspensions(self.polls)
 
     def miss(self, since: float | None) -> None:
-        """Count the time before this process began as suspended, unless a restart takes no longer."""
+        """Count the time before this process began as suspended.
+
+        A gap as short as a restart is ignored.
+        """
         began_at = min(poll.known_since for poll in self.polls.values())
         if since is not None and began_at - since > MAX_RESTART_S:
             self.activity.add(Suspension(since, began_at))
@@ -100,7 +108,7 @@ class World:
             del self.shared_names[next(iter(self.shared_names))]
 
     def add_placed_plans(self, plans: Mapping[str, str]) -> None:
-        """Remember which plan placements made instances of, for as long as these are listed."""
+        """Remember the plans of placements' instances while these are listed."""
         self.placed_plans.update(plans)
         if len(self.placed_plans) > len(self.inventory) + PLACED_PLANS_SPARE:
             kept = {i: plan for i, plan in self.placed_plans.items() if i in self.inventory or i in plans}

@@ -42,7 +42,9 @@ class Answer:
 
 
 class Exchange:
-    """Requests to one URL, over connections to addresses that `policy` allows; no proxy, no redirect.
+    """Requests to one URL, over connections to addresses that `policy` allows.
+
+    Proxies and redirects are not followed.
 
     `target` is the request target that is sent; `url` gives the address, the `Host` header and TLS.
     """
@@ -65,8 +67,10 @@ class Exchange:
         tls: ssl.SSLContext | None,
         timeout_s: float,
     ) -> Answer:
-        """`headers`: those of this request alone, printable ASCII; they go before the operator's. `tls` None:
-        as Python has it by default.
+        """Send a request and return its response.
+
+        `headers`: those of this request alone, printable ASCII; they go before the operator's. `tls` None:
+        Python's default.
 
         Raises `TimeoutError` when there is no answer in time, and what aiohttp and the system raise. The
         answer's body is read, so that the connection can be used again, but not endlessly, and whatever

@@ -49,7 +49,9 @@ class HttpOptions:
 
 
 class HttpTarget:
-    """Where the requests of one receiver go. `path` is appended to the URL's own, in place of its query.
+    """Target of the requests of one receiver.
+
+    `path` is appended to the URL's own, in place of its query.
 
     Raises `InputError` or `ConfigError` for options that can never work.
     """
@@ -90,7 +92,9 @@ class HttpTarget:
 
 
 def judge(answer: Answer, utc: float) -> Delivery:
-    """Apply the retry table: 2xx is delivered; 408, 425, 429 and 5xx are retried; any other is not.
+    """Apply the retry table.
+
+    2xx is delivered; 408, 425, 429 and 5xx are retried; any other is not.
 
     `utc`: the wall clock, for a `Retry-After` date in a response without a `Date`.
     """

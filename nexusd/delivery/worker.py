@@ -72,7 +72,7 @@ class _Result:
 
     @property
     def latency_s(self) -> float:
-        """How long the message waited until it was delivered."""
+        """Seconds from the message's creation until it was delivered."""
         return max(0.0, self.at - self.message.created_at)
 
     @property

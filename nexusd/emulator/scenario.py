@@ -39,7 +39,10 @@ class _Loader(yaml.SafeLoader):
     _depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """Compose a node and what it contains. Bounded here: the stack ends elsewhere in each Python."""
+        """Compose a node and what it contains.
+
+        Bounded here: the stack ends elsewhere in each Python.
+        """
         if self._depth > _MAX_DEPTH:
             mark = cast("Any", self).peek_event().start_mark
             raise yaml.MarkedYAMLError(

@@ -155,7 +155,7 @@ class FleetKeeper:
             self._warn(spec)
 
     def _report_adopted(self, plan: FleetState) -> None:
-        """Log that members count which the fleet did not create, again when they become more."""
+        """Log the number of members that the fleet did not create when it grows."""
         fleet, adopted = plan.spec.name, plan.adopted
         if adopted is None:
             return

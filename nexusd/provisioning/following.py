@@ -31,7 +31,9 @@ class FollowOptions:
 
 @dataclass(slots=True)
 class Doubt:
-    """What listings have shown of one attempt with an unknown outcome, for as long as this process looks.
+    """Evidence from listings about one attempt with an unknown outcome.
+
+    It is kept while this process verifies the attempt.
 
     `looked_at`: when it last did. `undecided_s`: how long the API has answered and yet nothing was proven.
     `similar`: an instance that may be the attempt's, kept though it may leave the listing again.
@@ -139,7 +141,7 @@ class Follower:
             await self._journal.move(placement, after)
 
     async def _learn_id(self, placement: Placement, attempt: Attempt, now: float) -> Placement:
-        """Return it with the id that the create's response lacked, or had otherwise, once it is listed."""
+        """Return it with its listed id, which the create's response lacked or had wrong."""
         instance = lifecycle.identify(placement, attempt, self._world.inventory)
         if instance is None:
             return placement

@@ -57,7 +57,7 @@ class Intake:
         self.policy = policy
 
     async def accept(self, request: PlacementRequest, key: IdempotencyKey | None) -> Placement:
-        """Store a placement and return it, or return the one that an earlier request with the key stored.
+        """Store a placement and return it, or return the earlier one of the same key.
 
         The key is claimed before the name: of two replicas with the same request, the second waits for the
         first and then returns its placement instead of a conflict about the name.
@@ -143,7 +143,7 @@ class Intake:
 
 
 def taken_by(name: str, inventory: Inventory) -> Instance | None:
-    """Return the live instance that has the name, in whatever form CloudNexus stores it, or None."""
+    """Return the live instance of the name, in any stored form, or None."""
     return next((i for i in inventory.similar(name, MIN_CUT_BYTES) if i.live), None)
 
 

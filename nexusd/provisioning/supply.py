@@ -128,7 +128,10 @@ class Standing:
         return self._in_flight[region] + self._in_doubt[region]
 
     def name_in_use(self, name: str) -> bool:
-        """Return whether a create with a similar name is under way: CloudNexus may store both as one."""
+        """Return whether a create with a similar name is under way.
+
+        CloudNexus may store both names in one form.
+        """
         return canonical(name) in self._names
 
     def began(self, placement: Placement) -> None:
@@ -185,7 +188,10 @@ def _fleets_in(world: World, group: str) -> list[str]:
 
 
 def key_refused(world: World) -> str | None:
-    """Return why no create may be sent because of the key, or None: the last poll of a kind was refused."""
+    """Return why the key forbids creates, or None.
+
+    The key was refused for the last poll of a kind.
+    """
     if not unauthorized(tuple(world.polls.values())):
         return None
     return "creates are paused: CloudNexus refused the key for the last poll (401 or 403)"

@@ -330,7 +330,10 @@ class Provisioner:
         await self._journal.persist(write, f"answer of {placement.id}")
 
     def _without_foreign_id(self, attempt: Attempt, answer: CreateAnswer) -> CreateAnswer:
-        """Drop the id of a response if an instance had it before the create: it names another instance."""
+        """Drop a response's id that an instance had before the create.
+
+        It names another instance.
+        """
         inventory = self._world.inventory
         if not isinstance(answer, Created) or answer.instance is None or inventory.observed_at is None:
             return answer

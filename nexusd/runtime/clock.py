@@ -1,4 +1,7 @@
-"""The daemon's clock: `ports.Clock` over clocks that do not step. Built by `app.py`."""
+"""The daemon's clock: `ports.Clock` over clocks that do not step.
+
+Built by `app.py`.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,9 @@ def elapsed_s() -> float:
 
 
 class SystemClock:
-    """Implements `ports.Clock`: read the wall clock once, at construction; from then on only elapsed time.
+    """Implements `ports.Clock` by elapsed time since one read of the wall clock.
+
+    The wall clock is read at construction.
 
     Several replicas on one PostgreSQL must agree on the time of what is stored there, so they `follow` the
     server's clock. The first measurement sets the clock; later ones slew it, so that it never steps.
@@ -50,12 +55,15 @@ class SystemClock:
         self._followed = followed
 
     def now(self) -> float:
-        """Return UTC seconds since the epoch by the wall clock at start, or by the followed clock."""
+        """Return seconds since the epoch by the wall clock at start or a followed one."""
         elapsed = self._elapsed()
         return self._anchor_at(elapsed) + elapsed
 
     def utc_offset_s(self) -> float:
-        """Return how far the wall clock, or the followed clock, is ahead of `now`; 0.0 below one second."""
+        """Return how far the wall clock, or the followed clock, is ahead of `now`.
+
+        It is 0.0 below one second.
+        """
         wall = self._wall() if self._followed is None else self._followed + self._elapsed()
         step_s = wall - self.now()
         return step_s if abs(step_s) >= SMALLEST_STEP_S else 0.0

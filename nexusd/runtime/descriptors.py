@@ -1,4 +1,6 @@
-"""File descriptors: the process's limit, and how many of them inbound connections may use. Used by `engine`.
+"""File descriptors: the process's limit, and the share of inbound connections.
+
+Used by `engine`.
 
 Everything needs descriptors: polls, webhooks, the store, and the clients of the web server. Only the clients
 are not ours to bound, so they get what the rest does not need.
@@ -20,7 +22,9 @@ MIN_DESCRIPTORS = 64
 
 
 def raise_limit() -> None:
-    """Raise the soft limit to the hard one: shells and systemd start programs with 1,024.
+    """Raise the soft limit to the hard one.
+
+    Shells and systemd start programs with 1,024.
 
     Raises `StartError` for a limit too low to run with: the event loop would abort the process.
     """

@@ -1,4 +1,6 @@
-"""Signals that arrive before the event loop handles them: imports and opening the store take a second.
+"""Signals that arrive before the event loop handles them.
+
+Imports and opening the store take a second.
 
 Installed by `__main__` for `nexusd run`, replaced by `tasks.signals_handled`. Imports nothing slow.
 """

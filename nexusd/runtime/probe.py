@@ -76,7 +76,10 @@ def _connection(scheme: str, host: str, port: int | None) -> http.client.HTTPCon
 
 
 def _server_section(config: Path) -> Mapping[str, object]:
-    """Return `server` of the configuration file; empty when it is missing or the daemon refuses the file."""
+    """Return `server` of the configuration file.
+
+    It is empty if missing, or if the daemon refuses the file.
+    """
     try:
         section = _parsed(config.read_bytes())["server"] if config.is_file() else {}
     except (OSError, ValueError, TypeError, KeyError):
@@ -85,7 +88,7 @@ def _server_section(config: Path) -> Mapping[str, object]:
 
 
 def _parsed_section(text: str) -> Mapping[str, object]:
-    """Return a section that a variable holds as YAML; empty when the daemon refuses it."""
+    """Return a section that a variable holds as YAML, empty if the daemon refuses it."""
     try:
         section = _parsed(text.encode()) if text else {}
     except ValueError:

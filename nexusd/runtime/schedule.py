@@ -1,4 +1,6 @@
-"""When to poll. `app.py` builds one `Schedule`; the tasks that poll ask it for their turns.
+"""Schedule of the polls.
+
+`app.py` builds one `Schedule`; the tasks that poll ask it for their turns.
 
 APScheduler says *when*: each poll is one of its jobs, with a trigger that spreads the beats by jitter. A job
 does no work. It marks the poll as wanted, and the task that owns the poll (in the daemon's TaskGroup) takes

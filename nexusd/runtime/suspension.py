@@ -1,4 +1,7 @@
-"""Detects that the process was suspended and requests new data. A task of `engine` (`core.suspension`)."""
+"""Detects that the process was suspended and requests new data.
+
+A task of `engine` (`core.suspension`).
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,10 @@ log = structlog.get_logger(__name__)
 
 
 async def watch_suspensions(world: World, clock: Clock, resumed: Callable[[], None]) -> None:
-    """Until cancelled, call `resumed` after each suspension, whichever part detected it first."""
+    """Call `resumed` after each suspension, until cancelled.
+
+    Any part may have detected the suspension first.
+    """
     handled = world.activity.suspensions
     world.activity.tick(clock.now())
     try:

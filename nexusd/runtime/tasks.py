@@ -72,8 +72,9 @@ async def until_stopped(work: Coroutine[Any, Any, None], stop: asyncio.Event) ->
 async def _watched(
     name: str, work: Coroutine[Any, Any, None], stop: asyncio.Event, deaths: list[TaskDiedError]
 ) -> None:
-    """Run one task; its death is logged once, stops the others, and is added to `deaths`. A defect is logged
-    with its traceback, an error that was raised on purpose in one line.
+    """Run one task; its death stops the others and is added to `deaths`.
+
+    It is logged once: a defect with its traceback, an error that was raised on purpose in one line.
     """
     try:
         await work
@@ -100,7 +101,7 @@ async def _watched(
 
 
 def _root(error: BaseException) -> BaseException:
-    """The one error inside the groups around it; the outermost group of several different ones."""
+    """Return the one error inside nested groups, else the outermost group."""
     if not isinstance(error, BaseExceptionGroup):
         return error
     roots = [_root(each) for each in error.exceptions]
@@ -125,8 +126,10 @@ async def _wait_for_any(waits: list[Coroutine[Any, Any, Any]], timeout_s: float 
 def signals_handled(
     stop: asyncio.Event, at_once: asyncio.Event, reload: Callable[[], None]
 ) -> Iterator[None]:
-    """SIGTERM and SIGINT set `stop`, and `at_once` when repeated; SIGHUP calls `reload`, also one
-    that arrived before.
+    """Handle signals while entered.
+
+    SIGTERM and SIGINT set `stop`, and `at_once` when repeated. SIGHUP calls `reload`, also one that arrived
+    before.
 
     Enter it on the running loop, in the main thread.
     """

@@ -1,4 +1,6 @@
-"""Checks at the start that all threads fit the limits of the process. Used by `app`.
+"""Checks at the start that all threads fit the limits of the process.
+
+Used by `app`.
 
 libuv aborts the process when it cannot start a thread of its pool, and it starts them when the first name is
 looked up. So a limit that is too low is found out before.

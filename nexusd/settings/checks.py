@@ -96,7 +96,7 @@ _TEMPLATE = re.compile(r"\{\{|\{%|\{#|\$(labels|value|externalLabels|externalURL
 
 
 def _templates(settings: Settings) -> Iterator[Problem]:
-    """Labels and annotations are fixed text: a template would reach receivers unexpanded."""
+    """Report templates in labels and annotations, which would be sent unexpanded."""
     rules: dict[KeyPath, Rule | CustomRule] = {
         **{("alerts", "rules", name): rule for name, rule in settings.alerts.rules.items()},
         **{("alerts", "custom", number): rule for number, rule in enumerate(settings.alerts.custom)},

@@ -1,4 +1,4 @@
-"""JSON Schema of the configuration file, for editors and for validators in strict mode.
+"""JSON Schema of the configuration file, for editors and strict validators.
 
 pydantic describes types. Conditions that validators check in Python are added here as far as JSON Schema can
 express them: patterns, keys that exclude or need each other, and a receiver's keys by its `type`. Formats,
@@ -54,7 +54,7 @@ def _given(key: str) -> Schema:
 
 
 def _either(key: str) -> Schema:
-    """Return the condition that a secret is given, in the file or in a file of its own."""
+    """Return the condition that a secret is set, as a value or as a file."""
     return {"anyOf": [_given(key), _given(f"{key}_file")]}
 
 
@@ -177,7 +177,10 @@ def _constrain(value: Schema, constraint: Schema) -> None:
 
 
 def _chosen_by_type(union: Schema, sections: Mapping[str, Schema]) -> Schema:
-    """Return a union of sections as conditions on `type`: errors and hints are those of the one meant."""
+    """Return a union of sections as conditions on `type`.
+
+    Errors and hints are then those of the section with that type.
+    """
     kinds: Mapping[str, str] = union["discriminator"]["mapping"]
     properties = _shared_properties(kinds.values(), sections)
     properties["type"] = {"description": "The kind of receiver.", "type": "string", "enum": sorted(kinds)}

@@ -55,7 +55,7 @@ def load_sections(
     overrides: Mapping[str, object] = NOTHING,
     environ: Mapping[str, str] = os.environ,
 ) -> Settings:
-    """The same of these sections alone, with all others at their defaults.
+    """Load these sections alone, with all others at their defaults.
 
     For a command that reads nothing else, and so runs where the daemon's key and other secrets are missing.
     A top-level key that is no section is an error here, too.

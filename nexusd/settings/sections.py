@@ -264,7 +264,9 @@ class Server(Section):
 
     @property
     def public_url(self) -> str:
-        """`external_url`, else the listen address, with the host's name where that is every address.
+        """Return `external_url`, else the listen address.
+
+        The host's name replaces a wildcard address.
 
         "" while the system is to choose the port.
         """

@@ -49,7 +49,10 @@ _VARIABLE = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}|^\$[A-Za-z_][A-Za-z0-9_]*$
 
 
 def _unexpanded(value: object, path: str) -> Iterator[str]:
-    """Warn of secrets that hold `${VAR}`, which other programs expand. The secret itself is not shown."""
+    """Warn of secrets that hold `${VAR}`, which other programs expand.
+
+    The secret itself is not shown.
+    """
     if isinstance(value, BaseModel):
         for name, info in type(value).model_fields.items():
             key = info.alias or name
@@ -86,7 +89,10 @@ _SECRET_BYTES = range(24, 65)
 
 
 def _looks_like_base64(secret: str) -> bool:
-    """Whether a secret without `whsec_` is likely base64: random bytes, and not digits in hexadecimal."""
+    """Return whether a secret without `whsec_` is likely base64.
+
+    Base64 encodes random bytes, and is not a hexadecimal number.
+    """
     mixed_case = re.search("[a-z]", secret) and re.search("[A-Z]", secret)
     if not mixed_case or re.fullmatch(r"[0-9a-fA-F]+", secret):
         return False

@@ -67,7 +67,7 @@ Seconds = Annotated[
 
 
 class _Secret(Secret[str]):
-    """A secret without the byte-order marks and line breaks around it, wherever it comes from."""
+    """A secret without surrounding byte-order marks and line breaks."""
 
     @classmethod
     def __get_pydantic_core_schema__(
@@ -189,7 +189,7 @@ def one_or_many(value: Any) -> Any:
 
 
 def read_secret_file(path: Path) -> str:
-    """Return the one line of a secret's file, without white space and byte-order marks around it.
+    """Return the one line of a secret's file, without surrounding white space.
 
     Raises `ValueError` with a reason that names the file and never what is in it.
     """

@@ -56,7 +56,10 @@ class Existing:
 
 
 def stored_name(name: str) -> str:
-    """Return a name as a cloud may store it: trimmed, normalized, in lower case, and cut like a DNS label."""
+    """Return a name as a cloud may store it.
+
+    It is trimmed, normalized, in lower case, and cut like a DNS label.
+    """
     return normalize("NFC", name.strip()).lower()[:LABEL_LENGTH]
 
 

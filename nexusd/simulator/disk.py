@@ -34,7 +34,10 @@ SETTINGS = (
 
 
 class Disk:
-    """Outlives every process; `close` it. `compiled`: the SQL of all statements, shared by all processes."""
+    """Outlives every process; `close` it.
+
+    `compiled`: the SQL of all statements, shared by all processes.
+    """
 
     def __init__(self, path: Path, ledger: Ledger, weather: Weather) -> None:
         self.path = path

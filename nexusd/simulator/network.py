@@ -176,7 +176,7 @@ class Connection:
         return answer
 
     def requested_name(self, instance_id: str) -> str | None:
-        """Return the name in the create request of an instance: only broken engines may see it."""
+        """Return the name in an instance's create request; only broken engines use it."""
         existing = self._network.cloud.instances.get(instance_id)
         return existing.requested_name if existing is not None else None
 

@@ -1,4 +1,4 @@
-"""The operator: resolves the placements that are held because no listing can prove what became of them."""
+"""An operator that resolves held placements, which no listing can decide."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from nexusd.simulator.process import Process
 
 
 async def resolve_held(ledger: Ledger, invariants: Invariants, process: Callable[[], Process | None]) -> None:
-    """Resolve them by what the cloud truly made, again and again. `process`: the daemon that runs now."""
+    """Resolve them by what the cloud truly made, again and again.
+
+    `process`: the daemon that runs now.
+    """
     while True:
         await asyncio.sleep(OPERATOR_EVERY_S)
         for record in [r for r in ledger.open_by_name.values() if _needs_operator(r)]:

@@ -103,7 +103,7 @@ class VirtualClock:
         return self.offset_s
 
     def suspend(self, seconds: float) -> None:
-        """Let time pass that the loop's timers do not count, as while the machine is suspended."""
+        """Advance time that the loop's timers do not count, as in a suspended machine."""
         self._epoch += seconds
 
 

@@ -213,7 +213,10 @@ class GroupCommit:
             self._broken = error
 
     def _run_again(self, deadlocked: list[Job]) -> None:
-        """Run each in a commit of its own: it waited while it held the locks of the others in its batch."""
+        """Run each in a commit of its own.
+
+        In a batch, it waited while it held the locks of the others.
+        """
         for job in deadlocked:
             if job.runs < MAX_RUNS:
                 job.error = None

@@ -65,5 +65,8 @@ MAX_ERROR_LENGTH = 1_000
 
 
 def one_line(error: Exception) -> str:
-    """Return the driver's message on one line. It may quote stored values, so the rest is escaped."""
+    """Return the driver's message on one line.
+
+    It may quote stored values, so the rest is escaped.
+    """
     return text.one_line(str(error), MAX_ERROR_LENGTH)

@@ -1,4 +1,4 @@
-"""The files of a SQLite database: their identity, and the locks that keep a second daemon out."""
+"""The files of a SQLite database: identity, and locks against a second daemon."""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ def _identity(name: str) -> tuple[int, int] | None:
 
 
 class DaemonLock:
-    """Keeps other daemons from a database file, until `release` or the end of the process, even by kill -9.
+    """Locks a database file against other daemons.
+
+    The lock lasts until `release` or the end of the process, even by kill -9.
 
     Two locks: an flock on `FILE.lock`, which names the process that holds it, and an open file description
     lock (fcntl(2)) on one byte of the database itself, which holds for each of its names (hard links, bind

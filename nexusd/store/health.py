@@ -1,4 +1,6 @@
-"""Whether the store answers and commits, derived from the results of its transactions. Used by `SqlStore`.
+"""Health of the store, derived from the results of its transactions.
+
+Used by `SqlStore`.
 
 A full disk, a lock that a backup holds and a server that drops packets look alike from outside: requests
 fail, or wait. So each transaction is followed from its submission to its result.
@@ -44,7 +46,7 @@ class Progress:
             self._uncommitted_since = None
 
     def problem(self, longer_than_s: float, not_before: float = -inf) -> str | None:
-        """Return what is wrong if nothing was answered, or nothing committed, for longer than that.
+        """Return a description if nothing was answered or committed for longer than that.
 
         Time before `not_before`, when this process was suspended, does not count.
         """
@@ -63,7 +65,7 @@ class Progress:
 
 
 class StoreHealth:
-    """What the store's transactions show about it. Used on the event loop."""
+    """Health that the store's transactions show. Used on the event loop."""
 
     def __init__(self, clock: Clock) -> None:
         self.commits = Progress(clock)
@@ -86,7 +88,10 @@ class StoreHealth:
             self._broke.set()
 
     async def wait_broken(self) -> None:
-        """Wait until any transaction finds the store broken. Raises its `StoreBrokenError`."""
+        """Wait until any transaction finds the store broken.
+
+        Raises its `StoreBrokenError`.
+        """
         await self._broke.wait()
         if self._broken is not None:
             raise self._broken

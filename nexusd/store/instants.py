@@ -67,7 +67,10 @@ class Instants:
         return row[0] if row is not None else None
 
     def bound(self, now: float, shift_s: float) -> int:
-        """Move what lies ahead of now by `shift_s` (0 or less), and bound the rest; return the rows moved."""
+        """Move instants ahead of now by `shift_s` (0 or less), and bound the rest.
+
+        Returns the number of rows moved.
+        """
         moved = self._session.execute(_EXPIRY, {"now": now})
         for shift, bound, ahead_s in _STATEMENTS:
             if shift_s:

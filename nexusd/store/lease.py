@@ -31,7 +31,9 @@ NAME = "leader"
 
 @dataclass(frozen=True, eq=False, slots=True)
 class LeaseStatements:
-    """`acquire` gives the epoch, or no row while another holds it; `fence` and `renew` a row when held.
+    """Statements of the lease.
+
+    `acquire` gives the epoch, or no row while another holds it; `fence` and `renew` give a row when held.
 
     `evict`: ends the session of a holder whose time is over and who is stuck in a transaction.
     `expires`: whether the lease ends unless it is renewed. `clock`: reads the server's time.

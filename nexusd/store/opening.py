@@ -41,7 +41,9 @@ class StoreOptions:
 def open_store(
     options: StoreOptions, clock: Clock, executor: Executor | None = None, follow: Follow | None = None
 ) -> SqlStore:
-    """Open, check and migrate. Blocks for as long as that takes; call it before the work begins.
+    """Open, check and migrate.
+
+    Blocks for as long as that takes; call it before the work begins.
 
     Raises `ConfigError` (the URL, or a driver that is not installed) and `StartError` (the database cannot be
     used, is damaged, is newer than this nexusd, or is in use). `executor`: None means threads of its own.

@@ -116,7 +116,9 @@ class PostgresDatabase:
         self.label = f"PostgreSQL database {url.database or ''}{where}"
 
     def claim(self) -> None:
-        """Check the encoding. Several replicas share the database, and the lease says which one leads.
+        """Check the encoding.
+
+        Several replicas share the database, and the lease says which one leads.
 
         Raises `StartError` unless it holds every character that CloudNexus may send.
         """

@@ -79,7 +79,7 @@ class Queue:
         self._session.execute(_SAVE_BUDGET, {"name": CREATES, "tokens": tokens, "at": at})
 
     def pause(self) -> Pause:
-        """Why the leader sends no creates now."""
+        """Reason for which the leader sends no creates now."""
         row = self._session.first(_PAUSE)
         return msgspec.json.decode(row[0], type=Pause) if row is not None else NO_PAUSE
 

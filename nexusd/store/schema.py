@@ -47,7 +47,12 @@ UNBOUNDED = None
 
 
 def _instant(name: str, *, ahead_s: float | None, null: bool = False) -> sa.Column[float]:
-    """`ahead_s`: how far ahead of now it may lie. A new leader moves what lies further ahead (`instants`)."""
+    """Declare a column of an instant.
+
+    `ahead_s`: how far ahead of now it may be.
+
+    A new leader moves what lies further ahead (`instants`).
+    """
     return sa.Column(name, sa.Double, nullable=null, info={INSTANT: ahead_s})
 
 

@@ -43,8 +43,10 @@ class Silences:
         self._session = session
 
     def open(self, now: float) -> list[Silence]:
-        """Return silences that have not expired. An unchanged row gives the same object each time, because
-        every pass reads all of them and its patterns must not be compiled again.
+        """Return silences that have not expired.
+
+        An unchanged row gives the same object each time, because every pass reads all of them and its
+        patterns must not be compiled again.
         """
         return [_open_silence(*row) for row in self._session.rows(_OPEN, {"at": now})]
 

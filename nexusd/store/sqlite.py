@@ -107,7 +107,10 @@ class SqliteSession(Session):
         self._check_files()  # no caller may rely on what went to files that are no longer there
 
     def _check_files(self) -> None:
-        """With a write-ahead log SQLite itself does not notice, and what it commits is gone with the file."""
+        """Raise an error if a file was replaced.
+
+        With a write-ahead log, SQLite does not notice, and its commits are lost with the file.
+        """
         changed = find_changed(self.files)
         if changed is not None:
             raise _moved(changed)
@@ -209,8 +212,9 @@ class SqliteDatabase:
         return self._session(lambda: SqliteReader(self._connect_to_read(), self._dialect, self.path))
 
     def _session(self, connect: Callable[[], SqliteSession]) -> SqliteSession:
-        """Connect, and compare the files with those of this process's other connections: SQLite would open
-        another database, or a new log for the same one, without an error.
+        """Connect, and compare the files with those of this process's other connections.
+
+        SQLite would open another database, or a new log for the same one, without an error.
         """
         with self._connecting:
             session = connect()
@@ -322,7 +326,7 @@ class SqliteDatabase:
         return _prepared(connection, _IN_MEMORY, _OPEN_LOG)
 
     def _check_identity(self) -> None:
-        """Every connection of a process is to the file that its first one opened."""
+        """Check that the file is the one that the process's first connection opened."""
         self._file = self._file or {str(self.path): identify(self.path)[str(self.path)]}
         if find_changed(self._file) is not None:
             raise _moved(str(self.path))

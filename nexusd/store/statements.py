@@ -96,7 +96,10 @@ def given(name: str, type_: sa.types.TypeEngine[Any] | type[sa.types.TypeEngine[
 
 
 def begins_with(column: Any, parameter: Any) -> Any:
-    """Return the condition that a text begins with another, compared exactly: LIKE ignores case in SQLite."""
+    """Return the condition that a text begins with another, compared exactly.
+
+    LIKE ignores case in SQLite.
+    """
     return sa.func.substr(column, 1, sa.func.length(parameter)) == parameter
 
 

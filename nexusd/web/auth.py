@@ -1,4 +1,6 @@
-"""Authentication and authorization (docs/http-api.md, "Authentication and authorization").
+"""Authentication and authorization.
+
+See docs/http-api.md, "Authentication and authorization".
 
 Requests are of two classes: those that read, and unsafe ones (POST, DELETE) that change something. Each class
 has a token; the write token may also read. Without its token
@@ -102,7 +104,10 @@ class Guard:
             )
 
     def _check_local_command(self, request: web.Request) -> None:
-        """Raises `RequestError` 403 or 415 unless a program on this machine sent the request directly."""
+        """Check that a program on this machine sent the request directly.
+
+        Raises `RequestError` 403 or 415 if not.
+        """
         refusal = self._why_not_local(request)
         if refusal is not None:
             raise RequestError(403, "FORBIDDEN", f"without server.write_token {refusal}")

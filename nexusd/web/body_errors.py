@@ -1,4 +1,7 @@
-"""Reasons why a field of a request body is refused, in the terms of JSON: pydantic's name Python classes."""
+"""Reasons why a field of a request body is refused, in the terms of JSON.
+
+Pydantic's own reasons name Python classes.
+"""
 
 from __future__ import annotations
 

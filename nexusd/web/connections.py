@@ -1,4 +1,6 @@
-"""A bound on inbound connections, so that clients never use the descriptors that polls and webhooks need.
+"""A limit on inbound connections.
+
+Clients never use the descriptors that polls and webhooks need.
 
 A connection is busy while a request is handled and idle otherwise, also before its first request. At the
 limit a new connection replaces the one that has been idle longest; when all are busy, it gets a 503. Used by
@@ -79,7 +81,7 @@ class ConnectionLimit:
         return track
 
     def _make_room(self) -> bool:
-        """Whether one more connection may be open, after closing an idle one where that is needed."""
+        """Return whether one more connection may open, closing an idle one if needed."""
         if self._open() >= self._limit:
             self._forget_closed()
         return self._open() < self._limit or self._close_longest_idle()
@@ -93,7 +95,7 @@ class ConnectionLimit:
         self._idle = {c: since for c, since in self._idle.items() if c.transport is not None}
 
     def _close_longest_idle(self) -> bool:
-        """Whether there was one that could be closed."""
+        """Close the connection that was idle longest; return False if there is none."""
         longest = [
             next(((since, c) for c, since in idle.items() if c.transport is not None), None)
             for idle in (self._new, self._idle)

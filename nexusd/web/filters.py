@@ -1,4 +1,7 @@
-"""Filters of instances by region and status: an unknown value is an error, because it may be a typo."""
+"""Filters of instances by region and status.
+
+An unknown value is an error, because it may be a typo.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ def check_region(value: str | None, world: World) -> None:
 
 
 def check_status(value: str | None, world: World) -> None:
-    """Raise `InputError` for a status that is neither documented nor one that an instance has."""
+    """Raise `InputError` for a status that is neither documented nor in use."""
     _check("status", value, {*INSTANCE_STATUSES, *(status for _, status in world.inventory.counts)})
 
 

@@ -1,4 +1,4 @@
-"""Where a request comes from: the `Host` header, loopback addresses, and traces of a reverse proxy.
+"""The source of a request: `Host`, loopback addresses, traces of a reverse proxy.
 
 Used by `auth`. Everything here decides by what a request contains, so a trace that is absent proves nothing:
 docs/reverse-proxy.md tells operators to set tokens.
@@ -62,7 +62,9 @@ _MAX_SHOWN = 40
 
 
 def authority(request: web.Request) -> str:
-    """Return the one `Host` of the request; "" when there is none, several, or the target has its own.
+    """Return the one `Host` of the request.
+
+    It is "" if there is none, several, or the target has its own.
 
     A target in absolute form (RFC 9112, section 3.2.2) is sent to proxies only, and its authority may differ
     from `Host`.
@@ -73,14 +75,14 @@ def authority(request: web.Request) -> str:
 
 @lru_cache(_MAX_CACHED)
 def is_loopback_host(host: str) -> bool:
-    """Whether a `Host` header names this machine by a loopback address or as `localhost`."""
+    """Return whether a `Host` header has a loopback address or `localhost`."""
     match = _HOST.fullmatch(host)
     return match is not None and is_loopback(match[1].removeprefix("[").removesuffix("]"))
 
 
 @lru_cache(_MAX_CACHED)
 def is_loopback(host: str) -> bool:
-    """Whether an address or name is 127.0.0.0/8, ::1 or localhost."""
+    """Return whether an address or name is 127.0.0.0/8, ::1 or localhost."""
     if host.removesuffix(".").lower() == "localhost":
         return True
     try:

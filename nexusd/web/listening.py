@@ -60,7 +60,9 @@ def written(host: str, port: int) -> str:
 
 
 def _bound(addresses: Iterable[tuple[int, Any]]) -> list[socket.socket]:
-    """Bind each (family, address), port 0 to the same free port: all of them, or none and raise `OSError`.
+    """Bind all (family, address) pairs, port 0 to the same free port.
+
+    Binds none of them and raises `OSError` if one fails.
 
     A family that this machine does not have is left out.
     """

@@ -14,7 +14,7 @@ from nexusd.web.tallies import within
 
 
 async def muting_now(world: World, store: Store, timeout_s: float, now: float) -> Muting:
-    """Return the muting by the silences in the store, including one that was created just now.
+    """Return the muting by the stored silences, including one created just now.
 
     Without the store, the silences of the last pass count. Where these are the same, so is the muting of that
     pass: no alert is compared with all silences again.

@@ -1,4 +1,6 @@
-"""`GET /api/v1/openapi.json`: the HTTP API as OpenAPI 3.1, rendered from `operations` and `operation_docs`.
+"""`GET /api/v1/openapi.json`: the HTTP API as OpenAPI 3.1.
+
+It is rendered from `operations` and `operation_docs`.
 
 Client generators fail at some valid schemas, so there is no `items: false` and no property that is only null.
 """
@@ -37,7 +39,10 @@ Block = dict[str, Any]
 
 
 class OpenApiRoutes:
-    """`external_url`: where clients reach the API; without it, relative to this document's host."""
+    """The route of the OpenAPI document.
+
+    `external_url`: where clients reach the API; without it, URLs are relative to the document's host.
+    """
 
     def __init__(self, version: str, external_url: str | None) -> None:
         self._version = version
@@ -47,7 +52,10 @@ class OpenApiRoutes:
         return [web.get("/api/v1/openapi.json", self.show)]
 
     async def show(self, _request: web.Request) -> web.Response:
-        """Render it at the first request, on a thread: that takes longer than the loop may be blocked."""
+        """Render the document at the first request, on a thread.
+
+        Rendering takes longer than the loop may be blocked.
+        """
         body = await asyncio.to_thread(_encoded, self._version, self._server)
         return web.Response(body=body, content_type=JSON, headers={"Cache-Control": "no-store"})
 

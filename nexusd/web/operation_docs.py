@@ -1,4 +1,6 @@
-"""What documentation and generated clients call each operation: its id, its tag, and a longer description.
+"""The id, tag and description of each operation.
+
+Documentation and generated clients show them.
 
 Used by `openapi`. Ids are part of the API: generated clients name their functions by them.
 """
@@ -41,13 +43,15 @@ DOCUMENTATION: Mapping[tuple[str, str], Documentation] = {
         "getMetrics", "Daemon", "Returns the Prometheus text format, or OpenMetrics if `Accept` prefers it."
     ),
     ("GET", "/-/healthy"): Documentation(
-        "getHealth", "Daemon", "Returns 200 while every worker makes progress, else 503 with the reason."
+        "getHealth",
+        "Daemon",
+        "Returns 200 while workers progress and the store commits, else 503 with the reason.",
     ),
     ("GET", "/-/ready"): Documentation(
         "getReadiness",
         "Daemon",
-        "Returns 200 after the first snapshots, and 503 with the reason before that, while the API key is "
-        "refused, and while the daemon stops.",
+        "Returns 200 after the first snapshots. Returns 503 with the reason before that, while the API key "
+        "is refused, while the store does not respond, and while the daemon stops.",
     ),
     ("POST", "/-/reload"): Documentation(
         "reload", "Daemon", "Reads the configuration again. A bad configuration changes nothing."

@@ -1,4 +1,6 @@
-"""Every operation of the HTTP API: its parameters, bodies and responses. `openapi` renders the table.
+"""Every operation of the HTTP API: its parameters, bodies and responses.
+
+`openapi` renders the table.
 
 Response types are those that mypy checks the handlers against, bodies those that are validated, and bounds
 those that `queries` enforces. Tests check the routes, and every response they get, against this table.
@@ -46,7 +48,9 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """`answer`: type of the JSON response. `media`: types of text responses, instead or as alternatives.
+    """`answer`: type of the JSON response.
+
+    `media`: types of text responses, instead or as alternatives.
 
     `access` and `failures`: statuses of errors; under `/api/v2/` these are JSON strings. `verdicts`: statuses
     whose response has the media of a success. `headers`: those of the response. A body that is not `demanded`

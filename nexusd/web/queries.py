@@ -44,7 +44,10 @@ def match_text(request: web.Request) -> str | None:
 
 
 def _seen(value: str) -> bool:
-    """Whether a database takes the text: no control characters, no halves of a surrogate pair."""
+    """Return whether a database accepts the text.
+
+    It has no control characters and no halves of a surrogate pair.
+    """
     return not any(unicodedata.category(char) in ("Cc", "Cs") for char in value)
 
 

@@ -132,13 +132,19 @@ class Decision(TypedDict):
 
 
 class Plan(Decision):
-    """The decision that a placement would get. `warnings`: what may be wrong with the request."""
+    """The decision that a placement would get.
+
+    `warnings`: what may be wrong with the request.
+    """
 
     warnings: Sequence[str]
 
 
 class WholePlacement(Placement):
-    """A placement with its history. `warnings`: what may be wrong with the request, while it is open."""
+    """A placement with its history.
+
+    `warnings`: what may be wrong with the request, while it is open.
+    """
 
     warnings: Sequence[str]
     attempts: list[Attempt]
@@ -188,7 +194,9 @@ class FleetPlacement(TypedDict):
 
 
 class Fleet(TypedDict):
-    """A declared fleet, its instances, and why it waits. `warnings`: what may be wrong in its declaration.
+    """A declared fleet, its instances, and why it waits.
+
+    `warnings`: what may be wrong in its declaration.
 
     `adopted`: members that exist and that the fleet did not create.
     """

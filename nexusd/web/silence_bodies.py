@@ -76,7 +76,11 @@ def _matcher(body: MatcherBody, number: int) -> Matcher:
 
 
 def parse_alertmanager_time(value: str) -> float:
-    """UTC seconds since the epoch, read as Alertmanager does (go-openapi's `strfmt`). Raises `ValueError`.
+    """Return UTC seconds since the epoch, parsed as Alertmanager does.
+
+    Alertmanager uses go-openapi's `strfmt`.
+
+    Raises `ValueError`.
 
     Without a zone, as Python's `isoformat()` writes it, it is UTC. Seconds are optional. "" is the epoch.
     """

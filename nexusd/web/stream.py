@@ -38,7 +38,10 @@ FULL_LOGGED_EVERY_S = 60.0
 
 
 def max_readers(connections: int) -> int:
-    """Return how many readers may follow when so many connections may be open: others need some, too."""
+    """Return the maximum number of event readers for a limit of connections.
+
+    Other clients need connections, too.
+    """
     return min(MAX_READERS, max(1, connections * 3 // 4))
 
 

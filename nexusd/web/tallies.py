@@ -1,4 +1,6 @@
-"""Counts that only the store has: placements by state, the outbox. For `/metrics`, the status and the page.
+"""Counts that only the store has: placements by state, the outbox.
+
+For `/metrics`, the status and the page.
 
 A store that does not answer must not take those down with it, so the last counts are kept and served with the
 time at which they were read.
@@ -71,7 +73,9 @@ async def committed(asked: Awaitable[T]) -> T:
 
 
 class TallyReader:
-    """Reads the counts once for all callers, at most once a second and never twice at a time.
+    """Reads the counts once for all callers.
+
+    At most once a second, and never twice at a time.
 
     No caller waits longer than `WAIT_S` for a read, and none at all after one that was late:
     the last counts are returned then, with the time at which they were read.

@@ -1,4 +1,4 @@
-"""Arguments that name a placement or a message by its name, or by the beginning of its ID."""
+"""Arguments that are a name, or the beginning of an ID."""
 
 from __future__ import annotations
 

@@ -90,14 +90,17 @@ HOSTILE = {
 
 
 class Terminal(io.StringIO):
-    """Output that claims to be a terminal: quicker than a process on a pseudo-terminal."""
+    """Output that claims to be a terminal.
+
+    It is quicker than a process on a pseudo-terminal.
+    """
 
     def isatty(self) -> bool:
         return True
 
 
 def in_this_process(*arguments: str) -> tuple[int, str]:
-    """Return the exit code, and all that was written to standard output and standard error."""
+    """Return the exit code, and the text on standard output and standard error."""
     terminal = Terminal()
     with redirect_stdout(terminal), redirect_stderr(terminal):
         code = cli.invoke(list(arguments))

@@ -1,4 +1,7 @@
-"""An API that moves to another address: absence is proven on connections made after the attempt."""
+"""An API that moves to another address.
+
+Absence is proven on connections made after the attempt.
+"""
 
 from __future__ import annotations
 
@@ -75,7 +78,7 @@ async def moving(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Move]:
 
 
 async def is_lost_create_found(monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Move the API, lose the response of a create, and return whether the next listing has the instance."""
+    """Move the API, lose a create's response, and return whether it is listed next."""
     async with moving(monkeypatch) as move:
         await move.api.sweep_instances()
         await move.api.read_regions()

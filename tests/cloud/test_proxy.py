@@ -1,4 +1,7 @@
-"""An HTTP proxy in front of the API: a tunnel for TLS, with the proxy's password sent to nothing else."""
+"""An HTTP proxy in front of the API.
+
+It tunnels TLS, and only the proxy receives its password.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,10 @@ LATER = VIRTUAL_EPOCH + 10.0
 
 @dataclass
 class Proxy:
-    """A proxy that tunnels, unless `answer` is set: then it sends that. `heads`: the requests it received."""
+    """A proxy that tunnels, unless `answer` is set: then it sends that.
+
+    `heads`: the requests it received.
+    """
 
     answer: bytes = b""
     url: str = ""
@@ -211,7 +217,10 @@ async def test_proxies_of_the_environment_are_ignored(monkeypatch: pytest.Monkey
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a private authority, `ca.pem`, and a certificate of it for 127.0.0.1, `leaf.pem`."""
+    """A folder with a private authority and a certificate.
+
+    `ca.pem` is the authority, `leaf.pem` its certificate for 127.0.0.1.
+    """
     folder = tmp_path_factory.mktemp("authority")
     new_key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes"
     for command in (

@@ -1,4 +1,4 @@
-"""Odd values in every field of the API's records: what is kept, replaced, bounded or refused."""
+"""Odd values in every field of the API's records."""
 
 from __future__ import annotations
 

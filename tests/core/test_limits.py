@@ -1,4 +1,4 @@
-"""Limits on how many instances may exist: what counts, what counts once, and when a limit is near."""
+"""Limits on the number of instances: counting, and limits that are near."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names that a cloud stores in another form: what is similar, what is cut, whose member it is."""
+"""Names in another form: similar ones, cut ones, members of fleets."""
 
 from __future__ import annotations
 

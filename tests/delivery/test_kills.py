@@ -265,7 +265,7 @@ def _fingerprints(body: bytes) -> set[str]:
 async def killed_often(
     folder: Path, alerts: int, kills: int, most_steps: int | None, **broken: Any
 ) -> tuple[Trouble, set[str]]:
-    """Stop this many instances, a few in each life, and return what the receivers lacked after any life.
+    """Stop instances, a few in each life; return alerts that receivers lacked.
 
     A life ends at a random step up to `most_steps`. None: the first life ends at step 1, the next at 2.
     """

@@ -1,4 +1,4 @@
-"""nginx, Caddy and HAProxy, each with its configuration from docs/reverse-proxy.md."""
+"""nginx, Caddy and HAProxy with their configurations of docs/reverse-proxy.md."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ DEFAULTS = {
 
 
 def documented(name: str, folder: Path, port: int, daemon_port: int) -> str:
-    """Return the documented configuration, at ports and with a certificate of the test's own."""
+    """Return the documented configuration with the test's ports and certificate."""
     (text,) = [text for language, text in blocks(PAGE) if language == _LANGUAGES[name]]
     certificate, key = _certificate(folder)
     if name == "haproxy":

@@ -1,4 +1,7 @@
-"""Linters and generators of clients read `/api/v1/openapi.json`, and generated clients work with a daemon."""
+"""Linters and client generators read `/api/v1/openapi.json`.
+
+Generated clients work with a daemon.
+"""
 
 from __future__ import annotations
 

@@ -212,7 +212,7 @@ async def test_opened_details_stay_open_and_what_is_typed_stays_typed(tmp_path: 
 
 
 async def check_lost(page: Page) -> None:
-    """The page claims nothing within 10 s: not in its headline, its title, or a colour."""
+    """Check that headline, title and colours report the lost connection in 10 s."""
     await expect(page.locator("h1")).to_have_text(LOST, timeout=10_000)
     await expect(page).to_have_title(LOST)
     await expect(page.locator("#link")).to_have_text("connection lost")

@@ -1,4 +1,7 @@
-"""A real Prometheus scrapes two replicas on one PostgreSQL: dashboards and rules count each fact once."""
+"""A real Prometheus that scrapes two replicas on one PostgreSQL.
+
+Dashboards and rules count each fact once.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,7 @@ async def evaluate(port: int, expression: str, instance: str, at: float) -> Seri
 
 
 async def differences(port: int, leader: str, at: float) -> dict[str, Any]:
-    """Return the panels that show another value for both replicas than for the leader alone."""
+    """Return panels whose value for both replicas differs from the leader's."""
     found: dict[str, Any] = {}
     for dashboard, panel, expression in expressions():
         both, alone = [await evaluate(port, expression, which, at) for which in (".*", leader)]

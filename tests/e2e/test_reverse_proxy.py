@@ -55,7 +55,10 @@ class Loopback(AbstractResolver):
 
 @asynccontextmanager
 async def served(name: str, folder: Path) -> AsyncIterator[tuple[str, aiohttp.ClientSession]]:
-    """A daemon with tokens behind the documented proxy: its public address and a client."""
+    """A daemon with tokens behind the documented proxy.
+
+    Yields its public address and a client.
+    """
     cloud = Cloud(EmulatorOptions(api_key=KEY, instances=3, pending_s=0.1, provisioning_s=0.1))
     port = free_port()
     url = f"https://{HOST}:{port}/nexusd/"

@@ -1,4 +1,7 @@
-"""A real daemon on a PostgreSQL that does not answer: behind a silent network, or behind a table lock."""
+"""A real daemon on a PostgreSQL that does not respond.
+
+It is behind a silent network, or behind a table lock.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +54,7 @@ async def daemon_on(folder: Path, cluster: Cluster) -> AsyncIterator[tuple[Daemo
 
 
 async def watch(daemon: DaemonProcess, seconds: float) -> list[str]:
-    """Read what must stay live, by several readers, and return the reasons for not being ready."""
+    """Read the live endpoints by several readers; return reasons for not being ready."""
     reasons = []
     timeout = aiohttp.ClientTimeout(total=ANSWERED_WITHIN_S)
     until = time.monotonic() + seconds

@@ -1,4 +1,4 @@
-"""`placement.max_instances` and `max_instances_per_plan`: no more than that are ever created."""
+"""`placement.max_instances` and `max_instances_per_plan` limit creates."""
 
 from __future__ import annotations
 

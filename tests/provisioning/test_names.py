@@ -1,4 +1,4 @@
-"""A cloud that stores names in another form: one placement makes one instance all the same."""
+"""A cloud that stores names in another form: one instance per placement."""
 
 from __future__ import annotations
 

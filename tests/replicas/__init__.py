@@ -1,4 +1,6 @@
-"""Three replicas on one PostgreSQL under faults: real processes, real sockets, a real database.
+"""Three replicas on one PostgreSQL under faults.
+
+Processes, sockets and the database are real.
 
 Every replica reaches PostgreSQL and CloudNexus through a proxy of its own. The proxy imitates a network that
 drops packets: bytes stop, and no connection is reset. A driver places instances through random replicas,

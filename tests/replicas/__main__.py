@@ -1,4 +1,7 @@
-"""`python -m tests.replicas`: print the report as JSON, and exit with 1 if a promise did not hold."""
+"""`python -m tests.replicas`: print the report as JSON.
+
+The exit code is 1 if a promise did not hold.
+"""
 
 from __future__ import annotations
 

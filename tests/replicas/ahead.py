@@ -1,4 +1,6 @@
-"""Run nexusd with a wall clock that is ahead: `python -m tests.replicas.ahead SECONDS run --config FILE`.
+"""Run nexusd with a wall clock that is ahead.
+
+Usage: `python -m tests.replicas.ahead SECONDS run --config FILE`.
 
 Only `time.time` is replaced, which is where nexusd reads the wall clock. libfaketime intercepts every clock
 call of the process: `/metrics` took ten times as long under it.

@@ -32,7 +32,10 @@ class FaultKind(StrEnum):
 
 @dataclass(slots=True)
 class FaultWindow:
-    """When a replica suffered from one fault, by `time.monotonic()`; `end` is infinite while it lasts."""
+    """Time of one fault of a replica, by `time.monotonic()`.
+
+    `end` is infinite while it lasts.
+    """
 
     kind: FaultKind
     replica: str
@@ -42,7 +45,10 @@ class FaultWindow:
 
 @dataclass(slots=True)
 class Replica:
-    """A process that can be killed, frozen, restarted, and cut off from its store or from the cloud."""
+    """A process that can be killed, frozen, restarted, and partitioned.
+
+    Partitions cut it off from its store or from the cloud.
+    """
 
     name: str
     folder: Path
@@ -171,5 +177,5 @@ class Replica:
                 await self.process.wait()
 
     def affected(self, start: float, end: float, kinds: frozenset[FaultKind] = frozenset(FaultKind)) -> bool:
-        """Whether one of these faults overlaps the time from `start` to `end`."""
+        """Return whether one of these faults overlaps the time from `start` to `end`."""
         return any(w.kind in kinds and w.start <= end and w.end >= start for w in self.windows)

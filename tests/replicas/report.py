@@ -1,4 +1,4 @@
-"""What a run saw, and what must hold at its end."""
+"""Results of a run, and the promises that must hold at its end."""
 
 from __future__ import annotations
 

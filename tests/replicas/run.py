@@ -66,7 +66,9 @@ class Run:
             await self._place(f"worker-{self.placed:05d}")
 
     async def _place(self, name: str) -> None:
-        """Send the request to one replica after the other until it is accepted, under one idempotency key.
+        """Send the request to replicas in turn until it is accepted.
+
+        All requests have one idempotency key.
 
         The first attempt goes to two replicas at the same time.
         """
@@ -140,7 +142,10 @@ class Run:
     # what goes wrong
 
     async def inject_faults(self, until: float) -> None:
-        """At most one replica is left without a fault only by chance: two may suffer at the same time."""
+        """Inject faults at random.
+
+        Two replicas may suffer at the same time.
+        """
         async with asyncio.TaskGroup() as group:
             while time.monotonic() < until:
                 await asyncio.sleep(FAULT_EVERY_S * self.rng.uniform(0.3, 1.7))
@@ -271,7 +276,7 @@ async def _started(
 
 
 def _unreliable_cloud(seed: int) -> Cloud:
-    """Lose some answers of creates, and list some new instances late (within `settle`)."""
+    """Lose some responses of creates, and list some instances late within `settle`."""
     cloud = Cloud(
         EmulatorOptions(api_key=KEY, instances=INSTANCES, seed=seed, pending_s=1.0, provisioning_s=2.0)
     )

@@ -1,4 +1,4 @@
-"""Scrape `/metrics` of every replica from threads of its own, and measure how long it takes."""
+"""Scrapes `/metrics` of every replica from separate threads, and measures it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ NOT_RUNNING = frozenset({FaultKind.KILLED, FaultKind.FROZEN, FaultKind.RESTARTED
 
 
 class Scraper:
-    """Measure while entered. Scrapes that overlap a time in which the process did not run do not count."""
+    """Measure while entered.
+
+    Scrapes that overlap a time in which the process did not run do not count.
+    """
 
     def __init__(self, replicas: list[Replica]) -> None:
         self._replicas = replicas

@@ -1,4 +1,7 @@
-"""Three replicas under kills, freezes, silent networks and a wrong clock keep every promise."""
+"""Three replicas keep every promise under faults.
+
+Faults are kills, freezes, silent networks and a wrong clock.
+"""
 
 from __future__ import annotations
 

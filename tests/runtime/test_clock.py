@@ -52,7 +52,10 @@ def test_the_real_one_agrees_with_the_system() -> None:
 
 
 class Server:
-    """A clock elsewhere, some seconds ahead of the wall clock here; `takes_s`: how long reading it takes."""
+    """A remote clock, some seconds ahead of the wall clock.
+
+    `takes_s`: how long reading it takes.
+    """
 
     def __init__(self, clocks: Clocks, ahead_s: float) -> None:
         self.clocks = clocks

@@ -1,4 +1,4 @@
-"""How many descriptors there are, and how many of them clients may use."""
+"""Limit of descriptors, and the share of clients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the store's transactions show about it."""
+"""Health of the store, as its transactions show it."""
 
 from __future__ import annotations
 

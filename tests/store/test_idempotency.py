@@ -1,4 +1,4 @@
-"""The same request under one idempotency key, sent twice at the same time: one placement for both."""
+"""The same request under one idempotency key, sent twice at the same time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""State written by a wrong clock: nothing that is restored waits longer than its own longest wait."""
+"""State written by a wrong clock.
+
+Nothing that is restored waits longer than its own longest wait.
+"""
 
 from __future__ import annotations
 

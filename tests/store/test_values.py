@@ -28,7 +28,7 @@ MAX_NAME = 255
 
 
 def incompressible(length: int) -> str:
-    """A text of four bytes a character that PostgreSQL cannot compress into an index row."""
+    """Return a text of four bytes a character that PostgreSQL cannot compress."""
     rng = random.Random(length)
     return "".join(chr(rng.randrange(0x1F000, 0x2F000)) for _ in range(length))
 

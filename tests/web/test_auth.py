@@ -1,4 +1,7 @@
-"""Authentication and authorization: tokens, loopback, proxies, other sites, DNS rebinding."""
+"""Authentication and authorization of requests.
+
+Cases are tokens, loopback, proxies, other sites and DNS rebinding.
+"""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 async def elapsed_s(clock: VirtualClock, calls: Iterable[Awaitable[object]]) -> list[float]:
-    """How long each of the concurrent calls takes."""
+    """Return how long each of the concurrent calls takes."""
     began_at = clock.now()
 
     async def timed(call: Awaitable[object]) -> float:

@@ -1,4 +1,6 @@
-"""*Daemon*: the state of nexusd itself. What each replica does is shown by `instance`.
+"""*Daemon*: the state of nexusd itself.
+
+What each replica does is shown by `instance`.
 
 Only the leader places and notifies, so the counters of notifications are summed over the replicas.
 """

@@ -1,4 +1,4 @@
-"""*Fleet & regions*: what CloudNexus has, where the next placement would go, and what becomes of placements.
+"""*Fleet & regions*: instances, regions, the next placement, and placements.
 
 Several replicas are one nexusd: each fact is shown once, as one of them has it (`panels.once`).
 """

@@ -28,7 +28,9 @@ Words = Mapping[int, tuple[str, str]]
 
 
 def once(metric: str) -> str:
-    """Return the metric as one replica of each job has it: the leader, else the one with the newest data.
+    """Return the metric of one replica of each job.
+
+    It is the leader's, else that of the replica with the newest data.
 
     Replicas show the same facts but not at the same moment. While an instance changes its status, summing the
     maximum of each status over the replicas would count it twice.

@@ -75,7 +75,7 @@ def _kind(event: Event) -> Kind:
 
 
 def _alert_kind(event: Event) -> Kind:
-    """The Watchdog, which always fires, and alerts for information are neutral."""
+    """Return an alert's colour: the Watchdog and informational alerts are neutral."""
     labels = event.detail.get("labels")
     severity = labels.get("severity") if isinstance(labels, Mapping) else None
     fired = _SEVERITIES.get(severity, Kind.POOR)

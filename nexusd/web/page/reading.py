@@ -53,10 +53,11 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """All that one page is made from. `alerts`: those firing and pending, the most pressing first, and
-    `alert_counts` of the same pass. `stored` None: the store did not answer. `fleets`: the first `MAX_FLEETS`
-    of those declared, None when the store did not answer. `has_receivers`: whether alerts are sent to anyone.
-    `number` grows with every change.
+    """All that one page is made from.
+
+    `alerts`: those firing and pending, the most pressing first, and `alert_counts` of the same pass. `stored`
+    None: the store did not answer. `fleets`: the first `MAX_FLEETS` of those declared, None when the store
+    did not answer. `has_receivers`: whether alerts are sent to anyone. `number` grows with every change.
     """
 
     version: str
@@ -222,7 +223,10 @@ class Reading:
         return transaction
 
     async def _stored(self, transaction: Callable[[Transaction], tuple[Stored, _Decided]]) -> Stored | None:
-        """None when the store does not answer in time, or has not answered an earlier view yet."""
+        """Read the store's part of the view.
+
+        None if the store does not answer in time, or has not answered an earlier view yet.
+        """
         try:
             stored, self._decided = await self._reader.read(lambda: self._store.read(transaction))
         except StoreError:

@@ -89,7 +89,10 @@ class PageRoutes:
         return [web.get("/", self.page), web.get("/static/{name}", self._assets.file)]
 
     async def page(self, request: web.Request) -> web.Response:
-        """Raises `InputError` for a parameter out of its bounds, also one that this view ignores."""
+        """Serve the status page.
+
+        Raises `InputError` for a parameter out of its bounds, also one that this view ignores.
+        """
         _check(request)
         view = await self._reading.view()
         if text(request, "placement") is None and text(request, "show") is None:

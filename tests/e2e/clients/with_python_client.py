@@ -1,4 +1,7 @@
-"""Places an instance and follows it with the client that openapi-python-client generates. Run by a test."""
+"""Places an instance with the client that openapi-python-client generates.
+
+Run by a test.
+"""
 # The test reads what is printed, and makes the package that is imported.
 # ruff: noqa: T201
 # mypy: ignore-errors
