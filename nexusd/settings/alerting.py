@@ -16,6 +16,7 @@ from nexusd.settings.values import (
     Seconds,
     SecretText,
     SecretUrl,
+    Whole,
     check_http_url,
     custom,
     one_or_many,
@@ -213,7 +214,7 @@ class WebhookReceiver(Told, OverHttp):
     secret_file: Annotated[tuple[Path, ...], BeforeValidator(one_or_many), WithJsonSchema(ONE_OR_MANY)] = (
         Field(default=(), description="Files that hold the secrets, one or a list.")
     )
-    max_alerts: int = Field(default=0, ge=0, description="Alerts in one message, at most; 0 is no limit.")
+    max_alerts: Whole = Field(default=0, ge=0, description="Alerts in one message, at most; 0 is no limit.")
 
 
 class AlertmanagerReceiver(Told, OverHttp):

@@ -17,10 +17,12 @@ from pydantic_core import PydanticCustomError
 from nexusd.core.answers import Kind, Scope
 from nexusd.core.placement import DEFAULT_IMAGE
 from nexusd.settings.values import (
+    Number,
     Seconds,
     SecretText,
     SecretUrl,
     StoreUrl,
+    Whole,
     check_http_url,
     custom,
     is_host,
@@ -121,8 +123,8 @@ class CloudNexus(Section):
         "file changes.",
     )
     timeout_s: Seconds = duration("timeout", 10.0, "How long one request may take.", at_least_s=0.1)
-    max_concurrent_requests: int = Field(default=8, ge=1, le=256, description="Requests under way at once.")
-    max_requests_per_second: float = Field(
+    max_concurrent_requests: Whole = Field(default=8, ge=1, le=256, description="Requests under way at once.")
+    max_requests_per_second: Number = Field(
         default=50.0, gt=0, le=10_000, allow_inf_nan=False, description="The client's own rate limit."
     )
 
@@ -137,7 +139,7 @@ class Polling(Section):
 class Refusal(Section):
     """One addition to the table that classifies refusals; `status` or `code` (or both) must match."""
 
-    status: int | None = Field(
+    status: Whole | None = Field(
         default=None, ge=300, le=599, description="HTTP status to match; any when absent."
     )
     code: ShortText = Field(default="*", description="`error.code` to match; `*` and `?` stand for others.")
@@ -150,7 +152,7 @@ class Refusal(Section):
 class Placement(Section):
     """`placement`: the policy and its time limits."""
 
-    max_creates_per_minute: float = Field(
+    max_creates_per_minute: Number = Field(
         default=30.0,
         gt=0,
         le=100_000,
@@ -181,16 +183,16 @@ class Placement(Section):
     switch_margin_s: Seconds | None = duration(
         "switch_margin", None, "How much lower a latency must be to take over from the best; off when absent."
     )
-    max_per_region: int | None = Field(
+    max_per_region: Whole | None = Field(
         default=None, ge=1, description="Instances allowed per region; no cap when absent."
     )
-    max_instances: int | None = Field(
+    max_instances: Whole | None = Field(
         default=None,
         ge=1,
         description="Live instances and open placements allowed in total; more placements wait. "
         "No limit when absent.",
     )
-    max_instances_per_plan: int | None = Field(
+    max_instances_per_plan: Whole | None = Field(
         default=None, ge=1, description="The same for each plan; no limit when absent."
     )
     refusals: tuple[Refusal, ...] = Field(
@@ -202,14 +204,14 @@ class Spread(Section):
     """At most `max_skew` more instances of `group` in one eligible region than in another."""
 
     group: ShortText = Field(description="Instances that are spread together.")
-    max_skew: int = Field(default=1, ge=1, description="The largest difference between two regions.")
+    max_skew: Whole = Field(default=1, ge=1, description="The largest difference between two regions.")
 
 
 class Fleet(Section):
     """One entry of `fleets`: instances that are kept alive."""
 
     name: Name = Field(description="Its instances are called this, a hyphen and 5 letters or digits.")
-    count: int = Field(ge=0, le=100_000, description="Instances to keep alive.")
+    count: Whole = Field(ge=0, le=100_000, description="Instances to keep alive.")
     plan: Literal["starter", "pro", "enterprise"] = Field(description="Instance tier.")
     image: ShortText = Field(default=DEFAULT_IMAGE, description="OS base image.")
     ssh_keys: tuple[ShortText, ...] = Field(default=(), description="SSH key ids to inject.")
@@ -220,7 +222,7 @@ class Fleet(Section):
     where: str | None = Field(default=None, description="CEL over `region` that an allowed region satisfies.")
     spread: Spread | None = Field(default=None, description="Limit on unevenness between regions.")
     replace_stopped: bool = Field(default=False, description="Whether a stopped instance counts as lost.")
-    max_replacements: int = Field(
+    max_replacements: Whole = Field(
         default=1, ge=0, description="Creates in flight at once beyond `count` existing instances."
     )
 
@@ -317,6 +319,6 @@ class Metrics(Section):
     """`metrics`: what `/metrics` holds."""
 
     per_instance: bool = Field(default=False, description="Add series for every instance.")
-    max_instances: int = Field(
+    max_instances: Whole = Field(
         default=10_000, ge=0, le=1_000_000, description="Instances with series of their own, at most."
     )

@@ -66,6 +66,17 @@ Seconds = Annotated[
 """A duration; seconds once read. `json_schema` describes it."""
 
 
+def _no_boolean(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise custom("a number")
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_no_boolean)]
+"""A whole number. `true` is an error: pydantic alone reads it as 1."""
+Number = Annotated[float, BeforeValidator(_no_boolean)]
+
+
 class _Secret(Secret[str]):
     """A secret without surrounding byte-order marks and line breaks."""
 
