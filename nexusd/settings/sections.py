@@ -23,6 +23,7 @@ from nexusd.settings.values import (
     SecretUrl,
     StoreUrl,
     Whole,
+    WholeOrNone,
     check_http_url,
     custom,
     is_host,
@@ -139,7 +140,7 @@ class Polling(Section):
 class Refusal(Section):
     """One addition to the table that classifies refusals; `status` or `code` (or both) must match."""
 
-    status: Whole | None = Field(
+    status: WholeOrNone = Field(
         default=None, ge=300, le=599, description="HTTP status to match; any when absent."
     )
     code: ShortText = Field(default="*", description="`error.code` to match; `*` and `?` stand for others.")
@@ -183,16 +184,16 @@ class Placement(Section):
     switch_margin_s: Seconds | None = duration(
         "switch_margin", None, "How much lower a latency must be to take over from the best; off when absent."
     )
-    max_per_region: Whole | None = Field(
+    max_per_region: WholeOrNone = Field(
         default=None, ge=1, description="Instances allowed per region; no cap when absent."
     )
-    max_instances: Whole | None = Field(
+    max_instances: WholeOrNone = Field(
         default=None,
         ge=1,
         description="Live instances and open placements allowed in total; more placements wait. "
         "No limit when absent.",
     )
-    max_instances_per_plan: Whole | None = Field(
+    max_instances_per_plan: WholeOrNone = Field(
         default=None, ge=1, description="The same for each plan; no limit when absent."
     )
     refusals: tuple[Refusal, ...] = Field(

@@ -74,6 +74,7 @@ def _no_boolean(value: Any) -> Any:
 
 Whole = Annotated[int, BeforeValidator(_no_boolean)]
 """A whole number. `true` is an error: pydantic alone reads it as 1."""
+WholeOrNone = Annotated[int | None, BeforeValidator(_no_boolean)]
 Number = Annotated[float, BeforeValidator(_no_boolean)]
 
 
