@@ -12,11 +12,11 @@ import typer
 
 from nexusd.cli.daemon import AnsweredError, Daemon, DaemonError, listed, may_pass, part
 from nexusd.cli.options import DEFAULT_URL, EVENT_TYPES, Format, Output, Token, Url, one_of
-from nexusd.cli.output import note, on_terminal, print_json, printable, show, to_json
+from nexusd.cli.output import note, on_terminal, print_json, show, to_json
 from nexusd.cli.tables import print_table
 from nexusd.cli.times import ago
 from nexusd.core.errors import NexusdError
-from nexusd.core.spelling import nearest
+from nexusd.core.spelling import describe_unknown
 
 PATH = "/api/v1/events"
 DEFAULT_LIMIT = 100
@@ -80,11 +80,8 @@ def _checked_types(types: Sequence[str]) -> frozenset[str]:
     """Raise typer's usage error for an unknown type: a typo would match no event."""
     for kind in types:
         if kind not in EVENT_TYPES:
-            close = nearest(kind, EVENT_TYPES)
-            hint = f"did you mean {close}? " if close else ""
-            raise typer.BadParameter(
-                f"{printable(kind)!r} is unknown; {hint}known: {', '.join(EVENT_TYPES)}", param_hint="--type"
-            )
+            problem = describe_unknown(kind, EVENT_TYPES, ", ".join(EVENT_TYPES))
+            raise typer.BadParameter(problem, param_hint="--type")
     return frozenset(types)
 
 

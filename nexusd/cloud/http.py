@@ -35,6 +35,7 @@ from nexusd.cloud.refusals import ErrorAnswer
 from nexusd.cloud.wire import MAX_CODE, MAX_TEXT, decode_error
 from nexusd.core.errors import BadAnswerError, ConfigError, UnavailableError
 from nexusd.core.text import one_line
+from nexusd.file_version import FileVersion, file_version
 
 log = structlog.get_logger(__name__)
 
@@ -206,28 +207,20 @@ class Tls:
 
     def __init__(self, ca_file: Path | None) -> None:
         self._file = ca_file
-        self._stamp: tuple[int, int, int] | None = None
+        self._stamp: FileVersion | None = None
         self._context = ssl.create_default_context() if ca_file is None else _trusting(ca_file)
         if ca_file is not None:
-            self._stamp = _stamp(ca_file)
+            self._stamp = file_version(ca_file)
 
     def context(self) -> ssl.SSLContext:
         """Return the context for new connections."""
-        if self._file is not None and (stamp := _stamp(self._file)) != self._stamp:
+        if self._file is not None and (stamp := file_version(self._file)) != self._stamp:
             self._stamp = stamp
             try:
                 self._context = _trusting(self._file)
             except ConfigError as error:
                 log.warning("api_ca_file_reload_failed", error=f"{error}; the last good one stays in use")
         return self._context
-
-
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _trusting(ca_file: Path) -> ssl.SSLContext:

@@ -9,10 +9,11 @@ from pathlib import Path
 import structlog
 
 from nexusd.core.errors import ConfigError
+from nexusd.file_version import FileVersion, file_version
 
 log = structlog.get_logger(__name__)
 
-_Stamp = tuple[tuple[int, int, int] | None, ...]
+_Stamp = tuple[FileVersion | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class ClientTls:
         return self._context
 
     def _stamp_now(self) -> _Stamp:
-        return tuple(_stamp(path) for path in self._files.given)
+        return tuple(file_version(path) for path in self._files.given)
 
 
 def _context(files: TlsFiles) -> ssl.SSLContext:
@@ -66,14 +67,6 @@ def _context(files: TlsFiles) -> ssl.SSLContext:
         # an empty password: a key that has one is an error, not a question on the terminal
         context.load_cert_chain(files.cert_file, files.key_file, password="")
     return context
-
-
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _reason(error: Exception) -> str:

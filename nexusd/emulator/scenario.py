@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, cast
 
 import yaml
 
 from nexusd.core.durations import parse_duration
 from nexusd.core.errors import ConfigError
+from nexusd.core.yaml_loader import BoundedLoader
 from nexusd.emulator.effects import (
     Answer,
     Drift,
@@ -32,26 +32,6 @@ from nexusd.emulator.faults import Fault, Match, Schedule
 from nexusd.emulator.sections import Section, Value
 
 _MAX_FILE_BYTES = 1024 * 1024
-_MAX_DEPTH = 40
-
-
-class _Loader(yaml.SafeLoader):
-    _depth = 0
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """Compose a node and what it contains.
-
-        Bounded here: the stack ends elsewhere in each Python.
-        """
-        if self._depth > _MAX_DEPTH:
-            mark = cast("Any", self).peek_event().start_mark
-            raise yaml.MarkedYAMLError(
-                problem=f"nested more than {_MAX_DEPTH} levels deep", problem_mark=mark
-            )
-        self._depth += 1
-        node = super().compose_node(parent, index)
-        self._depth -= 1
-        return node
 
 
 def load_scenario(path: Path) -> tuple[Fault, ...]:
@@ -72,7 +52,7 @@ def load_scenario(path: Path) -> tuple[Fault, ...]:
 def parse_scenario(text: str, source: str = "scenario") -> tuple[Fault, ...]:
     """The faults of a scenario's text; `source` is what errors call it. Raises `ConfigError`."""
     try:
-        node = yaml.compose(text, Loader=_Loader)
+        node = yaml.compose(text, Loader=BoundedLoader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark is not None else 1
         raise ConfigError(f"{source}:{line}: not YAML: {error.problem}") from error

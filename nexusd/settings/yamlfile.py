@@ -10,16 +10,14 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
 
 import yaml
 
 from nexusd.core.errors import ConfigError
+from nexusd.core.yaml_loader import MAX_DEPTH, TOO_DEEP, BoundedLoader
 
 MAX_BYTES = 1 << 20
 MAX_VALUES = 50_000
-MAX_DEPTH = 40
-_TOO_DEEP = f"nested more than {MAX_DEPTH} levels deep"
 
 KeyPath = tuple[str | int, ...]
 _MERGE = "tag:yaml.org,2002:merge"
@@ -69,24 +67,10 @@ def _syntax_error(name: str, error: yaml.MarkedYAMLError) -> str:
     return f"{where}: not valid YAML: {error.problem or error.context}"
 
 
-class _CoreLoader(yaml.SafeLoader):
+class _CoreLoader(BoundedLoader):
     """Resolves plain scalars as YAML 1.2's core schema does (10.3.2), and `<<` as a merge."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - PyYAML's own
-    _depth = 0
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """Compose a node and what it contains.
-
-        Bounded here: the stack ends elsewhere in each Python.
-        """
-        if self._depth > MAX_DEPTH:
-            mark = cast("Any", self).peek_event().start_mark
-            raise yaml.MarkedYAMLError(problem=_TOO_DEEP, problem_mark=mark)
-        self._depth += 1
-        node = super().compose_node(parent, index)
-        self._depth -= 1
-        return node
 
 
 _SCALARS = (
@@ -127,7 +111,7 @@ class _Walk:
         if self._values > MAX_VALUES:
             raise self._error(node, f"more than {MAX_VALUES} values (aliases counted as often as used)")
         if len(path) > MAX_DEPTH:
-            raise self._error(node, _TOO_DEEP)
+            raise self._error(node, TOO_DEEP)
         if isinstance(node, yaml.MappingNode) and node.tag == "tag:yaml.org,2002:map":
             return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode) and node.tag == "tag:yaml.org,2002:seq":

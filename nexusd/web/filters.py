@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from nexusd.core.errors import InputError
 from nexusd.core.region_names import enumerate_names
-from nexusd.core.spelling import nearest
+from nexusd.core.spelling import describe_unknown
 from nexusd.core.world import World
 from nexusd.web.metrics import INSTANCE_STATUSES
 
@@ -34,7 +34,5 @@ def _check(name: str, value: str | None, known: Iterable[str]) -> None:
     if value is None or value in known:
         return
     listed = sorted(known)
-    close = nearest(value, listed)
-    hint = f"did you mean {close}? " if close else ""
-    choices = enumerate_names(listed) or "none"
-    raise InputError(f"{name}: {value[:64]!r} is unknown; {hint}known: {choices}", name)
+    problem = describe_unknown(value, listed, enumerate_names(listed) or "none")
+    raise InputError(f"{name}: {problem}", name)
