@@ -28,13 +28,18 @@ from nexusd.core.world import World
 T = TypeVar("T")
 
 
+MAX_SLEW = 0.01
+"""Share by which `Clock.now` runs faster or slower while it approaches a clock that it follows."""
+
+
 class Clock(Protocol):
     """Time (`runtime/clock.py`; virtual in tests).
 
     `now()` is UTC seconds since the epoch, anchored on the wall clock when the process starts and advanced
     by a clock that never steps and that counts suspend. All instants of one process compare truly, whatever
     is done to the wall clock. `utc_offset_s()` is what the wall clock has stepped by since: add it to an
-    instant before a person or another system sees it.
+    instant before a person or another system sees it. A clock that follows another's may run too fast or too
+    slow by `MAX_SLEW`.
     """
 
     def now(self) -> float: ...

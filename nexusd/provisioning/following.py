@@ -15,7 +15,7 @@ from nexusd.core.lifecycle import ABSENCES_NEEDED, Attempt, Outcome, Placement, 
 from nexusd.core.polls import unreachable
 from nexusd.core.records import Instance
 from nexusd.core.world import World
-from nexusd.ports import Clock, Store
+from nexusd.ports import MAX_SLEW, Clock, Store
 from nexusd.provisioning.journal import Journal
 
 
@@ -213,8 +213,9 @@ class Follower:
 
     def _quiet_until(self, attempt: Attempt) -> float:
         options = self.options
+        settle_s = options.settle_s * (1 + MAX_SLEW)  # the clock may run too fast
         epoch = self._store.epoch
-        return lifecycle.quiet_until(attempt, options.settle_s, epoch, self._term_began_at, options.timeout_s)
+        return lifecycle.quiet_until(attempt, settle_s, epoch, self._term_began_at, options.timeout_s)
 
 
 LOOK_EVERY_S = 5.0

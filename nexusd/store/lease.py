@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from nexusd.ports import Clock
+from nexusd.ports import MAX_SLEW, Clock
 from nexusd.store.schema import leases
 from nexusd.store.statements import Row, Session, Statement, Values, given
 from nexusd.store.transaction import SqlTransaction
@@ -146,8 +146,8 @@ class Lease:
         if epoch is None:
             return
         self.epoch = epoch
-        # From before it was asked for: this process must stop before another can begin.
-        self._until = asked_at + self._ttl_s if self._statements.expires else inf
+        # This process must stop before another can begin: counted from before the request, by a slow clock.
+        self._until = asked_at + self._ttl_s * (1 - MAX_SLEW) if self._statements.expires else inf
 
     def _values(self, epoch: int) -> Values:
         return {"lease": NAME, "me": self._holder, "mine": epoch, "ttl": self._ttl_s}

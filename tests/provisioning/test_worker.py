@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,10 @@ from nexusd.core.lifecycle import Outcome, State
 from nexusd.core.placement import PlacementRequest
 from nexusd.core.polls import INSTANCES, REGIONS
 from nexusd.core.records import Instance
-from nexusd.ports import IdempotencyKey
+from nexusd.ports import MAX_SLEW, IdempotencyKey
+from nexusd.provisioning.following import FollowOptions
 from tests.fakes import LOST, NEVER_ARRIVED, NOT_SENT, WITHOUT_ID, Create, FakeCloudApi, refusal
-from tests.provisioning.site import EAST, SETTLE_S, WEST, site
+from tests.provisioning.site import EAST, OPTIONS, SETTLE_S, WEST, site
 from tests.virtual_time import VirtualClock, in_virtual_time
 
 
@@ -85,6 +87,18 @@ async def test_what_is_proven_absent_is_tried_in_the_next_region_and_not_before(
             ("us-east-1", Outcome.ABSENT),
             ("eu-west-2", Outcome.CREATED),
         ]
+
+
+@in_virtual_time
+async def test_a_clock_that_runs_too_fast_does_not_shorten_the_quiet_time(tmp_path: Path) -> None:
+    """A clock that approaches PostgreSQL's by `MAX_SLEW` counts `settle` too soon."""
+    follow = FollowOptions(timeout_s=10.0, settle_s=1000.0)
+    async with site(tmp_path, options=replace(OPTIONS, follow=follow)) as here:
+        here.cloud.script_creates(NEVER_ARRIVED)
+        accepted = await here.place()
+        await here.until(accepted, State.PROVISIONING)
+        [first, second] = await here.store.run(lambda tx: tx.placements.attempts(accepted.id))
+        assert second.sent_at - first.send_deadline > follow.settle_s * (1 + MAX_SLEW) + 10.0  # two listings
 
 
 @in_virtual_time

@@ -107,3 +107,25 @@ def test_a_slow_measurement_is_ignored() -> None:
     server.ahead_s, server.takes_s = 700.0, 10.0
     clock.follow(server.read)
     assert clock.utc_offset_s() == 0.0
+
+
+def test_a_reader_in_another_thread_sees_no_step_while_the_clock_is_measured() -> None:
+    """The store's thread measures; the event loop reads the time at any moment of it."""
+    clocks = Clocks()
+    clock, server = clocks.clock(), Server(clocks, 0.0)
+    clock.follow(server.read)
+    server.ahead_s = 30.0
+    clock.follow(server.read)
+    clocks.pass_s(100.0)
+    seen: list[float] = []
+    replaced = type(clock).__setattr__
+
+    class Observed(SystemClock):
+        def __setattr__(self, name: str, value: object) -> None:
+            replaced(self, name, value)
+            seen.append(self.now())
+
+    clock.__class__ = Observed
+    before = clock.now()
+    clock.follow(server.read)
+    assert seen == pytest.approx([before] * len(seen), abs=1e-3, rel=0.0)
