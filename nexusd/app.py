@@ -51,8 +51,9 @@ UNCOMMITTED_INTERVALS = 3
 RELEASE_WITHIN_S = 2.0
 """How long a stop waits for the lease to be released; otherwise it expires."""
 STORE_PATIENCE_S = 5.0
-"""How long the store may be silent, or take no commit, before `/-/ready` says so: as long as one waits for a
-lock (`StoreOptions.lock_timeout_s`)."""
+"""Longest time without a response or a commit of the store before `/-/ready` is 503.
+
+It equals the wait for a lock (`StoreOptions.lock_timeout_s`)."""
 CLOCK_DIFFERENCE_S = 5.0
 """A larger difference between this machine's clock and PostgreSQL's is logged."""
 STUCK_AFTER_S = 180.0

@@ -3,7 +3,7 @@
 Built by `app`, run by its tasks.
 
 A pass decides from the world as it was and from what is new, and writes all that follows in one transaction.
-While the store does not commit, polls and the world go on, so that pages and metrics stay live, and
+While the store does not commit, polls and the world continue, so that pages and metrics stay live, and
 uncommitted passes wait in order, bounded (`persistence.py`); after a crash the world is what the store has,
 and the next answers show the same differences again.
 """
@@ -153,7 +153,7 @@ class Cycle:
         now = self._clock.now()
         if self._store.leading:
             await self._begin_term(now)
-        found = await self._store.run(lambda tx: restored(tx, now))  # unlocked: polls go on while it waits
+        found = await self._store.run(lambda tx: restored(tx, now))  # unlocked: polls continue meanwhile
         async with self._lock:
             size = len(found.inventory[0])
             self._begin_from(found, await beside(size, remembered, found, self._world.fleets))

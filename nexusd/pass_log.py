@@ -2,8 +2,8 @@
 
 Used by `cycle`.
 
-A pass logs at most `MAX_LINES` lines about alerts and as many about changes. What is beyond is counted in
-one more line, so that an outage of ten thousand instances does not flood the log.
+A pass logs at most `MAX_LINES` lines about alerts and as many about changes. One more line counts the rest,
+so that an outage of ten thousand instances does not flood the log.
 """
 
 from __future__ import annotations

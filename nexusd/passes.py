@@ -182,9 +182,9 @@ def remembered(restored: Restored, fleets: Fleets) -> Inventory:
 
 @dataclass(frozen=True, slots=True)
 class Pressing:
-    """The placements that alerts look at.
+    """Placements that alert rules evaluate.
 
-    `unlooked`: how many there are beyond these, by state.
+    `unlooked`: number of placements beyond these, by state.
 
     `under_way`: the open ones past the queue, read where instances are limited. `plans`: the plans of listed
     instances that placements made, read where plans are limited.

@@ -3,7 +3,7 @@
 Used by `cycle`.
 
 A store may take minutes to fail: packets are dropped without a reset, a table is locked, an fsync takes
-seconds. Polls and the state in memory must go on meanwhile, so a pass waits for the store `PATIENCE_S` at
+seconds. Polls and the state in memory must continue meanwhile, so a pass waits for the store `PATIENCE_S` at
 most, and not at all for a request that an earlier pass has waited for.
 """
 
@@ -85,14 +85,14 @@ class PassWriter:
         self._pending.append(Unsaved(self._number, write, messages, self.deliver))
 
     def clear(self) -> None:
-        """Drop what is queued: another replica leads, or led meanwhile."""
+        """Drop the queued passes: another replica leads, or led meanwhile."""
         self._pending.clear()
 
     async def save(self, epoch: int) -> bool:
-        """Commit all that is queued, in its order; False when that has not happened yet.
+        """Commit all queued passes in order; return False if that is not done yet.
 
-        A commit that is late goes on in the background, together with what is queued until it ends or the
-        term does. Raises what a transaction raised, even if it ended after the call that began it.
+        A late commit continues in the background, with the passes queued until it or the term ends.
+        Raises the error of a transaction, even if it ended after the call that began it.
         """
         if self._commit is not None and self._commit.done():
             self._commit.result()
@@ -165,7 +165,7 @@ def batched(items: Sequence[T]) -> Iterator[Sequence[T]]:
 
 
 def _retrieve(future: asyncio.Future[T]) -> None:
-    """Mark the exception of an abandoned request as retrieved."""
+    """Retrieve the exception of an abandoned request, so that asyncio does not log it."""
     if not future.cancelled():
         future.exception()
 

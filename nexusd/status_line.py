@@ -4,8 +4,8 @@ Used by `delivery` and `cloud`.
 
 A receiver that responds 2xx has the message, and a create that was answered 2xx made an instance, even when a
 header exceeds the parser's limits, is malformed, or the connection breaks before the last header. The parser
-raises then without the status. So `StatusTap` stands between the transport and aiohttp's protocol and keeps
-the first bytes of each response. Responses with a 1xx status, which may precede it, are skipped.
+raises then without the status. `StatusTap` sits between the transport and aiohttp's protocol and keeps the
+first bytes of each response. Responses with a 1xx status, which may precede it, are skipped.
 """
 
 from __future__ import annotations

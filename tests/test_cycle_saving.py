@@ -225,7 +225,7 @@ HANGS_S = 3600.0
 
 
 @in_virtual_time
-async def test_polls_go_on_while_the_store_does_not_answer(tmp_path: Path) -> None:
+async def test_polls_continue_while_the_store_does_not_respond(tmp_path: Path) -> None:
     """A silent PostgreSQL stopped polls, and the leader blamed the cloud for it."""
     async with watch(tmp_path) as here:
         run_leading, read = here.store.run_leading, here.store.read
@@ -285,7 +285,7 @@ async def test_an_error_of_a_late_commit_ends_the_next_pass(tmp_path: Path) -> N
 
 
 @in_virtual_time
-async def test_polls_go_on_while_a_new_leader_waits_for_what_the_last_one_left(tmp_path: Path) -> None:
+async def test_polls_continue_while_a_new_leader_reads_the_stored_state(tmp_path: Path) -> None:
     async with watch(tmp_path) as here:
         run = here.store.run
         here.store.run = delayed(run, HANGS_S)  # type: ignore[method-assign,assignment]

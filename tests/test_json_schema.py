@@ -157,7 +157,7 @@ def test_a_receivers_keys_follow_from_its_type() -> None:
     assert chosen["webhook"] == "#/$defs/WebhookReceiver"
 
 
-def test_what_is_added_is_about_sections_and_keys_that_exist() -> None:
+def test_additions_are_about_sections_and_keys_that_exist() -> None:
     sections = json_schema()["$defs"]
     assert set(SECTIONS) <= set(sections)
     for section, key in VALUES:
@@ -165,7 +165,7 @@ def test_what_is_added_is_about_sections_and_keys_that_exist() -> None:
 
 
 @pytest.mark.slow  # the validator comes with the development tools
-def test_a_python_validator_accepts_what_is_right_and_refuses_what_is_wrong() -> None:
+def test_a_python_validator_accepts_examples_and_refuses_mistakes() -> None:
     need(find_spec("jsonschema_rs"), "jsonschema-rs is not installed")
     validator = import_module("jsonschema_rs").validator_for(json_schema())
     assert [document for document in RIGHT if not validator.is_valid(document)] == []
@@ -183,7 +183,7 @@ console.log(JSON.stringify([say(right, true), say(wrong, false)]));
 
 
 @pytest.mark.slow  # npm installs the validator
-def test_ajv_in_strict_mode_accepts_what_is_right_and_refuses_what_is_wrong(tmp_path: Path) -> None:
+def test_ajv_in_strict_mode_accepts_examples_and_refuses_mistakes(tmp_path: Path) -> None:
     modules = install(tmp_path, AJV, FORMATS)
     ran = subprocess.run(
         [need_program("node"), "-e", _STRICT],

@@ -78,7 +78,7 @@ def test_many_alerts_are_a_bounded_number_of_lines() -> None:
     assert (logged[-1]["alert_fired"], logged[-1]["alertnames"]) == (5, {"InstanceStopped": 5})
 
 
-def test_changes_are_logged_by_what_they_are() -> None:
+def test_changes_are_logged_by_their_kind() -> None:
     one = Instance("inst_1", "web-1", "running", "us-east-1")
     changes = (
         InstanceAppeared(one),
@@ -120,7 +120,7 @@ def test_many_changes_are_a_bounded_number_of_lines() -> None:
 
 
 @in_virtual_time
-async def test_the_leader_logs_what_its_passes_find_and_a_follower_does_not(tmp_path: Path) -> None:
+async def test_only_the_leader_logs_the_findings_of_its_passes(tmp_path: Path) -> None:
     async with watch(tmp_path) as here:
         here.cloud.put(Instance("inst_1", "web-1", "running", "us-east-1"))
         await here.poll()

@@ -2,8 +2,8 @@
 
 Causes are SIGSTOP, a suspended VM, or a blocked event loop.
 
-The daemon's parts poll, place and alert in virtual time. The cloud goes on while they are suspended, and does
-nothing that lasts long enough for an alert, so that every alert is false.
+The daemon's parts poll, place and alert in virtual time. The cloud continues while they are suspended, and
+does nothing that lasts long enough for an alert, so that every alert is false.
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ class Daemon:
         await self.intake.accept(request, None)
 
     def suspend(self, seconds: float, *, machine: bool) -> None:
-        """Suspend the machine, or stop only the process, whose monotonic clock goes on."""
+        """Suspend the machine, or stop only the process, whose monotonic clock continues."""
         if machine:
             self.clock.suspend(seconds)
         else:
@@ -253,7 +253,7 @@ async def test_a_daemon_that_does_not_notice_suspensions_is_caught(
 
 @pytest.mark.parametrize("machine", [False, True])
 @in_virtual_time
-async def test_what_happened_meanwhile_is_notified_after_the_first_polls(
+async def test_events_during_a_suspension_are_notified_after_the_first_polls(
     tmp_path: Path,
     machine: bool,  # noqa: FBT001 - a parametrized case
 ) -> None:
@@ -292,7 +292,7 @@ async def test_an_outage_that_began_before_or_during_a_suspension_is_reported(
 
 @pytest.mark.parametrize(("down", "alert"), [(True, "CloudAPIUnreachable"), (False, "SnapshotStale")])
 @in_virtual_time
-async def test_a_daemon_that_is_blocked_all_the_time_says_so(
+async def test_a_daemon_that_is_blocked_all_the_time_reports_it(
     tmp_path: Path,
     down: bool,  # noqa: FBT001 - a parametrized case
     alert: str,

@@ -142,7 +142,7 @@ def judge(
 ) -> CreateAnswer:
     """Return the outcome.
 
-    `said`: what an answer other than a 2xx says, None if there is none.
+    `said`: the meaning of a response other than a 2xx, None if there is none.
     """
     if not post.sent:
         not_sent = guard.refusal or post.error or f"{REQUEST}: answered before it was sent"

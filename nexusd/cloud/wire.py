@@ -3,7 +3,7 @@
 Instances are decoded straight into `core.records.Instance`. Only a page that does not fit the types is
 decoded again, field by field and liberally, so that one odd record does not stop all others:
 
-- A lone surrogate (`"\\ud800"`) and a NUL (`"\\u0000"`), which JSON can write and not every store can hold,
+- A lone surrogate (`"\\ud800"`) and a NUL (`"\\u0000"`), which JSON can express but not every store can hold,
   are read as U+FFFD.
 - An id that is a number is its text. A record without an id makes the listing partial: it cannot be counted.
 - Without a usable name, status or region, the name is empty and the others are `UNKNOWN`. An optional field

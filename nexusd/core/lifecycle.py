@@ -369,7 +369,7 @@ def is_of_another(placement: Placement, instance: Instance, placed: Container[st
 
 
 def identify(placement: Placement, attempt: Attempt, inventory: Inventory) -> Instance | None:
-    """Return the listed instance of an attempt that is known to have made one.
+    """Return the listed instance of an attempt that certainly made one.
 
     Without an exact match it is the one similar instance of this plan and image, if there is only one.
     """

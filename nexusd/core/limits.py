@@ -57,7 +57,7 @@ class InstanceUsage:
 def measure_usage(
     inventory: Inventory, under_way: Iterable[Placement], plans: Mapping[str, str]
 ) -> InstanceUsage:
-    """Return what is used of the limits.
+    """Return the usage of the limits.
 
     `under_way`: the open placements past the queue. `plans`: the plan of each instance that a placement made,
     by instance id; needed only where plans are limited.

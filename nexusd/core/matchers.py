@@ -59,7 +59,7 @@ class Matcher:
 def parse_matchers(text: str) -> tuple[Matcher, ...]:
     """Parse one matcher, or several in braces.
 
-    Raises `InputError`, which names what is wrong with the text.
+    Raises `InputError`, which describes the mistake.
     """
     stripped = text.strip()
     if not stripped.startswith("{"):
@@ -82,7 +82,7 @@ def parse_matchers(text: str) -> tuple[Matcher, ...]:
 def parse_matcher(text: str) -> Matcher:
     """Parse a matcher such as `severity="critical"`; the value's quotes are optional.
 
-    Raises `InputError`, which names what is wrong with the text.
+    Raises `InputError`, which describes the mistake.
     """
     found = _ONE.fullmatch(text)
     if found is None:

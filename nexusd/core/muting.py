@@ -13,8 +13,10 @@ from nexusd.core.matchers import Matcher, all_match, matcher
 from nexusd.core.silences import Silence, SilenceState
 
 MAX_GRACE_S = 60.0
-"""A resolved alert goes on inhibiting until rules have evaluated a snapshot begun after it resolved, which
-shows what resolved with it; at most for this long.
+"""Maximum time for which a resolved alert inhibits.
+
+It ends earlier when rules have evaluated a snapshot begun after the alert resolved, which shows the alerts
+that resolved with it.
 """
 NEVER_EVALUATED = float("-inf")
 

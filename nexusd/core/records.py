@@ -38,7 +38,8 @@ class Instance(msgspec.Struct, frozen=True, gc=False):
     """One compute instance (reference: Schemas, Instance).
 
     `status` is kept as it was sent. `name` is empty when the API gives none. `plan` and `image` are not in
-    the reference's schema but are read when a listing has them, to tell an own instance from a namesake.
+    the reference's schema but are read when a listing has them, to distinguish an own instance from a
+    namesake.
     """
 
     id: NonEmptyString

@@ -41,7 +41,7 @@ class Facts:
     None when they were not read. `unlooked`: how many there are beyond these, by state. `backlog`: what
     receivers have not got; as `placements`. `fleets`: those declared, as they will be.
     `shared_names`: the placement that found several instances of its name, by name. `usage`: how much of the
-    `limits` on instances is used; None when it is not known.
+    `limits` on instances is used; None if unknown.
     `evaluated_from`: start of the older of the two latest snapshots (regions, instances) that rules have
     evaluated completely, this pass included.
     """

@@ -12,7 +12,7 @@ _LOADER = ("failed to map segment", "cannot allocate memory", "Cannot allocate m
 
 
 def describe_shortage(error: BaseException) -> str | None:
-    """Return what is short and what to do about it; None for any other error."""
+    """Return the shortage and its remedy; None for any other error."""
     if isinstance(error, BaseExceptionGroup):
         found = (describe_shortage(each) for each in error.exceptions)
         return next((text for text in found if text is not None), None)

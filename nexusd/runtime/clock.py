@@ -41,7 +41,7 @@ class SystemClock:
 
     The wall clock is read at construction.
 
-    Several replicas on one PostgreSQL must agree on the time of what is stored there, so they `follow` the
+    Several replicas on one PostgreSQL must agree on stored times, so they `follow` the
     server's clock. The first measurement sets the clock; later ones slew it, so that it never steps.
     `wall` and `elapsed` give seconds; tests pass their own.
     """

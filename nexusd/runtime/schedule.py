@@ -12,8 +12,8 @@ two hours. Python defines `datetime.now(tz)` as `tz.fromutc(…)`, and the time 
 option, so it is given one whose `fromutc` answers with the injected `Clock` instead: that clock never steps,
 counts suspend, and knows no daylight saving. There is nothing to detect and nothing to reschedule, and under
 a virtual clock the real scheduler runs in virtual time unpatched. The timer that wakes APScheduler is the
-event loop's (monotonic) one, which stands still while the machine is suspended; `hurry` sets it again for a
-job that is overdue.
+event loop's (monotonic) one, which does not advance while the machine is suspended; `hurry` sets it again for
+a job that is overdue.
 """
 
 from __future__ import annotations
@@ -142,7 +142,9 @@ class Schedule:
         if poll.job is None or poll.wanted.is_set():
             return
         at = self._elapsed_time.datetime_of(due)
-        overdue = poll.job.next_run_time <= datetime.now(self._elapsed_time)  # its timer stood still, too
+        overdue = poll.job.next_run_time <= datetime.now(
+            self._elapsed_time
+        )  # its timer did not advance either
         if overdue or at < poll.job.next_run_time:
             poll.job.modify(next_run_time=at)
 

@@ -22,7 +22,7 @@ _DROPPED = frozenset({"default", "format", "ge", "title", "writeOnly"})
 _BY_NAME = frozenset({"$defs", "patternProperties", "properties"})
 """Keywords whose value maps names to schemas."""
 _ENDS = r"[\uFEFF\r\n]*"
-"""What is removed from both ends of a secret."""
+"""Characters that are removed from both ends of a secret."""
 _URL = r"[hH][tT][tT][pP][sS]?://[^\s/?#]+[^\s]*"
 _LOOPBACK = r"([lL][oO][cC][aA][lL][hH][oO][sS][tT]|127(\.[0-9]{1,3}){3}|\[::1\])(:[0-9]+)?"
 _SECRET_URL = {"pattern": f"^{_ENDS}{_URL}{_ENDS}$"}

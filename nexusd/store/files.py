@@ -90,7 +90,7 @@ class DaemonLock:
                 "file was deleted: stop that one, or set another store.url"
             ) from error
         except (OSError, AttributeError):
-            os.close(database)  # a file system or system without such locks: the other one must do
+            os.close(database)  # such locks are not supported: `.lock` remains
             return
         self._database = database
 

@@ -1,8 +1,8 @@
-"""Corrects stored instants that lie too far ahead (`ports.InstantsTable`).
+"""Corrects stored instants that are too far ahead (`ports.InstantsTable`).
 
 A clock that was ahead (a hardware clock in local time, a virtual machine before its first synchronization)
 stores cooldowns, retries and group timers that end hours from now. `schema` declares for each instant how far
-ahead it may lie; the first transaction of every term moves all others back.
+ahead it may be; the first transaction of every term moves all others back.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from nexusd.store.schema import INSTANT, metadata, outbox
 from nexusd.store.statements import Session, Statement, given
 
 WRITTEN = "written"
-"""In `marks`: when a pass of the control loop was last stored, by the clock of the replica that led."""
+"""Key in `marks`: time of the last stored pass, by the clock of the replica that led."""
 
 _NOW = given("now", sa.Double)
 _LATEST = given("latest", sa.Double)
@@ -35,7 +35,7 @@ _EXPIRY = (
 
 
 def bounded_instants() -> Iterator[tuple[sa.Column[Any], float]]:
-    """Return each instant that may not lie further ahead than the seconds beside it."""
+    """Yield each column of an instant, and the seconds that it may be ahead."""
     for table in metadata.sorted_tables:
         for column in table.columns:
             ahead_s = column.info.get(INSTANT)

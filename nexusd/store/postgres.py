@@ -118,7 +118,7 @@ class PostgresDatabase:
     def claim(self) -> None:
         """Check the encoding.
 
-        Several replicas share the database, and the lease says which one leads.
+        Several replicas share the database, and the holder of the lease leads.
 
         Raises `StartError` unless it holds every character that CloudNexus may send.
         """

@@ -51,7 +51,7 @@ def _instant(name: str, *, ahead_s: float | None, null: bool = False) -> sa.Colu
 
     `ahead_s`: how far ahead of now it may be.
 
-    A new leader moves what lies further ahead (`instants`).
+    A new leader moves instants that are further ahead (`instants`).
     """
     return sa.Column(name, sa.Double, nullable=null, info={INSTANT: ahead_s})
 

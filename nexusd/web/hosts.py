@@ -1,7 +1,7 @@
 """The source of a request: `Host`, loopback addresses, traces of a reverse proxy.
 
-Used by `auth`. Everything here decides by what a request contains, so a trace that is absent proves nothing:
-docs/reverse-proxy.md tells operators to set tokens.
+Used by `auth`. Decisions depend on the contents of a request, so an absent trace proves nothing: operators
+should set tokens (docs/reverse-proxy.md).
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ class TestAlerts:
         assert run("alerts", *arguments).code == 0
         assert daemon.requests[0].queries["filter"] == filters
 
-    def test_what_is_no_matcher_is_a_usage_error(self, run: Run, daemon: FakeDaemon) -> None:
+    def test_an_invalid_matcher_is_a_usage_error(self, run: Run, daemon: FakeDaemon) -> None:
         ran = run("alerts", "InstanceStopped", "eu-west-2")
         assert (ran.code, daemon.requests) == (2, [])
         assert "'eu-west-2' is not a matcher" in ran.err

@@ -80,7 +80,7 @@ def test_a_line_that_cannot_be_printed_stops_the_demo(monkeypatch: pytest.Monkey
     assert stage.failure.errno == errno.ENOSPC
 
 
-async def test_what_ends_first_ends_the_other_before_its_error_is_raised() -> None:
+async def test_the_part_that_ends_first_stops_the_other_before_its_error_is_raised() -> None:
     stop, ended = asyncio.Event(), False
 
     async def daemon() -> None:

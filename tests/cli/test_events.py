@@ -224,7 +224,7 @@ def test_control_c_ends_it(daemon: FakeDaemon) -> None:
         assert b"Traceback" not in process.stderr.read()
 
 
-def test_an_unknown_type_is_an_error_that_lists_the_known_ones(run: Run, daemon: FakeDaemon) -> None:
+def test_an_unknown_type_is_an_error_that_lists_the_accepted_ones(run: Run, daemon: FakeDaemon) -> None:
     ran = run("events", "--type", "InstanceVanishd")
     assert ran.code == 2
     assert (
@@ -233,7 +233,7 @@ def test_an_unknown_type_is_an_error_that_lists_the_known_ones(run: Run, daemon:
     assert daemon.requests == []
 
 
-def test_the_known_types_are_those_that_are_recorded() -> None:
+def test_the_listed_types_are_those_that_are_recorded() -> None:
     package = Path(nexusd.__file__).parent
     sources = [path.read_text() for path in package.rglob("*.py") if path.parent.name != "cli"]
     quoted = set(re.findall(r'"([A-Z][A-Za-z]+)"', "\n".join(sources)))

@@ -83,7 +83,7 @@ def test_one_that_is_not_there_is_an_error(run: Run, daemon: FakeDaemon, text: s
     assert (ran.code, ran.err) == (1, f"nexusd: no placement has the ID or name {text!r}\n")
 
 
-def test_a_daemon_that_ignores_the_filter_misleads_nobody(run: Run, daemon: FakeDaemon) -> None:
+def test_no_placement_of_another_name_is_cancelled(run: Run, daemon: FakeDaemon) -> None:
     daemon.on("GET", PATH, named(placement(name="other")))
     assert run("cancel", "worker-01").code == 1
     assert len(daemon.requests) == 1

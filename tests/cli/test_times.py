@@ -70,7 +70,7 @@ def test_a_silence_may_start_later(run: Run, daemon: FakeDaemon, start: str, exp
         ("--duration", "soon", "'soon' is not a duration such as 30s, 5m or 1h30m"),
     ],
 )
-def test_what_is_no_time_is_a_usage_error(
+def test_an_invalid_time_is_a_usage_error(
     run: Run, daemon: FakeDaemon, option: str, text: str, said: str
 ) -> None:
     ran = run("silence", "add", "Foo", "-c", "x", option, text)

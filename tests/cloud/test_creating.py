@@ -132,7 +132,7 @@ def test_whatever_else_comes_back_after_sending_is_unknown(answer: Reply) -> Non
         Reply(raw=b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 201 Created\r\nno colon\r\n\r\n", close=True),
     ],
 )
-def test_a_2xx_that_cannot_be_read_is_known_to_have_made_something(answer: Reply) -> None:
+def test_an_unreadable_2xx_counts_as_made(answer: Reply) -> None:
     unknown = outcome(answer)
     assert isinstance(unknown, Unknown)
     assert unknown.kind == MADE_KIND

@@ -14,7 +14,7 @@ from nexusd.core.shortage import describe_shortage
         (ExceptionGroup("tasks", [ValueError(), ExceptionGroup("more", [MemoryError()])]), "out of memory"),
     ],
 )
-def test_a_shortage_is_named_with_what_to_raise(error: Exception, text: str) -> None:
+def test_a_shortage_is_named_with_the_limit_to_raise(error: Exception, text: str) -> None:
     described = describe_shortage(error)
     assert described is not None
     assert text in described

@@ -1,4 +1,4 @@
-"""A real daemon that is stopped for a while (SIGSTOP, `docker pause`) and goes on."""
+"""A real daemon that is stopped for a while (SIGSTOP, `docker pause`)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STOPPED_S = 12.0
 POLLING = {"polling": {"regions": "2s", "instances": "2s"}}
 
 
-async def test_a_daemon_that_was_stopped_blames_nobody(tmp_path: Path) -> None:
+async def test_a_stopped_daemon_fires_no_alert_after_it_continues(tmp_path: Path) -> None:
     cloud = Cloud(EmulatorOptions(api_key=KEY, instances=10))
     async with EmulatorServer(cloud) as server, DaemonProcess(tmp_path, server.url, POLLING) as daemon:
         daemon.process.send_signal(signal.SIGSTOP)

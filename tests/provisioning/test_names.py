@@ -264,7 +264,7 @@ def test_a_name_that_an_instance_has_in_another_form_is_taken(
 
 
 @in_virtual_time
-async def test_numbered_names_are_not_taken_for_one_another(tmp_path: Path) -> None:
+async def test_numbered_names_are_not_confused(tmp_path: Path) -> None:
     async with site(tmp_path) as here:
         here.cloud.put(Instance("inst_1", "production-web-server-1", "running", "us-east-1"))
         await here.poll()

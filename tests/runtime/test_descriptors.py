@@ -22,7 +22,7 @@ from nexusd.web.stream import max_readers
         (resource.RLIM_INFINITY, 4_096, 2_000),
     ],
 )
-def test_clients_get_what_the_rest_does_not_need(
+def test_clients_get_the_descriptors_that_are_not_reserved(
     monkeypatch: pytest.MonkeyPatch, limit: int, connections: int, readers: int
 ) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (limit, resource.RLIM_INFINITY))

@@ -101,7 +101,7 @@ async def test_a_closed_port_is_not() -> None:
     assert complaint == "connection refused"
 
 
-async def test_what_is_no_http_is_not() -> None:
+async def test_a_response_that_is_not_http_is_unhealthy() -> None:
     async def answer(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"SSH-2.0-OpenSSH\r\n")
         writer.close()

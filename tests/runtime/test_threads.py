@@ -1,4 +1,4 @@
-"""Limits of threads and memory are found out at the start, and told in one line."""
+"""Limits of threads and memory are checked at the start, and reported in one line."""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ async def test_a_full_disk_commits_nothing_and_the_ledger_knows(boot: Boot) -> N
 
 
 @in_virtual_time
-async def test_a_story_has_what_happened_to_one_and_meanwhile_to_all() -> None:
+async def test_a_story_has_the_events_of_one_and_those_of_all_in_between() -> None:
     trace = Trace(asyncio.get_running_loop())
     trace.happened("before its time")
     trace.happened_to("plc_a", "accepted")

@@ -27,7 +27,7 @@ FULL = StoreUnavailableError("SQLite file x: database or disk is full")
 
 
 class Followed:
-    """Jobs of one executor, which end as the test says."""
+    """Jobs of one executor, which the test ends."""
 
     def __init__(self) -> None:
         self.clock = FakeClock()

@@ -66,7 +66,7 @@ def _plain(column: sa.Column[Any]) -> Any:
 
 
 @pytest.mark.parametrize("ahead_s", [2 * HOUR, 400 * 24 * HOUR])
-async def test_what_a_clock_that_was_ahead_wrote_is_moved_back(
+async def test_times_written_by_a_clock_that_was_ahead_are_moved_back(
     store: SqlStore, clock: FakeClock, ahead_s: float
 ) -> None:
     now = clock.now()

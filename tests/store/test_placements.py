@@ -190,7 +190,7 @@ async def test_the_listed_instances_that_a_fleet_has_made_are_counted(store: Sql
     assert (found["web"].made, found["db"].made) == (2, 0)
 
 
-async def test_a_closed_placement_is_kept_and_its_plan_known_while_its_instance_is_listed(
+async def test_a_closed_placement_and_its_plan_are_kept_while_its_instance_is_listed(
     store: SqlStore,
 ) -> None:
     await insert(

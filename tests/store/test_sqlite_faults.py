@@ -207,7 +207,7 @@ def replace_log(path: Path) -> None:
 async def test_changed_files_break_the_store_for_every_caller(
     store: SqlStore, path: Path, change: Callable[[Path], None], first: str
 ) -> None:
-    """A request that met it first got 503, and everybody after it a connection to other files or none."""
+    """The first request got 503, and later callers a connection to other files or none."""
     await store.run(lambda tx: write(tx, "A"))
     await store.read(lambda tx: tx.instances.load())
     change(path)
@@ -228,7 +228,7 @@ async def test_a_file_that_is_replaced_during_a_commit_confirms_nothing(
 
 
 async def test_a_new_connection_to_another_log_is_refused(database: FaultyDatabase, path: Path) -> None:
-    """SQLite itself would make a new log beside the one that the other connection writes."""
+    """SQLite itself would create a second log next to that of the other connection."""
     database.claim()
     session = SqliteDatabase.connect(database)
     replace_log(path)

@@ -144,7 +144,7 @@ async def test_a_first_snapshot_does_not_replace_a_stored_one(
     assert await second.stored() == {"inst_1"}
 
 
-async def test_a_follower_shows_what_the_leader_decides_by(start: Start, clock: FakeClock) -> None:
+async def test_a_follower_shows_the_state_of_the_leaders_decisions(start: Start, clock: FakeClock) -> None:
     leader, follower = start("leader"), start("follower")
     await leader.lead()
     await follower.cycle.restore()

@@ -223,7 +223,7 @@ async def test_a_filter_with_an_unknown_value_is_an_error(
 @pytest.mark.parametrize(
     "query", ["region=old-1", "status=hibernated", "status=terminated", "region=eu-west-2"]
 )
-async def test_what_only_instances_have_is_known_too(site: Site, query: str) -> None:
+async def test_values_that_only_instances_have_are_accepted(site: Site, query: str) -> None:
     site.daemon.world = world_of([instance(1, "hibernated", region="old-1")], EVERYWHERE)
     assert (await site.get(f"/api/v1/instances?{query}")).status == 200
 

@@ -22,7 +22,7 @@ let lastLook = null;
 let following = false;
 let lost = false;
 let heardAt = performance.now(); // when the daemon last sent anything
-let currentAt = null; // when what is shown was last confirmed, by the daemon's clock
+let currentAt = null; // when the shown data was last confirmed, by the daemon's clock
 
 // Times
 
@@ -230,7 +230,7 @@ function say(state) {
   root.dataset.link = state;
 }
 
-// Nothing old is shown as current: headline, title and colours change until the page is renewed.
+// Show no old data as current: change headline, title and colours until the page is renewed.
 function lose() {
   if (lost) return;
   lost = true;
