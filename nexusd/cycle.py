@@ -132,7 +132,7 @@ class Cycle:
         self._leader_alerts: dict[str, Alert] | None = None
         self._shown_pass = NO_PASS
         self._writer = PassWriter(store, clock)
-        self._reader = PatientReader()
+        self._reader = PatientReader(use_late=True)
         self._next_due = clock.now() + LONGEST_WAIT_S
         self.progressed_at = clock.now()
         self.restored_epoch = NOT_RESTORED
@@ -174,6 +174,7 @@ class Cycle:
         world.regions = world.restored = restored.regions
         world.cooling_off = within_reach(restored.cooling_off, now)
         self._writer.clear()
+        self._reader.forget()
         self._placements = self._backlog = None
         self._unjudged.add_all()
         world.miss(restored.written_at)
@@ -185,6 +186,7 @@ class Cycle:
         self._parts = parts
         self._writer.deliver, self._writer.recorded = parts.observers.outbox, parts.observers.recorded
         self._backlog = None
+        self._reader.forget()
         self._unjudged.add_all()
         self._memory = self._memory.replanned()
         self._world.declare(parts.fleets)
@@ -426,6 +428,8 @@ class Cycle:
             self._placements_changed = True
             return
         self._placements, self._backlog, self._backlog_read_of = found.placements, found.backlog, changes
+        if self._reader.late:
+            self._placements_changed, self._backlog_read_of = True, -1
         if placements is None and self._parts.limits.per_plan is not None:
             self._world.add_placed_plans(found.placements.plans)
             self._plans_since = now - PLANS_OVERLAP_S

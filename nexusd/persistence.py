@@ -30,25 +30,38 @@ BATCH = 256
 
 
 class PatientReader:
-    """Reads of the store, one at a time, each waited for `PATIENCE_S` at most."""
+    """Reads of the store, one at a time, each waited for `PATIENCE_S` at most.
 
-    def __init__(self) -> None:
+    `use_late`: the result of a read that was late is that of the next one, so that a store which always
+    needs longer is read all the same. `late`: whether the last result was such a one.
+    """
+
+    def __init__(self, *, use_late: bool = False) -> None:
+        self._use_late = use_late
         self._reading: asyncio.Future[Any] | None = None
+        self.late = False
 
     async def read(self, request: Callable[[], Awaitable[T]]) -> T:
-        """Return what the request gives; the result of one that is late is dropped.
+        """Return what the request gives.
 
         Raises `StoreUnavailableError` when it is late or an earlier one still is, and what it raised.
         """
         if self._reading is not None and not self._reading.done():
             raise StoreUnavailableError("an earlier read has not ended yet")
-        reading: asyncio.Future[T] = asyncio.ensure_future(request())
-        self._reading = reading
-        reading.add_done_callback(_retrieve)
+        self.late = self._reading is not None and self._use_late
+        if self._reading is None or not self.late:
+            self._reading = asyncio.ensure_future(request())
+            self._reading.add_done_callback(_retrieve)
+        reading: asyncio.Future[T] = self._reading
         await asyncio.wait({reading}, timeout=PATIENCE_S)
-        if reading.done():
-            return reading.result()
-        raise StoreUnavailableError(f"no answer within {PATIENCE_S:g} s")
+        if not reading.done():
+            raise StoreUnavailableError(f"no answer within {PATIENCE_S:g} s")
+        self.forget()
+        return reading.result()
+
+    def forget(self) -> None:
+        """Do not use what is late."""
+        self._reading = None
 
 
 class PassWriter:

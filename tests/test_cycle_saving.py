@@ -15,6 +15,7 @@ from nexusd.core.matchers import matcher
 from nexusd.core.notifications import Message, Route, Routing
 from nexusd.core.polls import REGIONS
 from nexusd.core.records import Instance
+from nexusd.core.silences import Silence
 from nexusd.cycle import Observers
 from nexusd.persistence import PATIENCE_S
 from nexusd.ports import OutboxMessage, Transaction
@@ -364,3 +365,19 @@ async def test_passes_of_a_new_term_are_written_although_a_commit_of_the_last_te
         rows, events = await written(here)
         assert (len(rows), sorted(events)) == (1, ["AlertFired", "InstanceStatusChanged"])
         assert outbox.told == rows
+
+
+@in_virtual_time
+async def test_a_store_that_is_always_late_is_read_all_the_same(tmp_path: Path) -> None:
+    """Each result was dropped, so no silence and no placement ever counted."""
+    async with watch(tmp_path) as here:
+        now = here.clock.now()
+        silence = Silence("s1", STOPS, now, now + 3600.0, now, "me", "why")
+        await here.store.run(lambda tx: tx.silences.save([silence]))
+        await here.put_held()
+        here.store.read = delayed(here.store.read, 2 * PATIENCE_S)  # type: ignore[method-assign,assignment]
+        for _ in range(3):
+            here.cycle.wake()
+            await asyncio.sleep(10.0)
+        assert here.world.silences == {"s1": silence}
+        assert here.states("PlacementHeld") == [AlertState.FIRING]
