@@ -1,4 +1,7 @@
-"""Versions of files, to notice that a file has changed. Used by `cloud` and `delivery`."""
+"""Versions of files, to notice that a file has changed.
+
+Used by `cloud` and `delivery`.
+"""
 
 from __future__ import annotations
 

@@ -68,7 +68,10 @@ def _proxy_reason(error: aiohttp.ClientHttpProxyError | aiohttp.ClientProxyConne
 
 
 def _connect_reason(error: OSError) -> str:
-    """Return the system's text for the error; asyncio's own has the address as Python prints it."""
+    """Return the system's text for the error.
+
+    asyncio's own text has the address as Python prints it.
+    """
     return os.strerror(error.errno).lower() if error.errno else "connection failed"
 
 

@@ -25,7 +25,10 @@ def elapsed_s() -> float:
 
 @dataclass(frozen=True, slots=True)
 class _Rate:
-    """What to add to the elapsed time: `anchor` when it was `since`, then slewed towards `target`."""
+    """Offset of the clock to the elapsed time.
+
+    `anchor` at the elapsed time `since`, then slewed towards `target`.
+    """
 
     anchor: float
     since: float
