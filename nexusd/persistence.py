@@ -60,7 +60,7 @@ class PatientReader:
         return reading.result()
 
     def forget(self) -> None:
-        """Do not use what is late."""
+        """Ignore the result of a late read."""
         self._reading = None
 
 
@@ -132,9 +132,8 @@ class PassWriter:
     async def _commit_all(self, epoch: int) -> bool:
         while self._pending:
             if self._store.epoch != epoch:
-                return (
-                    False  # the term ended while a commit was late; `cycle` drops or commits what is queued
-                )
+                # The term ended while a commit was late: `cycle` drops or commits the queued passes.
+                return False
             passes, deliver = tuple(self._pending), self.deliver
             self._began_at = self._clock.now()
             try:
