@@ -103,10 +103,7 @@ class Placement:
 
     @property
     def was_never_listed(self) -> bool:
-        """Whether it failed although its create was answered.
-
-        Its instance may exist.
-        """
+        """Whether it failed although its create was answered: an instance may exist."""
         return self.state is State.FAILED and (self.reason or "").startswith(NEVER_LISTED)
 
 
@@ -210,10 +207,7 @@ def hold(placement: Placement, reason: str, now: float) -> Placement:
 def hold_as_made(
     placement: Placement, attempt: Attempt, reason: str, now: float
 ) -> tuple[Placement, Attempt]:
-    """Hold a verifying or held placement whose instance was made.
-
-    Only an operator or an exact match decides.
-    """
+    """Hold a placement whose instance was made, until an operator or a match decides."""
     made = replace(attempt, outcome=attempt.outcome or Outcome.UNKNOWN, kind=MADE)
     if placement.state is State.HELD:
         return replace(placement, reason=reason, updated_at=now), made
@@ -361,10 +355,7 @@ def similar_instances(
 
 
 def is_of_another(placement: Placement, instance: Instance, placed: Container[str]) -> bool:
-    """Return whether a similar instance is another placement's.
-
-    Its name is shorter, but was not cut.
-    """
+    """Return whether a similar instance is another's: its shorter name was not cut."""
     return instance.id in placed and canonical(instance.name) != canonical(placement.request.name)
 
 
