@@ -19,7 +19,7 @@ from enum import StrEnum
 
 from nexusd.core.answers import MADE, CreateAnswer, Created, NotSent, Refused, Unknown, error_text
 from nexusd.core.inventory import Inventory
-from nexusd.core.names import MIN_SUSPECTED_CUT_BYTES, canonical
+from nexusd.core.names import MIN_CUT_BYTES, MIN_SUSPECTED_CUT_BYTES, canonical
 from nexusd.core.placement import Decision, PlacementRequest
 from nexusd.core.records import RUNNING, STOPPED, TERMINATED, Instance
 
@@ -359,17 +359,39 @@ def is_of_another(placement: Placement, instance: Instance, placed: Container[st
     return instance.id in placed and canonical(instance.name) != canonical(placement.request.name)
 
 
-def identify(placement: Placement, attempt: Attempt, inventory: Inventory) -> Instance | None:
+def identify(
+    placement: Placement,
+    attempt: Attempt,
+    inventory: Inventory,
+    placed: Container[str] = (),
+    names: Container[str] = (),
+) -> Instance | None:
     """Return the listed instance of an attempt that certainly made one.
 
     Without an exact match it is the one similar instance of this plan and image, if there is only one.
+    `names`: canonical names of placements under way. An instance with the name of another one is not this
+    placement's, even if it is listed before the other has its id.
     """
     instance = match_instance(placement, attempt, inventory)
     if instance is not None:
         return instance
-    request = placement.request
-    similar = [i for i in similar_instances(placement, attempt, inventory) if i.name and _made_as(i, request)]
-    return similar[0] if len(similar) == 1 else None
+    own = canonical(placement.request.name)
+    mine = [
+        i
+        for i in similar_instances(placement, attempt, inventory, placed)
+        if _made_as(i, placement.request)
+        and ((form := canonical(i.name)) == own or _may_be_cut(placement, form, names))
+    ]
+    return mine[0] if len(mine) == 1 else None
+
+
+def _may_be_cut(placement: Placement, form: str, names: Container[str]) -> bool:
+    """Return whether a shorter canonical name is certain enough to be the placement's, cut.
+
+    The id of a response is more certain than a name that a hostname limit would not have cut.
+    """
+    shortest = MIN_CUT_BYTES if placement.instance_id is not None else 1
+    return len(form.encode()) >= shortest and form not in names
 
 
 def _made_as(instance: Instance, request: PlacementRequest) -> bool:

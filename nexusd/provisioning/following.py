@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from nexusd.core import lifecycle
 from nexusd.core.answers import MADE
 from nexusd.core.cooling import after_success, cool_off, refused_place
-from nexusd.core.lifecycle import ABSENCES_NEEDED, Attempt, Outcome, Placement, State
+from nexusd.core.lifecycle import ABSENCES_NEEDED, UNDER_WAY, Attempt, Outcome, Placement, State
+from nexusd.core.names import canonical
 from nexusd.core.polls import unreachable
 from nexusd.core.records import Instance
 from nexusd.core.world import World
@@ -60,6 +61,7 @@ class Follower:
         self._term_began_at = clock.now()
         self._doubts: dict[tuple[str, int], Doubt] = {}
         self._vanished: set[str] = set()
+        self._names: set[str] = set()
         self._look_at = 0.0
         self.following = False
 
@@ -85,8 +87,10 @@ class Follower:
         if now < self._look_at:
             return
         placements, attempts = await self._store.run(
-            lambda tx: (tx.placements.in_states(FOLLOWED), tx.placements.last_attempts(FOLLOWED))
+            lambda tx: (tx.placements.in_states(UNDER_WAY), tx.placements.last_attempts(FOLLOWED))
         )
+        self._names = {canonical(p.request.name) for p in placements}
+        placements = [p for p in placements if p.state in FOLLOWED]
         self._look_at = now + LOOK_EVERY_S
         self.following = bool(placements)
         self._world.add_placed_plans(
@@ -142,7 +146,8 @@ class Follower:
 
     async def _learn_id(self, placement: Placement, attempt: Attempt, now: float) -> Placement:
         """Return it with its listed id, which the create's response lacked or had wrong."""
-        instance = lifecycle.identify(placement, attempt, self._world.inventory)
+        world = self._world
+        instance = lifecycle.identify(placement, attempt, world.inventory, world.placed_plans, self._names)
         if instance is None:
             return placement
         known = lifecycle.named(placement, instance.id, now)

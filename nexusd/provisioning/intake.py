@@ -24,7 +24,7 @@ from nexusd.core.lifecycle import (
     similar_instances,
 )
 from nexusd.core.lifecycle import resolve as resolved
-from nexusd.core.names import MIN_CUT_BYTES
+from nexusd.core.names import MIN_CUT_BYTES, canonical
 from nexusd.core.placement import Decision, PlacementPolicy, PlacementRequest
 from nexusd.core.records import Instance
 from nexusd.core.world import World
@@ -117,11 +117,8 @@ class Intake:
         return cancelled
 
     async def resolve(self, placement_id: str, verdict: Verdict) -> Placement:
-        held, attempt = await self._store.run(lambda tx: _held(tx, placement_id))
+        instance = await self._store.run(lambda tx: self._resulting(tx, placement_id))
         now = self._clock.now()
-        inventory = self._world.inventory
-        similar = similar_instances(held, attempt, inventory)
-        instance = identify(held, attempt, inventory) or (similar[0] if len(similar) == 1 else None)
 
         def transaction(tx: Transaction) -> tuple[Placement, list[Event]]:
             placement, attempt = _held(tx, placement_id)
@@ -134,6 +131,19 @@ class Intake:
         log.info("placement_resolved", placement=after.id, name=after.request.name, verdict=verdict.value)
         self._changed(events)
         return after
+
+    def _resulting(self, tx: Transaction, placement_id: str) -> Instance | None:
+        """Return the listed instance that a held placement made, if it made one."""
+        held, attempt = _held(tx, placement_id)
+        inventory, under_way = self._world.inventory, tx.placements.in_states(UNDER_WAY)
+        placed = set(tx.placements.plans_of_instances(float("-inf")))
+        placed |= {p.instance_id for p in under_way if p.instance_id is not None}
+        names = {canonical(p.request.name) for p in under_way}
+        similar = similar_instances(held, attempt, inventory, placed)
+        similar = [i for i in similar if canonical(i.name) not in names - {canonical(held.request.name)}]
+        return identify(held, attempt, inventory, placed, names) or (
+            similar[0] if len(similar) == 1 else None
+        )
 
     def _check(self, request: PlacementRequest) -> None:
         try:

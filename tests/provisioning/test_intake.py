@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -49,6 +49,12 @@ class OvertakenStore:
 
     def attempts(self, placement_id: str) -> list[Attempt]:
         return [Attempt(placement_id, 1, "us-east-1", 1.0, 2.0, 1)]
+
+    def in_states(self, states: Iterable[State]) -> list[Placement]:
+        return [self._placement]
+
+    def plans_of_instances(self, closed_since: float) -> dict[str, str]:
+        return {}
 
     def update(self, placement: Placement, expected: State) -> bool:
         return False

@@ -322,3 +322,54 @@ async def test_a_fleet_whose_answered_creates_are_never_listed_waits_for_hours(t
         assert state.reason == "1 in a row failed, the last: never listed 120s after it was created"
         assert state.next_try_at is not None
         assert 600.0 < state.next_try_at - here.clock.now() < 3600.0
+
+
+@pytest.mark.parametrize("answer", [Created(None), None], ids=["without id", "with id"])
+@pytest.mark.parametrize("listed_after_s", [0.0, 60.0])
+def test_a_longer_name_does_not_take_the_instance_of_a_shorter_one(
+    answer: Created | None, listed_after_s: float, tmp_path: Path
+) -> None:
+    """Both creates are answered, and the instance with the longer name is listed later."""
+
+    @in_virtual_time
+    async def scenario() -> None:
+        async with site(tmp_path) as here:
+            late, early = (replace(Create(answer), listed_after_s=s) for s in (120.0, listed_after_s))
+            here.cloud.script_creates(late)
+            longer = await here.place("production-web-server-10", regions=("us-east-1",))
+            await here.until(longer, State.PROVISIONING)
+            here.cloud.script_creates(early)
+            shorter = await here.place("production-web-server-1", regions=("us-east-1",))
+            await here.until(shorter, State.PROVISIONING)
+            await asyncio.sleep(300.0)
+            made = {i.name: i.id for i in here.cloud.existing()}
+            assert len(made) == 2
+            for accepted in (longer, shorter):
+                placement = await here.placement(accepted)
+                assert placement.instance_id == made[placement.request.name]
+
+    scenario()
+
+
+@in_virtual_time
+async def test_a_held_placement_is_not_resolved_to_the_instance_of_another(tmp_path: Path) -> None:
+    async with site(tmp_path) as here:
+        here.cloud.script_creates(Create(Unknown("cut off", kind=MADE), makes=False))
+        lost = await here.place("production-web-server-10", regions=("us-east-1",))
+        await here.until(lost, State.VERIFYING)
+        shorter = await here.place("production-web-server-1", regions=("us-east-1",))
+        await here.until(shorter, State.PROVISIONING)
+        await here.until(lost, State.HELD, within_s=LONG_S)
+        assert (await here.intake.resolve(lost.id, Verdict.EXISTS)).instance_id is None
+
+
+@in_virtual_time
+async def test_the_id_of_a_response_outweighs_an_instance_with_a_shorter_name(tmp_path: Path) -> None:
+    """Another program creates the next one of a numbered group while this one is not listed yet."""
+    async with site(tmp_path) as here:
+        here.cloud.script_creates(Create(listed_after_s=120.0))
+        accepted = await here.place("production-web-server-10", regions=("us-east-1",))
+        placement = await here.until(accepted, State.PROVISIONING)
+        here.cloud.put(Instance("inst_other", "production-web-server-1", "running", "us-east-1"))
+        await asyncio.sleep(60.0)
+        assert (await here.placement(accepted)).instance_id == placement.instance_id
