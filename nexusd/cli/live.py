@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from nexusd.cloud.client import CloudNexus
-from nexusd.core.matchers import parse_matcher
+from nexusd.core.matchers import Matcher, parse_matchers
 from nexusd.core.region_names import describe_unlisted
 from nexusd.runtime.clock import SystemClock
 from nexusd.settings import Settings, parts
@@ -50,9 +50,13 @@ def _route_warnings(settings: Settings, listed: Sequence[str]) -> Iterator[str]:
     """Warn of matchers on `region` that select no listed region, or exclude none."""
     for number, route in enumerate(settings.routes):
         for position, text in enumerate(route.matchers):
-            matcher = parse_matcher(text)
-            selects = matcher.operator in ("=", "=~")
-            named = matcher.name == "region" and matcher.value
-            if named and not any(matcher.matches({"region": slug}) is selects for slug in listed):
-                where = f"routes[{number}].matchers[{position}]"
-                yield f"{where}: {describe_unlisted([matcher.value], list(listed))}"
+            for matcher in parse_matchers(text):
+                if matcher.name == "region" and matcher.value and not _has_effect(matcher, listed):
+                    where = f"routes[{number}].matchers[{position}]"
+                    yield f"{where}: {describe_unlisted([matcher.value], list(listed))}"
+
+
+def _has_effect(matcher: Matcher, listed: Sequence[str]) -> bool:
+    """Return whether it selects a listed region, or, where it is negative, excludes one."""
+    selects = matcher.operator in ("=", "=~")
+    return any(matcher.matches({"region": slug}) is selects for slug in listed)

@@ -121,6 +121,7 @@ receivers: [{{name: a, type: webhook, url: 'http://127.0.0.1:1/'}}]
 routes:
   - {{matchers: ['region="us-eats-1"', 'region!~"ap-.*"'], receivers: [a]}}
   - {{matchers: ['region=~"eu-.*"', 'region!=""', 'severity="mars"'], receivers: [a]}}
+  - {{matchers: ['{{severity="critical",region="us-eats-1"}}', '{{region=~"eu-.*"}}'], receivers: [a]}}
 """
 
 
@@ -134,8 +135,9 @@ def test_check_live_warns_of_regions_that_are_not_listed(run: Run, write: Write,
         "warning: fleets[0].regions: CloudNexus does not list region mars; it lists eu-west-2, us-east-1",
         "warning: routes[0].matchers[0]: CloudNexus does not list region us-eats-1; did you mean us-east-1?",
         f"warning: routes[0].matchers[1]: CloudNexus does not list region ap-.*; {LISTED}",
+        "warning: routes[2].matchers[0]: CloudNexus does not list region us-eats-1; did you mean us-east-1?",
     ]
-    assert ran.out.splitlines()[0].endswith(", 3 warnings")
+    assert ran.out.splitlines()[0].endswith(", 4 warnings")
 
 
 def test_check_live_exits_1_with_the_reason_when_the_key_is_refused(
