@@ -16,7 +16,8 @@ STALE_AFTER_INTERVALS = 3
 class PollState:
     """The polls of one resource (`regions` or `instances`).
 
-    `answered_at`: last time the API gave any usable answer of this kind, be it one page of a partial listing.
+    `answered_at`: last time the API gave any usable answer of this kind, be it one page of a partial listing;
+    `answering_since`: since when such answers have come without a gap longer than `patience_s`.
     `succeeded_at`: end of the last complete reading, `read_began_at` its start. `failure`: the reason label
     of the last poll, None if it succeeded; `failed_began_at`: start of the last poll that failed.
     `interrupted_since`: end of the last complete reading during which the process was not suspended, None if
@@ -35,6 +36,7 @@ class PollState:
     read_began_at: float | None = None
     failed_began_at: float | None = None
     interrupted_since: float | None = None
+    answering_since: float | None = None
     suspensions: Suspensions = NOT_SUSPENDED
 
     @property
@@ -91,8 +93,7 @@ class PollState:
         began_at = began_at if began_at is not None else ended_at - duration_s
         interrupted = began_at < self.suspensions.resumed_at
         return replace(
-            self,
-            answered_at=ended_at,
+            self._answered(ended_at),
             succeeded_at=ended_at,
             failure=None,
             failure_message=None,
@@ -105,17 +106,25 @@ class PollState:
         self, reason: str, message: str, answered_at: float | None, duration_s: float, began_at: float
     ) -> PollState:
         return replace(
-            self,
-            answered_at=_later(answered_at, self.answered_at),
+            self._answered(answered_at),
             failure=reason,
             failure_message=message,
             duration_s=duration_s,
             failed_began_at=began_at,
         )
 
+    def _answered(self, at: float | None) -> PollState:
+        if at is None or (self.answered_at is not None and at <= self.answered_at):
+            return self
+        gap = self.answered_at is None or at - self.answered_at > self.patience_s
+        return replace(self, answered_at=at, answering_since=at if gap else self.answering_since)
 
-def _later(a: float | None, b: float | None) -> float | None:
-    return max((t for t in (a, b) if t is not None), default=None)
+
+def answering_since(polls: Iterable[PollState], now: float) -> float | None:
+    """Return since when the API answers requests of either kind; None while it answers neither."""
+    current = [p for p in polls if p.answered_at is not None and now - p.answered_at <= p.patience_s]
+    starts = [p.answering_since if p.answering_since is not None else p.last_answer_at for p in current]
+    return min(starts, default=None)
 
 
 def silent_s(polls: Iterable[PollState], now: float) -> float:

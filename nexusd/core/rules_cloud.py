@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from nexusd.core.errors import BadAnswerError
-from nexusd.core.polls import PollState, shortest_patience_s, silent_s, unauthorized, unreachable
+from nexusd.core.polls import (
+    PollState,
+    answering_since,
+    shortest_patience_s,
+    silent_s,
+    unauthorized,
+    unreachable,
+)
 from nexusd.core.records import Region
 from nexusd.core.regions import KnownRegion
 from nexusd.core.rules import NOTHING_FOUND, UNKNOWN, Facts, Finding, Judgement, Rule
@@ -73,9 +80,10 @@ def snapshot_stale(facts: Facts, _rule: Rule) -> Judgement:
     False while the API does not respond at all.
 
     Unknown while nothing has answered for long but only one kind has failed: the API may be unreachable.
-    A resource that has not answered itself is given as long again: after an outage the first kind to answer
-    must not convict the other, whose turn to be read has not come. Unknown also until a poll has failed, or a
-    suspension interrupted the last reading: a poll that is late, on an overloaded machine, proves nothing.
+    A resource that has not answered itself is given as long again, and a poll of it must have failed that
+    began while the API answered: after an outage the first kind to answer must not convict the other, whose
+    turn to be read has not come. Unknown also until a poll has failed, or a suspension interrupted the last
+    reading: a poll that is late, on an overloaded machine, proves nothing.
     """
     polls = tuple(facts.polls.values())
     if not polls or unreachable(polls, facts.now) or unauthorized(polls):
@@ -87,7 +95,8 @@ def snapshot_stale(facts: Facts, _rule: Rule) -> Judgement:
         due = facts.now + min(p.patience_s - p.awake_age_s(facts.now) for p in polls) + _JUST_AFTER_S
         read = all(p.succeeded_at is not None for p in polls)
         return Judgement(known=read, due=due)
-    old = [p for p in old if p.failed_since_success or p.interrupted]
+    since = answering_since(polls, facts.now)
+    old = [p for p in old if p.interrupted or _fails_although_answered(p, since, facts.now)]
     if not old:
         return UNKNOWN
     waits = [0.0 if _answers(p, facts.now) and not p.interrupted else p.patience_s for p in old]
@@ -98,6 +107,13 @@ def snapshot_stale(facts: Facts, _rule: Rule) -> Judgement:
         f"Complete readings fail: {ages}. Nothing is decided on data this old.{reasons}",
         wait_s=min(waits),
     )
+
+
+def _fails_although_answered(poll: PollState, since: float | None, now: float) -> bool:
+    """Whether a poll failed since the last complete reading, in a time in which the API answers."""
+    if not poll.failed_since_success:
+        return False
+    return _answers(poll, now) or (since is not None and (poll.failed_began_at or 0.0) >= since)
 
 
 def _last_read(poll: PollState, now: float) -> str:
