@@ -57,6 +57,6 @@ def _route_warnings(settings: Settings, listed: Sequence[str]) -> Iterator[str]:
 
 
 def _has_effect(matcher: Matcher, listed: Sequence[str]) -> bool:
-    """Return whether it selects a listed region, or, where it is negative, excludes one."""
+    """Return whether it selects a listed region, or excludes one if it is negative."""
     selects = matcher.operator in ("=", "=~")
     return any(matcher.matches({"region": slug}) is selects for slug in listed)

@@ -386,7 +386,7 @@ def identify(
 
 
 def _may_be_cut(placement: Placement, form: str, names: Container[str]) -> bool:
-    """Return whether a shorter canonical name is certain enough to be the placement's, cut.
+    """Return whether a shorter canonical name is likely the placement's, cut.
 
     The id of a response is more certain than a name that a hostname limit would not have cut.
     """

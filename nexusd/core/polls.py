@@ -69,7 +69,7 @@ class PollState:
         return now - (self.succeeded_at if self.succeeded_at is not None else self.known_since)
 
     def awake_age_s(self, now: float) -> float:
-        """Return for how long the process has run since the last reading that no suspension interrupted.
+        """Return how long the process has run since the last uninterrupted reading.
 
         Data of an interrupted reading is stale, so a process that is suspended or blocked again and again has
         none, however young it is.
@@ -121,7 +121,7 @@ class PollState:
 
 
 def answering_since(polls: Iterable[PollState], now: float) -> float | None:
-    """Return since when the API answers requests of either kind; None while it answers neither."""
+    """Return when the API began to answer either kind, None while it answers neither."""
     current = [p for p in polls if p.answered_at is not None and now - p.answered_at <= p.patience_s]
     starts = [p.answering_since if p.answering_since is not None else p.last_answer_at for p in current]
     return min(starts, default=None)

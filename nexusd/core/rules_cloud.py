@@ -110,7 +110,7 @@ def snapshot_stale(facts: Facts, _rule: Rule) -> Judgement:
 
 
 def _fails_although_answered(poll: PollState, since: float | None, now: float) -> bool:
-    """Whether a poll failed since the last complete reading, in a time in which the API answers."""
+    """Return whether a poll failed since the last reading although the API answers."""
     if not poll.failed_since_success:
         return False
     return _answers(poll, now) or (since is not None and (poll.failed_began_at or 0.0) >= since)
