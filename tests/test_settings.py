@@ -331,6 +331,30 @@ def test_a_ca_file_that_is_missing_is_named(write: Write, tmp_path: Path) -> Non
     assert f"{tmp_path / 'ca.pem'} cannot be read" in complaint(write("cloudnexus: {ca_file: ca.pem}"))
 
 
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("cloudnexus: {ca_file: ''}", "cloudnexus.ca_file"),
+        ("cloudnexus: {proxy_file: ''}", "cloudnexus.proxy_file"),
+        (
+            "receivers: [{name: a, type: webhook, url: 'https://x', tls: {ca_file: ''}}]",
+            "receivers[0].tls.ca_file",
+        ),
+        ("receivers: [{name: a, type: webhook, url_file: ''}]", "receivers[0].url_file"),
+    ],
+)
+def test_an_empty_path_is_one_line_about_its_key(write: Write, text: str, key: str) -> None:
+    assert complaint(write(text)) == f"FILE:1: {key}: expected the path of a file"
+
+
+def test_a_proxy_file_that_is_missing_is_one_line(write: Write, tmp_path: Path) -> None:
+    message = complaint(write("cloudnexus: {proxy_file: none}"))
+    assert message.endswith(
+        f"cloudnexus.proxy_file: {tmp_path / 'none'} cannot be read: No such file or directory"
+    )
+    assert "\n" not in message
+
+
 def test_a_proxy_of_plain_http_is_warned_of(write: Write, tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text("")
     path = write(f"cloudnexus: {{base_url: 'http://127.0.0.1:1/v1', proxy: '{PROXY}', ca_file: ca.pem}}")

@@ -213,6 +213,8 @@ def _readable(files: Mapping[str, Path | None], path: KeyPath) -> Iterator[Probl
 
 
 def _unreadable(path: Path) -> str | None:
+    if path == Path():
+        return "expected the path of a file"
     try:
         path.open("rb").close()
     except (OSError, ValueError) as error:

@@ -231,7 +231,7 @@ def read_secret_files(layer: Layer, root: Model) -> list[tuple[KeyPath, str]]:
     return problems
 
 
-_STAND_IN = "https://unreadable.invalid"
+_STAND_IN = "http://unreadable.invalid"
 """Keeps one unreadable file from being reported a second time as a wrong value."""
 
 
