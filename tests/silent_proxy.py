@@ -71,6 +71,8 @@ class SilentProxy:
     async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while chunk := await reader.read(CHUNK_BYTES):
             await self._open.wait()
+            if (reset := reader.exception()) is not None:
+                raise reset
             writer.write(chunk)
             await writer.drain()
         raise ConnectionResetError("closed by one side: close the other")

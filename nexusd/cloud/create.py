@@ -7,9 +7,13 @@ everything may have. aiohttp never repeats a POST, no redirect is followed, and 
 
 from __future__ import annotations
 
+import socket
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
+import aiohttp
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_writer import StreamWriter
 from aiohttp.payload import BytesPayload
@@ -109,11 +113,25 @@ class Post:
     error: ApiError | None = None
 
 
+def forgetful_socket(timeout_s: float, address: aiohttp.AddrInfoType) -> socket.socket:
+    """Return a socket that discards unacknowledged bytes on close and after `timeout_s`.
+
+    By default the kernel goes on sending the bytes of a closed socket, or of a process that was killed or
+    stopped. A network that drops packets for minutes would then deliver a create long after its deadline.
+    """
+    family, kind, protocol, _, _ = address
+    made = socket.socket(family, kind, protocol)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux, RFC 5482
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(1, int(timeout_s * 1000)))
+    return made
+
+
 async def post_once(http: Http, body: bytes, guard: SendGuard, timeout_s: float, max_bytes: int) -> Post:
     """Send it. Raises nothing but `asyncio.CancelledError`."""
     try:
         async with (
-            http.session() as session,
+            http.session(partial(forgetful_socket, timeout_s)) as session,
             session.post(
                 http.url("/instances"),
                 data=_GuardedBody(body, guard),

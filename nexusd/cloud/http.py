@@ -91,14 +91,16 @@ class Http:
         return {"Authorization": f"Bearer {self._last_key}"}
 
     @asynccontextmanager
-    async def session(self) -> AsyncIterator[aiohttp.ClientSession]:
+    async def session(
+        self, socket_factory: aiohttp.SocketFactoryType | None = None
+    ) -> AsyncIterator[aiohttp.ClientSession]:
         """Open a session for one read or POST.
 
         All its connections are newer than its start.
 
         Raises `UnavailableError` after `close`.
         """
-        session = self._open_session()
+        session = self._open_session(socket_factory)
         self._sessions.add(session)
         try:
             yield session
@@ -124,7 +126,7 @@ class Http:
             retry_after_s,
         )
 
-    def _open_session(self) -> aiohttp.ClientSession:
+    def _open_session(self, socket_factory: aiohttp.SocketFactoryType | None) -> aiohttp.ClientSession:
         if self.closed:
             raise UnavailableError("the client is closed", "connect")
         return aiohttp.ClientSession(
@@ -132,6 +134,7 @@ class Http:
                 limit=self._options.max_concurrent_requests,
                 ssl=self._tls.context() if self._tls is not None else True,
                 use_dns_cache=False,
+                socket_factory=socket_factory,
             ),
             headers={
                 "User-Agent": self._options.user_agent,

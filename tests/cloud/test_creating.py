@@ -280,8 +280,8 @@ def passes_while_connecting(c: Cloud) -> None:
     """The deadline passes after the connection was made and before the first byte: the loop was blocked."""
     open_session = c.api._http._open_session
 
-    def open_slowly() -> aiohttp.ClientSession:
-        session = open_session()
+    def open_slowly(*arguments: Any) -> aiohttp.ClientSession:
+        session = open_session(*arguments)
         connector = session.connector
         assert connector is not None
         connect = connector.connect
@@ -349,6 +349,33 @@ async def test_the_answer_is_not_awaited_past_the_deadline() -> None:
     async with cloud(answering(Reply(after_s=3600.0)), timeout_s=300.0) as c:
         assert isinstance(await c.api.create_instance(ASKED, LATER), Unknown)
         assert c.clock.now() == pytest.approx(LATER, abs=0.01)
+
+
+@in_virtual_time
+@pytest.mark.parametrize("forgets", [True, False])
+async def test_bytes_that_did_not_arrive_before_the_deadline_never_arrive(
+    forgets: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The receiver reads a part of the request; the rest is in the sender's kernel when the create ends."""
+    if not forgets:
+        monkeypatch.setattr(
+            create, "forgetful_socket", lambda _timeout_s, address: socket.socket(*address[:3])
+        )
+    long = replace(ASKED, ssh_keys=tuple(f"key_{number:06d}" for number in range(600)))
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+        async with cloud(answering(Reply()), base_url=url) as c:
+            assert isinstance(await c.api.create_instance(long, LATER), Unknown)
+        connection, _ = listener.accept()
+        received = bytearray()
+        with connection, suppress(ConnectionResetError):
+            connection.settimeout(10.0)
+            while chunk := connection.recv(65_536):
+                received += chunk
+    assert (b"key_000599" in received) is not forgets
 
 
 @in_virtual_time

@@ -102,9 +102,11 @@ class _PooledHttp(Http):
     _pool: aiohttp.ClientSession | None = None
 
     @asynccontextmanager
-    async def session(self) -> AsyncIterator[aiohttp.ClientSession]:
+    async def session(
+        self, socket_factory: aiohttp.SocketFactoryType | None = None
+    ) -> AsyncIterator[aiohttp.ClientSession]:
         if self._pool is None:
-            self._pool = self._open_session()
+            self._pool = self._open_session(socket_factory)
         yield self._pool
 
     async def close(self) -> None:
