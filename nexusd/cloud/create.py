@@ -114,7 +114,7 @@ class Post:
 
 
 def forgetful_socket(timeout_s: float, address: aiohttp.AddrInfoType) -> socket.socket:
-    """Return a socket that discards unacknowledged bytes on close and after `timeout_s`.
+    """Return a socket that drops unacknowledged bytes on close and after `timeout_s`.
 
     By default the kernel goes on sending the bytes of a closed socket, or of a process that was killed or
     stopped. A network that drops packets for minutes would then deliver a create long after its deadline.
