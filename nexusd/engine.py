@@ -110,7 +110,7 @@ class Engine:
         intake = Intake(world, store, clock, rng, self._provisioning.policy, self._asked)
         taking = Taking(intake, Silencing(store, clock, rng, self._silences_changed))
         connections = max_connections()
-        self._stream = EventStream(store, clock, StreamOptions(max_readers=max_readers(connections)))
+        self._stream = EventStream(store, clock, metrics, StreamOptions(max_readers=max_readers(connections)))
         telling = Telling(store, self._stream)
         web_options = replace(parts.web_options(loaded), max_connections=connections)
         self._web = WebServer(web_options, daemon, taking, telling, metrics, clock)

@@ -26,7 +26,7 @@ _POLL_FAILURES = (
     *("throttled", "too_large", "unauthorized", "unavailable", "other"),
 )
 _NOTIFICATION_FAILURES = ("expired", "gone", "rejected", "other")
-CONNECTIONS_SHED = ("idle", "refused")
+CONNECTIONS_SHED = ("idle", "refused", "event_readers")
 _MINUTES_S = (1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0)
 _POLL_BUCKETS_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _LAG_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
@@ -109,7 +109,7 @@ class MetricsRegistry:
         )
         self._connections_shed = Counter(
             "nexusd_http_connections_shed",
-            "Client connections closed while idle, or refused, because too many were open.",
+            "Client connections closed or refused at a limit, and event followers refused.",
             ("reason",),
         )
         for reason in CONNECTIONS_SHED:
@@ -204,7 +204,7 @@ class MetricsRegistry:
         self._loop_lag.observe(lag_s)
 
     def connection_shed(self, reason: str) -> None:
-        """Count a client connection that was closed (`idle`) or refused (`refused`)."""
+        """Count a connection closed (`idle`) or `refused`, or a refused follower (`event_readers`)."""
         self._connections_shed.add(1, reason)
 
     def loop_tasks(self, count: int) -> None:

@@ -21,6 +21,7 @@ from nexusd.core.events import Event
 from nexusd.core.settling import NOBODY, Doubt, Settled, newest, number
 from nexusd.ports import Clock, Store, Transaction
 from nexusd.web.frames import PAGE, RECENT, Frame, History, Page, Recent, frame, piece_of
+from nexusd.web.metrics import MetricsRegistry
 from nexusd.web.shapes import Shaper
 from nexusd.web.tallies import within
 
@@ -34,7 +35,9 @@ CLOCKS_APART_S = 300.0
 
 
 MAX_READERS = 2_000
-FULL_LOGGED_EVERY_S = 60.0
+REFUSAL_LOGGED_EVERY_S = 60.0
+EVENT_READERS = "event_readers"
+"""The reason under which refused readers are counted."""
 
 
 def max_readers(connections: int) -> int:
@@ -87,10 +90,11 @@ class Reader:
 class EventStream:
     """Reads nothing while nobody follows."""
 
-    def __init__(self, store: Store, clock: Clock, options: StreamOptions) -> None:
+    def __init__(self, store: Store, clock: Clock, metrics: MetricsRegistry, options: StreamOptions) -> None:
         self.options = options
         self._store = store
         self._clock = clock
+        self._metrics = metrics
         self._readers: set[Reader] = set()
         self._recent = Recent()
         self._history = History(self._read_page, options.page_pause_s)
@@ -99,7 +103,8 @@ class EventStream:
         self._woken = asyncio.Event()
         self._wanted = asyncio.Event()
         self._failing = False
-        self._full_logged_at: float | None = None
+        self._refused = 0
+        self._refusal_logged_at: float | None = None
         self.ended = False
 
     @property
@@ -131,7 +136,7 @@ class EventStream:
         if self.ended:
             raise StreamEndedError
         if len(self._readers) >= self.options.max_readers:
-            self._log_full()
+            self._count_refused()
             raise StreamFullError
         reader = Reader(leave, at=at)
         self._readers.add(reader)
@@ -143,12 +148,19 @@ class EventStream:
         finally:
             self._readers.discard(reader)
 
-    def _log_full(self) -> None:
-        """Once a minute, however many are refused."""
+    def _count_refused(self) -> None:
+        """Count a refused reader, and log the sum once a minute."""
+        self._metrics.connection_shed(EVENT_READERS)
+        self._refused += 1
         now = self._clock.now()
-        if self._full_logged_at is None or now - self._full_logged_at >= FULL_LOGGED_EVERY_S:
-            self._full_logged_at = now
-            log.warning("event_readers_limited", limit=self.options.max_readers)
+        if self._refusal_logged_at is None or now - self._refusal_logged_at >= REFUSAL_LOGGED_EVERY_S:
+            self._refusal_logged_at = now
+            log.warning(
+                "event_readers_limited",
+                limit=self.options.max_readers,
+                refused=self._refused,
+                hint="find the clients that follow the events (`nexusd events --follow`, the page)",
+            )
 
     async def piece(self, reader: Reader) -> bytes:
         """What comes next for the reader; empty when it has all there is. Raises `StoreUnavailableError`."""

@@ -16,6 +16,9 @@ PROMETHEUS = CONFIG / "prometheus"
 RULES = PROMETHEUS / "rules.yml"
 CASES = (PROMETHEUS / "rules_test.yml", PROMETHEUS / "rules_hours_test.yml")
 
+PROMETHEUS_ONLY = frozenset({"NexusdDown", "NexusdConnectionsLimited"})
+"""Alerts about one process, which nexusd itself does not have."""
+
 Block = dict[str, Any]
 
 _FAILURE = re.compile(

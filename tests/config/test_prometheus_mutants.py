@@ -15,10 +15,22 @@ pytestmark = pytest.mark.slow
 
 AWAY = ""
 REGIONS_KNOWN = 'nexusd:snapshot_known{resource="regions"}'
+SHED = "nexusd_http_connections_shed_total"
 BROKEN = (
     ("NexusdDown", "== 0 or absent", "== 0 and absent"),
     ("NexusdDown", ' or absent(up{job="nexusd"})', AWAY),
     ("NexusdDown", 'up{job="nexusd"} == 0', "up == 0"),
+    ("NexusdConnectionsLimited", "total[5m]) > 0", "total[5m]) > 2"),
+    ("NexusdConnectionsLimited", "total[5m]) > 0", "total[5m]) >= 0"),
+    ("NexusdConnectionsLimited", "total[5m])", "total[4m])"),
+    ("NexusdConnectionsLimited", "total[5m])", "total[6m])"),
+    ("NexusdConnectionsLimited", f"increase({SHED}[5m])", SHED),
+    ("NexusdConnectionsLimited", f"increase({SHED}", f"changes({SHED}"),
+    ("NexusdConnectionsLimited", f"increase({SHED}", f"delta({SHED}"),
+    ("NexusdConnectionsLimited", f"increase({SHED}[5m])", f"sum without (instance) (increase({SHED}[5m]))"),
+    ("NexusdConnectionsLimited", f"increase({SHED}[5m])", f"sum without (reason) (increase({SHED}[5m]))"),
+    ("NexusdConnectionsLimited", 'if eq $labels.reason "event_readers"', 'if eq $labels.reason "none"'),
+    ("NexusdConnectionsLimited", 'if eq $labels.reason "refused"', 'if eq $labels.reason "none"'),
     ("NexusdWatchdog", "without (instance, version)", "without (version)"),
     ("NexusdWatchdog", "without (instance, version)", "without (instance)"),
     ("NexusdCloudAPIUnreachable", "> 3 * min without", "> 6 * min without"),

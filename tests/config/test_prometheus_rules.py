@@ -10,12 +10,13 @@ import pytest
 import yaml
 
 from nexusd.core.rules_default import DEFAULT_RULES
-from tests.config.shipped import CASES, PROMETHEUS, RULES, alerts, checks, rules, run
+from nexusd.web.metrics import CONNECTIONS_SHED
+from tests.config.shipped import CASES, PROMETHEUS, PROMETHEUS_ONLY, RULES, alerts, checks, rules, run
 from tests.requirements import need_program
 
 RUNBOOK = Path(__file__).parents[2] / "docs" / "runbook.md"
-NOT_HELD = {"NexusdDown", "NexusdWatchdog"}
-"""They tell that nexusd is not scraped."""
+NOT_HELD = PROMETHEUS_ONLY | {"NexusdWatchdog"}
+"""Alerts that do not depend on a snapshot, and are no longer true when nexusd is not scraped."""
 
 _SELECTOR = re.compile(r"\b(nexusd_\w+|process_\w+)(?:\{([^}]*)\})?")
 _LABEL = re.compile(r'(\w+)(=~|=)"([^"]*)"')
@@ -33,8 +34,8 @@ def selectors() -> Iterator[tuple[str, Mapping[str, list[str]]]]:
             yield name, {label: value.split("|") for label, _, value in _LABEL.findall(labels)}
 
 
-def test_every_alert_of_the_table_is_there_and_one_for_nexusd_itself() -> None:
-    assert set(alerts()) == {f"Nexusd{name}" for name in DEFAULT_RULES} | {"NexusdDown"}
+def test_the_alerts_are_those_of_the_table_and_those_about_one_process() -> None:
+    assert set(alerts()) == {f"Nexusd{name}" for name in DEFAULT_RULES} | PROMETHEUS_ONLY
 
 
 @pytest.mark.parametrize("name", DEFAULT_RULES)
@@ -56,10 +57,17 @@ def test_thresholds_are_those_of_the_table() -> None:
     assert f" > {oldest.threshold:g})" in alerts()["NexusdNotificationsFailing"]["expr"]
 
 
-def test_the_runbook_tells_what_to_do_when_nexusd_is_down() -> None:
-    [*_, anchor] = alerts()["NexusdDown"]["annotations"]["runbook_url"].split("#")
-    assert anchor == "nexusddown"
-    assert "\n## NexusdDown\n" in RUNBOOK.read_text()
+@pytest.mark.parametrize("name", sorted(PROMETHEUS_ONLY))
+def test_the_runbook_has_a_section_for_an_alert_about_one_process(name: str) -> None:
+    [*_, anchor] = alerts()[name]["annotations"]["runbook_url"].split("#")
+    assert anchor == name.lower()
+    assert f"\n## {name}\n" in RUNBOOK.read_text()
+
+
+def test_an_alert_names_each_limit_that_connections_are_counted_under() -> None:
+    description = alerts()["NexusdConnectionsLimited"]["annotations"]["description"]
+    named = set(re.findall(r'eq \$labels.reason "(\w+)"', description))
+    assert named | {"idle"} == set(CONNECTIONS_SHED)
 
 
 def test_what_is_taken_from_nexusds_own_alerts_says_so_and_nothing_else_does() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from tests.requirements import need_program
 pytestmark = pytest.mark.slow
 
 FOLLOW = b"GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n"
+LIMITED = {b"": ("connections_limited", "idle"), FOLLOW: ("event_readers_limited", "event_readers")}
+SHED = "nexusd_http_connections_shed_total"
 STOPPED = {"matchers": ['alertname="InstanceStopped"'], "receivers": ["ops"], "group_wait": "0s"}
 
 
@@ -46,5 +49,7 @@ async def test_more_clients_than_descriptors_stop_neither_polls_nor_webhooks(
             while not ops.got:
                 await asyncio.sleep(0.05)
         assert await daemon.status("/-/healthy") == 200
-        assert "connections_limited" in daemon.log.read_text() or request_bytes
+        event, reason = LIMITED[request_bytes]
+        assert event in daemon.log.read_text()
+        assert re.search(rf'{SHED}\{{reason="{reason}"\}} [1-9]', await daemon.text("/metrics"))
         assert "Too many open files" not in daemon.log.read_text()

@@ -17,6 +17,7 @@ from nexusd.ports import Transaction
 from nexusd.store.opening import StoreOptions, database_for
 from nexusd.store.store import SqlStore
 from nexusd.store.transaction import SqlTransaction
+from nexusd.web.metrics import MetricsRegistry
 from nexusd.web.stream import EventStream, Reader, StreamOptions
 from tests.fakes import EPOCH, FakeClock
 from tests.store.conftest import Opener
@@ -28,7 +29,7 @@ pytestmark = pytest.mark.parametrize("url", ["postgresql"], indirect=True)
 
 @asynccontextmanager
 async def reading(store: SqlStore, after: int | None = None) -> AsyncIterator[tuple[EventStream, Reader]]:
-    stream = EventStream(store, FakeClock(), OPTIONS)
+    stream = EventStream(store, FakeClock(), MetricsRegistry(), OPTIONS)
     running = asyncio.create_task(stream.run(), name="event stream")
     try:
         async with stream.reader(lambda: None, after, None) as reader:

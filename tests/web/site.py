@@ -77,7 +77,7 @@ class Site:
         self.options = replace(self.options, **options)
         silencing = Silencing(self.store, self.clock, random.Random(1), lambda: None)
         taking = Taking(self.placements, silencing)
-        self.stream = EventStream(self.store, self.clock, self.streaming)
+        self.stream = EventStream(self.store, self.clock, self.metrics, self.streaming)
         telling = Telling(self.store, self.stream)
         self.server = WebServer(self.options, self.daemon, taking, telling, self.metrics, self.clock)
         listening = await listen(host, port)

@@ -63,7 +63,7 @@ async def test_at_the_limit_a_new_connection_replaces_the_longest_idle_one() -> 
         assert await third.ask() == OK
         assert await second.is_closed()
         assert await first.ask() == OK
-        assert shed(site.metrics) == {"idle": 1, "refused": 0}
+        assert shed(site.metrics) == {"idle": 1, "refused": 0, "event_readers": 0}
 
 
 async def test_a_connection_without_a_request_is_idle_too(capsys: pytest.CaptureFixture[str]) -> None:
@@ -72,7 +72,7 @@ async def test_a_connection_without_a_request_is_idle_too(capsys: pytest.Capture
         last = await connect(site, stack)
         assert await last.ask() == OK
         assert all([await client.is_closed() for client in silent[:17]])  # noqa: C419 - each is awaited
-        assert shed(site.metrics) == {"idle": 17, "refused": 0}
+        assert shed(site.metrics) == {"idle": 17, "refused": 0, "event_readers": 0}
     assert capsys.readouterr().out.count("connections_limited") == 1
 
 
@@ -97,7 +97,7 @@ async def test_when_all_are_busy_a_new_connection_is_refused_and_later_served() 
         release.set()
         assert await asking == OK
         assert await busy.ask() == OK
-        assert shed(site.metrics) == {"idle": 0, "refused": 1}
+        assert shed(site.metrics) == {"idle": 0, "refused": 1, "event_readers": 0}
 
 
 async def test_closed_connections_do_not_count() -> None:

@@ -18,6 +18,7 @@ from nexusd.web.frames import Frame, Recent
 from nexusd.web.stream import StreamOptions
 from tests.web.fakes import NOW
 from tests.web.site import STREAMING, Site
+from tests.web.test_metrics import scrape
 
 WANTED = {"Accept": "text/event-stream"}
 QUICK = StreamOptions(poll_s=0.01, gather_s=0.001, page_pause_s=0.0, keepalive_s=0.02, slow_after_s=0.2)
@@ -242,12 +243,16 @@ async def test_head_is_answered_and_does_not_follow(site: Site) -> None:
     assert (answer.status, answer.headers["Content-Type"], answer.body) == (200, "text/event-stream", b"")
 
 
-async def test_one_reader_too_many_is_refused_and_logged_once(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_one_reader_too_many_is_refused_and_counted_and_logged_once(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     async with site_with(StreamOptions(max_readers=1)) as site, following(site) as reader:
         await reader.block()
         for _ in range(3):
             answer = await site.get("/api/v1/events", headers=WANTED)
             assert (answer.status, answer.error["code"]) == (503, "TOO_MANY_READERS")
+        assert await scrape(site, "http_connections_shed_total", reason="event_readers") == 3
+        assert await scrape(site, "http_connections_shed_total", reason="refused") == 0
     assert capsys.readouterr().out.count("event_readers_limited") == 1
 
 
