@@ -2,8 +2,9 @@
 
 `VirtualTimeLoop` is a selector event loop whose `time()` stands still while anything is ready and jumps to
 the next timer when nothing is. Executors run inline, so a thread never works behind the loop's back. Sockets
-stay real: what two ends in one loop send over loopback is there at once, because Linux delivers it within the
-`send` call, so aiohttp's client and server run in virtual time too (addresses as numbers, no name look-ups).
+stay real, so aiohttp's client and server run in virtual time too (addresses as numbers, no name look-ups).
+Linux delivers over loopback within the `send` call, or, on a busy machine, soon afterwards by a thread of its
+own: the loop gives it `DELIVERY_S` before it jumps.
 
 Used by the simulator, and by the tests through `tests/virtual_time.py`.
 """
@@ -12,7 +13,10 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import fcntl
 import selectors
+import struct
+import termios
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from typing import Any, TypeVar
@@ -27,6 +31,9 @@ LONGEST_RUN_S = 400 * 86_400.0
 
 STUCK_AFTER_REAL_S = 5.0
 """Real seconds to wait for a socket or another thread when no timer is set."""
+
+DELIVERY_S = 0.001
+"""Real seconds to wait for sockets before a jump."""
 
 
 class VirtualTimeError(AssertionError):
@@ -47,8 +54,23 @@ class _JumpingSelector(selectors.DefaultSelector):
             if not ready:
                 raise VirtualTimeError("nothing is ready, no timer is set: this would wait for ever")
             return ready
+        if self._is_sending() and (ready := super().select(DELIVERY_S)):
+            return ready
         self.jump(timeout)
         return ready
+
+    def _is_sending(self) -> bool:
+        """Whether a TCP socket has bytes that its peer's kernel has not acknowledged (tcp(7), SIOCOUTQ)."""
+        sockets = self.get_map()
+        return len(sockets) > 1 and any(_unacknowledged_bytes(key.fd) for key in sockets.values())
+
+
+def _unacknowledged_bytes(fd: int) -> int:
+    try:
+        queued: int = struct.unpack("i", fcntl.ioctl(fd, termios.TIOCOUTQ, bytes(4)))[0]
+    except OSError:  # listening, or closed by the peer
+        return 0
+    return queued
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
