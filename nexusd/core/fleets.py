@@ -263,7 +263,7 @@ def _uncounted(spec: FleetSpec, placements: FleetPlacements, inventory: Inventor
 
 
 def _without_instance(placement: Placement, spec: FleetSpec, inventory: Inventory) -> bool:
-    """Return whether none of an open placement's instances is listed.
+    """Return whether none of an open placement's instances is listed and live.
 
     Then the placement counts for the fleet by itself.
 
@@ -271,10 +271,10 @@ def _without_instance(placement: Placement, spec: FleetSpec, inventory: Inventor
     """
     name, region = placement.request.name, placement.region
     made = inventory.get(placement.instance_id) if placement.instance_id is not None else None
-    listed = (made is not None and inventory.fleet_names.fleet_of(made.name) == spec.name) or any(
-        i.live and region in {None, i.region} for i in inventory.similar(name, MIN_CUT_BYTES)
-    )
-    return fleet_of(name) == spec.name and not listed
+    if made is not None and made.live and inventory.fleet_names.fleet_of(made.name) == spec.name:
+        return False
+    similar = inventory.similar(name, MIN_CUT_BYTES)
+    return fleet_of(name) == spec.name and not any(i.live and region in {None, i.region} for i in similar)
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,19 +58,35 @@ class Site:
         self.told.append((events, self.worker.following))
 
     async def poll(self) -> None:
-        """Once; what fails leaves the world as it is."""
+        """Poll both kinds once. A failure changes nothing but the state of its poll."""
+        await self._poll_regions()
+        await self._poll_instances()
+
+    async def _poll_regions(self) -> None:
         try:
             answer = await self.cloud.read_regions()
-            self.world.regions, _ = next_snapshot(self.world.regions, answer)
-            self._answered(REGIONS)
+        except UnavailableError as error:
+            self._failed(REGIONS, error)
+            return
+        self.world.regions, _ = next_snapshot(self.world.regions, answer)
+        self._answered(REGIONS)
+
+    async def _poll_instances(self) -> None:
+        try:
             sweep = await self.cloud.sweep_instances()
-        except UnavailableError:
+        except UnavailableError as error:
+            self._failed(INSTANCES, error)
             return
         self._answered(INSTANCES)
         delta = compare(self.world.inventory, sweep, SweepPolicy())
         self.world.inventory.apply(delta)
         if delta.hold is None:
             self.worker.swept(delta.vanished)
+
+    def _failed(self, resource: str, error: UnavailableError) -> None:
+        now = self.clock.now()
+        poll = self.world.polls[resource].failed(error.reason, str(error), None, 0.0, now)
+        self.world.polls = {**self.world.polls, resource: poll}
 
     def _answered(self, resource: str) -> None:
         poll = self.world.polls[resource].succeeded(self.clock.now(), 0.0)
