@@ -54,6 +54,7 @@ class Network:
         self._loop = asyncio.get_running_loop()
         self._bad_listings_left = 0
         self._bad_share = 1.0
+        self._good_shown = 0
 
     def send(self, request: CreateRequest, owner: str, deadline: float) -> Post:
         """The first byte leaves; the rest happens by itself."""
@@ -78,7 +79,9 @@ class Network:
             self._bad_listings_left = 2 if both else 1
             self._bad_share = self.rng.choice([1.0, 1.0, 0.6, 0.1])
         if self._bad_listings_left == 0:
+            self._good_shown += 1
             return listing
+        self._good_shown = 0
         self._bad_listings_left -= 1
         if self._bad_listings_left:
             self._bad_share = 1.0
@@ -90,7 +93,9 @@ class Network:
     def _may_lie(self, listing: dict[str, Instance]) -> bool:
         if not self.weather.on(Fault.EMPTY_LIST) or not listing:
             return False
-        return self.invariants.good_listings >= GOOD_LISTINGS_BETWEEN and self.rng.random() < 0.3
+        # Commits alone do not tell: after a full disk, those of listings from before the last lie come late.
+        good = min(self._good_shown, self.invariants.good_listings)
+        return good >= GOOD_LISTINGS_BETWEEN and self.rng.random() < 0.3
 
     def _arrive(self, post: Post) -> None:
         made = self.cloud.create(post.request, post.owner, self._listed_at(post))
