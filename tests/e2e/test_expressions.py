@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from math import isnan
 from pathlib import Path
@@ -25,8 +25,11 @@ from tests.config.dashboards import expressions
 from tests.delivery.receivers import endpoint
 from tests.e2e.daemon import KEY, DaemonProcess
 from tests.e2e.prometheus import configuration, prometheus, query
+from tests.requirements import need_program
 
 PATIENCE_S = 60.0
+DESCRIPTORS = 512
+"""The daemon's limit: half of it is for client connections."""
 POST = Match("instances", "POST")
 
 
@@ -109,6 +112,7 @@ class Scene:
         await self.daemon.place("refused")
         await self.daemon.place("delayed", where="region.latency_ms < 0.0")
         await self.watch.until("NexusdPlacementFailed", "NexusdPlacementDelayed", "NexusdFleetBelowCount")
+        await self.watch.until("NexusdInstanceLimitNear")
         await self.watch.until("NexusdNotificationsFailing")
 
     async def a_namesake_of_a_lost_create(self) -> None:
@@ -148,6 +152,14 @@ class Scene:
         await self.server.refuse()
         await self.watch.until("nexusd:api_unreachable", "NexusdCloudAPIUnreachable", "nexusd:alerts_held")
 
+    async def too_many_clients(self) -> None:
+        """More idle connections than the daemon's limit of descriptors allows."""
+        async with AsyncExitStack() as stack:
+            for _ in range(DESCRIPTORS):
+                _, writer = await asyncio.open_connection("127.0.0.1", self.daemon.port)
+                stack.callback(writer.close)
+            await self.watch.until("NexusdConnectionsLimited")
+
     async def nexusd_down(self) -> None:
         await self.daemon.stop()
         await self.watch.until("NexusdDown")
@@ -160,7 +172,7 @@ async def scene(folder: Path) -> AsyncIterator[Scene]:
         urls = {"ops": kept.url, "refusing": refusing.url, "away": away.url}
         more = {
             "polling": {"regions": "2s", "instances": "2s"},
-            "placement": {"hold_after": "1s"},
+            "placement": {"hold_after": "1s", "max_instances": 55},
             "fleets": [
                 {"name": "web", "count": 2, "plan": "pro"},
                 {"name": "nowhere", "count": 1, "plan": "pro", "regions": ["no-region"]},
@@ -174,8 +186,10 @@ async def scene(folder: Path) -> AsyncIterator[Scene]:
                 }
             },
         }
-        async with EmulatorServer(cloud) as server, DaemonProcess(folder, server.url, more) as daemon:
-            async with prometheus(configuration(daemon), folder) as port:
+        async with EmulatorServer(cloud) as server:
+            daemon = DaemonProcess(folder, server.url, more)
+            daemon.prefix = (need_program("prlimit"), f"--nofile={DESCRIPTORS}")
+            async with daemon, prometheus(configuration(daemon), folder) as port:
                 watch = Watch(port)
                 watching = asyncio.create_task(watch.run(), name="watch")
                 try:
@@ -191,6 +205,7 @@ async def test_every_expression_returns_data(tmp_path: Path) -> None:
         await on.watch.until("nexusd:snapshot", "NexusdWatchdog")
         await on.trouble_with_regions_and_instances()
         await on.trouble_with_placements()
+        await on.too_many_clients()
         await on.a_namesake_of_a_lost_create()
         await on.listings_that_cannot_be_read_after_a_lost_create()
         await on.most_instances_gone()
