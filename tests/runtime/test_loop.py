@@ -10,21 +10,11 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from nexusd.runtime import loop
-
-
-@pytest.fixture(autouse=True)
-def _thawed() -> Iterator[None]:
-    threshold, interval_s = gc.get_threshold(), sys.getswitchinterval()
-    yield
-    sys.setswitchinterval(interval_s)
-    gc.unfreeze()
-    gc.set_threshold(*threshold)
 
 
 async def _module(found: list[str]) -> None:
