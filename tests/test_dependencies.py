@@ -41,3 +41,28 @@ def test_every_imported_package_is_declared() -> None:
 
 def test_every_dependency_has_a_lower_bound() -> None:
     assert [each for each in REQUIREMENTS if ">=" not in each] == []
+
+
+def patterns() -> Iterator[tuple[str, str]]:
+    """Yield the file and the text of each regular expression of the standard library's."""
+    for path in (ROOT / "nexusd").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("re.") and node.args:
+                pattern = node.args[0]
+                if isinstance(pattern, ast.Constant) and isinstance(pattern.value, str | bytes):
+                    value = pattern.value
+                    yield str(path), value if isinstance(value, str) else value.decode("latin-1")
+
+
+def is_possessive_or_atomic(pattern: str) -> bool:
+    literals = r"\\.|\[(?:\\.|[^\]\\])*\]"
+    return re.search(r"[*+?}]\+|\(\?>", re.sub(literals, "x", pattern)) is not None
+
+
+def test_no_pattern_uses_what_the_first_pythons_3_11_match_wrongly() -> None:
+    """Possessive quantifiers and atomic groups before 3.11.5: https://github.com/python/cpython/issues/106052."""
+    assert is_possessive_or_atomic(r"a(b?)?+")
+    assert not is_possessive_or_atomic(r"[*+]+\+")
+    found = list(patterns())
+    assert len(found) > 5
+    assert [each for each in found if is_possessive_or_atomic(each[1])] == []

@@ -37,11 +37,10 @@ MAX_LATENCY_MS = 1e9
 """A latency above this is no measurement."""
 
 _HASH_LENGTH = 16
-_UNSTORABLE = re.compile(
-    rb"((?:[^\\]++"  # no escape
-    rb"|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"  # a pair
-    rb"|\\(?!u[dD][89a-fA-F]|u0000).)*+)"  # another escape
-    rb"(\\u(?:[dD][89a-fA-F][0-9a-fA-F]{2}|0000))?+",  # a lone surrogate or a NUL
+_ESCAPES = re.compile(
+    rb"(?:\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"  # a pair
+    rb"|\\(?!u[dD][89a-fA-F]|u0000).){1,1000}"  # any other escape; bounded: each needs memory
+    rb"|(\\u(?:[dD][89a-fA-F][0-9a-fA-F]{2}|0000))",  # a lone surrogate or a NUL
     re.DOTALL,
 )
 _REPLACEMENT = rb"\ufffd"
@@ -266,7 +265,7 @@ def repair_text(body: bytes) -> bytes:
     """Replace escapes of lone surrogates and NUL in a JSON document by U+FFFD's."""
     if rb"\ud" not in body and rb"\uD" not in body and _NUL not in body:
         return body
-    return _UNSTORABLE.sub(lambda found: found[1] + (_REPLACEMENT if found[2] else b""), body)
+    return _ESCAPES.sub(lambda match: _REPLACEMENT if match[1] else match[0], body)
 
 
 def _instance(record: msgspec.Raw, index: int, request: str) -> Instance:

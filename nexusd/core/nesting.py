@@ -13,7 +13,7 @@ from itertools import accumulate
 MAX_DEPTH = 256
 """Deeper than any document of an API, and more than the 203 brackets of a full page of `GET /instances`."""
 
-_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+_STRING = re.compile(rb'"[^"]*"?')  # of a document without escaped quotes
 _BRACKETS = b"[]{}"
 _NOT_BRACKETS = bytes(set(range(256)) - set(_BRACKETS))
 _TO_STEPS = bytes.maketrans(_BRACKETS, bytes((1, 255, 1, 255)))
@@ -27,6 +27,7 @@ def is_too_deep(document: bytes) -> bool:
     """
     if document.count(b"[") + document.count(b"{") <= MAX_DEPTH:
         return False
-    steps = _STRING.sub(b"", document).translate(_TO_STEPS, _NOT_BRACKETS)
+    without_quotes = document.replace(rb"\\", b"").replace(rb"\"", b"")
+    steps = _STRING.sub(b"", without_quotes).translate(_TO_STEPS, _NOT_BRACKETS)
     depths = accumulate(array("b", steps))
     return any(map(MAX_DEPTH.__lt__, depths))
