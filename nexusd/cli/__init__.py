@@ -78,7 +78,11 @@ def _nexusd(
 def main() -> None:
     """Run the command line and exit."""
     _ready_streams()
-    sys.exit(invoke(None))
+    try:
+        code = invoke(None)
+    finally:
+        _discard_unwritable()
+    sys.exit(code)
 
 
 _RESERVE_BYTES = 4 << 20
@@ -134,6 +138,15 @@ def _ready_streams() -> None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115 - open until the end
         else:
             stream.reconfigure(errors="backslashreplace")
+
+
+def _discard_unwritable() -> None:
+    """Discard buffered output that cannot be written: Python would fail on it again, and exit with 120."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _failed(error: NexusdError) -> int:

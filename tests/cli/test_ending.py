@@ -16,12 +16,13 @@ NEXUSD = f"{sys.executable} -m nexusd"
 
 
 def shell(command: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     return subprocess.run(
         ["bash", "-c", f"set -o pipefail; {command}"],
         capture_output=True,
         text=True,
         cwd=ROOT,
-        env={**os.environ, **environ},
+        env={**environment, **environ},
         check=False,
     )
 
@@ -78,7 +79,8 @@ ENVIRONMENTS = [
 @pytest.mark.usefixtures("_many")
 @pytest.mark.parametrize("line", LINES)
 def test_no_command_ends_in_a_traceback(line: str) -> None:
-    for place, environ in [*((place, {}) for place in PLACES), *(("", each) for each in ENVIRONMENTS)]:
+    places = [(place, environ) for place in PLACES for environ in ({}, {"PYTHONUNBUFFERED": "1"})]
+    for place, environ in [*places, *(("", each) for each in ENVIRONMENTS)]:
         ran = shell(f"{NEXUSD} {line} {place}", **environ)
         assert ran.returncode in (0, 1, 2), (place, environ, ran)
         assert "Traceback" not in ran.stdout + ran.stderr, (place, environ, ran)
