@@ -81,7 +81,7 @@ class PageReader:
         self, known: _Remembered | None, split: RecordsPage | None, hashes: array[int]
     ) -> Page | None:
         """The page as it was with the records that are others now; None when that is not worth it."""
-        if known is None or split is None or len(hashes) != len(known.records):
+        if known is None or split is None or not len(hashes) == len(known.records) == len(known.page.rows):
             return None
         changed = list(compress(count(), map(ne, hashes, known.records)))
         if len(changed) > len(hashes) * MOST_PATCHED:

@@ -136,5 +136,9 @@ def test_any_pages_one_after_the_other_are_what_decoding_each_gives(history: lis
     assert not _disagrees(PageReader(), history)
 
 
+def test_an_empty_page_after_one_that_cannot_be_split_is_empty() -> None:
+    assert not _disagrees(PageReader(), [[{**FLEET[0], "name": "a\0"}], []])
+
+
 def test_a_reader_that_overlooks_a_longer_page_is_caught() -> None:
     assert _disagrees(_reader_that_trusts_places(), [FLEET, [*FLEET, numbered(10)]])
