@@ -98,18 +98,17 @@ def invoke(arguments: list[str] | None) -> int:
     try:
         code: Any = app(arguments, prog_name="nexusd", standalone_mode=False)
         sys.stdout.flush()
-    except BrokenPipeError:
-        return _closed_pipe()
+    except BrokenPipeError:  # the reader has seen enough (`nexusd metrics | head`)
+        return 0
     except SystemExit as ended:  # what typer makes of a broken pipe
         if isinstance(ended.__context__, BrokenPipeError):
-            return _closed_pipe()
+            return 0
         raise
     except (KeyboardInterrupt, typer.Abort):
         return 130
     except NexusdError as error:
         return _failed(error)
     except OSError as error:  # of writing the result, e.g. a full disk: others are caught where they occur
-        _closed_pipe()
         return _failed(NexusdError(f"{error.filename or 'cannot write'}: {error.strerror or error}"))
     except _UsageError as error:
         return _misused(error)
@@ -169,9 +168,3 @@ def _misused(error: Any) -> int:
     with suppress(OSError):
         print(f"nexusd: {printable(message)} (see '{command} --help')", file=sys.stderr)
     return 2
-
-
-def _closed_pipe() -> int:
-    """End quietly when the reader of a pipe has closed it (`nexusd metrics | head`)."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0

@@ -80,7 +80,10 @@ class PageReader:
     def _patched(
         self, known: _Remembered | None, split: RecordsPage | None, hashes: array[int]
     ) -> Page | None:
-        """The page as it was with the records that are others now; None when that is not worth it."""
+        """Return the last page with its changed records decoded; None when that is not worth it.
+
+        A last page that could not be split has rows but no hashes.
+        """
         if known is None or split is None or not len(hashes) == len(known.records) == len(known.page.rows):
             return None
         changed = list(compress(count(), map(ne, hashes, known.records)))

@@ -27,7 +27,7 @@ def is_too_deep(document: bytes) -> bool:
     """
     if document.count(b"[") + document.count(b"{") <= MAX_DEPTH:
         return False
-    without_quotes = document.replace(rb"\\", b"").replace(rb"\"", b"")
-    steps = _STRING.sub(b"", without_quotes).translate(_TO_STEPS, _NOT_BRACKETS)
+    without_escapes = document.replace(rb"\\", b"").replace(rb"\"", b"")
+    steps = _STRING.sub(b"", without_escapes).translate(_TO_STEPS, _NOT_BRACKETS)
     depths = accumulate(array("b", steps))
     return any(map(MAX_DEPTH.__lt__, depths))
